@@ -1,0 +1,205 @@
+"""Record types and the results file: JSON Lines, written as they come.
+
+Four record types share one file: ``run``, ``column``, ``result``, ``end``. Each line stands
+for itself and is keyed by (run_id, column, scenario, attempt): order means nothing, and
+concatenated results files are a results file. A run without ``end`` was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Union
+
+import msgspec
+
+SCHEMA = 1
+
+
+class Verdict(str, Enum):
+    """How one observation stands to its expectation."""
+
+    MATCH = "match"
+    KNOWN_BUG = "known-bug"  # as predicted, and the prediction says it is wrong
+    FIXED = "fixed"  # equals `bug.want`: amend the row
+    MISMATCH = "mismatch"
+    NO_EXPECTATION = "no-expectation"
+    NOT_APPLICABLE = "not-applicable"  # n/a observed where n/a was expected
+    MISSING = "missing"  # planned, and never observed
+    INFRA = "infra"  # set-up failed, machine lost: says nothing about the kernel
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a target saw for one scenario, before anybody judged it."""
+
+    scenario: str
+    outcome: str = ""  # canonical text (catalog.outcome); "" when `failure` is set
+    cause: str = ""  # why it is n/a
+    failure: str = ""  # set-up step and errno, or what was lost: verdict infra
+    details: dict[str, str] = {}  # second tier: recorded, not part of the outcome
+    console: list[str] = []  # kernel log lines of this scenario, newest last
+    ms: int = 0  # wall time in milliseconds, as the harness saw it
+    alive: bool = True  # False: the machine cannot be trusted after this one
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One decision point: text that must stand once in a function of the built tree."""
+
+    id: str
+    file: str
+    function: str
+    text: str
+    status: str = "unchecked"  # valid | stale | unchecked
+    line: int = 0  # where it was found, 1-based; 0 = not found or not checked
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run"):
+    run_id: str
+    schema: int = SCHEMA
+    started: str = ""  # ISO 8601, UTC
+    harness: str = ""  # version of this program
+    command: list[str] = []
+    host: dict[str, str] = {}
+
+
+class ColumnRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="column"):
+    run_id: str
+    column: str  # "debian-6.12,m68k"
+    target: str = "qemu"
+    arch: str = ""
+    kernel: str = ""  # the kernel spec as given: "debian-6.12"
+    flavour: str = "core"
+    version: str = ""  # exact version it resolved to
+    release: str = ""  # uname -r as the guest said it
+    provenance: dict[str, str] = {}  # source, patches, config digest, compiler, qemu, accel, cpu, command
+    timings: dict[str, float] = {}  # seconds: build_kernel, build_guest, boot
+    planned: list[str] = []  # scenarios: what is planned and has no result is missing
+
+
+class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="result"):
+    run_id: str
+    column: str
+    scenario: str
+    attempt: int = 1
+    verdict: Verdict = Verdict.INFRA
+    observation: Observation
+    expected: list[str] = []  # a set: the observation must be a member
+    want: str = ""  # bug.want: what a correct kernel would give
+    because: str = ""
+    bug: str = ""  # bug.ref
+    evidence: list[Evidence] = []
+    declared: str = ""  # FILE:LINE of the row that matched
+    confirmation: str = ""  # confirmed | flake | order-dependent(NAME): of a second run
+    repeat: str = ""  # the command that repeats just this cell
+
+
+class EndRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end"):
+    run_id: str
+    finished: str = ""
+    exit_code: int = 0
+    reason: str = ""  # "" or why it ended early
+    timings: dict[str, float] = {}
+
+
+Record = Union[RunRecord, ColumnRecord, ResultRecord, EndRecord]
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+class ResultsWriter:
+    """Appends records to a results file; several processes may share one file.
+
+    A record is one ``write(2)`` on an ``O_APPEND`` descriptor, so that lines of different
+    processes do not mix. Raises OSError when the disk is full or the file is not writable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def write(self, record: Record) -> None:
+        line = _encoder.encode(record) + b"\n"
+        written = os.write(self._fd, line)
+        if written != len(line):
+            # Only on a full disk: end the torn line, so that later records stay readable.
+            os.write(self._fd, b"\n")
+            raise OSError(f"{self.path}: disk full: only {written} of {len(line)} bytes written")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> ResultsWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@dataclass
+class Results:
+    """Everything read from one or more results files."""
+
+    runs: dict[str, RunRecord] = field(default_factory=dict)
+    columns: dict[tuple[str, str], ColumnRecord] = field(default_factory=dict)
+    results: dict[tuple[str, str, str, int], ResultRecord] = field(default_factory=dict)
+    ends: dict[str, EndRecord] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)  # "FILE:LINE: why", one a line not readable
+
+    def add(self, record: Record) -> None:
+        if isinstance(record, RunRecord):
+            self.runs[record.run_id] = record
+        elif isinstance(record, ColumnRecord):
+            self.columns[record.run_id, record.column] = record
+        elif isinstance(record, ResultRecord):
+            key = (record.run_id, record.column, record.scenario, record.attempt)
+            self.results[key] = record
+        else:
+            self.ends[record.run_id] = record
+
+    def last(self) -> list[ResultRecord]:
+        """The last attempt of each (run, column, scenario)."""
+        last: dict[tuple[str, str, str], ResultRecord] = {}
+        for (run, column, scenario, attempt), record in self.results.items():
+            known = last.get((run, column, scenario))
+            if known is None or known.attempt < attempt:
+                last[run, column, scenario] = record
+        return list(last.values())
+
+    def missing(self) -> list[tuple[ColumnRecord, str]]:
+        """(column, scenario) that were planned and have no result at all."""
+        seen = {(run, column, scenario) for run, column, scenario, _ in self.results}
+        return [
+            (column, scenario)
+            for (run, name), column in self.columns.items()
+            for scenario in column.planned
+            if (run, name, scenario) not in seen
+        ]
+
+
+def decode_lines(lines: Iterable[bytes], name: str = "results") -> Iterator[Record | str]:
+    """Records of a results file; a line that is not one yields ``NAME:LINE: why`` instead."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield _decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            yield f"{name}:{number}: {error}"
+
+
+def read_results(paths: Iterable[Path]) -> Results:
+    """Read results files. Damaged lines are listed, never fatal. Raises OSError."""
+    found = Results()
+    for path in paths:
+        with open(path, "rb") as file:
+            for item in decode_lines(file, str(path)):
+                if isinstance(item, str):
+                    found.damaged.append(item)
+                else:
+                    found.add(item)
+    return found
