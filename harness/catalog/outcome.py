@@ -275,6 +275,7 @@ _TASK = re.compile(r"([A-Z]|kernel): ")
 _LABEL = re.compile(r"([a-z][a-z0-9-]{0,39})=")
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_LETTERS = re.compile(r"[a-z]{1,40}")
 _ERRNO_NUMBER = re.compile(r"E[1-9][0-9]{0,3}")
 _SIGNAL_NUMBER = re.compile(r"SIG[1-9][0-9]{0,2}")
 
@@ -311,9 +312,9 @@ class _Scanner:
         self.at = match.end()
         return match.group(match.lastindex or 0)
 
-    def choose(self, known: Iterable[str], what: str) -> str:
+    def choose(self, known: Iterable[str], what: str, pattern: re.Pattern[str] = _WORD) -> str:
         """Read a word that is one of ``known``; ``what`` says of what kind, as "a signal"."""
-        word, names = self.peek(_WORD), tuple(known)
+        word, names = self.peek(pattern), tuple(known)
         if word not in names:
             self.fail(_expected(what, word, names))
         self.at += len(word)
@@ -436,7 +437,7 @@ def _signal_name(scan: _Scanner) -> str:
 
 def _address(scan: _Scanner) -> str:
     start = scan.at - 1  # the @ has been read
-    form = scan.choose(("exact", "touch", "page", "zero", "other"), "an address form")
+    form = scan.choose(("exact", "touch", "page", "zero", "other"), "an address form", _LETTERS)
     if form == "touch":
         if not scan.skip("+"):
             scan.need("-", "`+` or `-`")
