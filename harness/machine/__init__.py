@@ -1,0 +1,4 @@
+"""One QEMU: its command line, process, console, results port and QMP, and the session on top.
+
+Everything a guest prints or sends is hostile input: bounded, checked, never trusted.
+"""

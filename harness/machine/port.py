@@ -1,0 +1,110 @@
+"""Frames on the results port: one line each, per-boot nonce, sequence number, CRC-32.
+
+Pure: bytes in, messages out. The wire format is docs/guest-protocol.md.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import msgspec
+
+PROTOCOL = 1
+MAX_FRAME = 8192  # bytes, newline included
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
+    protocol: int
+    release: str = ""
+    version: str = ""
+    machine: str = ""
+    page_size: int = 0
+    cpus: int = 0
+    mem_kb: int = 0
+    calibration_us: int = 0  # median of fork + exec + wait of a scenario that does nothing
+
+
+class Begin(msgspec.Struct, frozen=True, tag_field="t", tag="begin"):
+    s: str
+    pid: int = 0
+
+
+class Step(msgspec.Struct, frozen=True, tag_field="t", tag="step"):
+    s: str
+    o: str = ""  # outcome text so far, up to the result that is due
+
+
+class End(msgspec.Struct, frozen=True, tag_field="t", tag="end"):
+    s: str
+    o: str = ""
+    d: dict[str, str] = {}
+    n: str = ""
+    f: str = ""
+    ms: int = 0
+
+
+class AgentError(msgspec.Struct, frozen=True, tag_field="t", tag="error"):
+    e: str
+
+
+Message = Hello | Begin | Step | End | AgentError
+
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+class FrameReader:
+    """Collects bytes into frames; what is not a valid frame of this boot is counted and dropped."""
+
+    def __init__(self, nonce: str) -> None:
+        self._nonce = nonce.encode()
+        self._buffer = b""
+        self._skipping = False  # inside a line that is too long
+        self._next = 0
+        self.damaged = 0  # lines dropped: garbage, wrong CRC, forged or repeated
+        self.lost = 0  # frames missing by sequence number
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Messages completed by `data`. Memory stays below MAX_FRAME + len(data)."""
+        lines = (self._buffer + data).split(b"\n")
+        self._buffer = lines.pop()
+        for line in lines:
+            if self._skipping:
+                self._skipping = False
+                continue
+            message = self._frame(line)
+            if message is None:
+                self.damaged += 1
+            else:
+                yield message
+        if len(self._buffer) > MAX_FRAME:
+            self.damaged += not self._skipping
+            self._buffer, self._skipping = b"", True
+
+    def _frame(self, line: bytes) -> Message | None:
+        parts = line.split(b" ", 4)
+        if len(line) > MAX_FRAME or len(parts) != 5 or parts[:2] != [b"FL1", self._nonce]:
+            return None
+        _, nonce, sequence, crc, payload = parts
+        if not (sequence.isdigit() and len(sequence) <= 10):
+            return None
+        if crc != b"%08x" % zlib.crc32(b" ".join((nonce, sequence, payload))):
+            return None
+        number = int(sequence)
+        if number < self._next:  # a repeated frame is no news
+            return None
+        try:
+            message = _decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        self.lost += number - self._next
+        self._next = number + 1
+        return message
+
+
+def encode_frame(nonce: str, sequence: int, message: Message) -> bytes:
+    """The frame a guest would send: for tests, and for targets that are not a machine."""
+    payload = msgspec.json.encode(message)
+    body = b"%s %d " % (nonce.encode(), sequence)
+    crc = zlib.crc32(body + payload)
+    return b"FL1 %s%08x %s\n" % (body, crc, payload)

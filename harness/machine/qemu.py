@@ -1,0 +1,203 @@
+"""QEMU's command line and the life of its process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pexpect
+import ptyprocess  # type: ignore[import-untyped]
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported after fork
+
+
+class QemuError(Exception):
+    """QEMU is missing, too old, or did not start. The text says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSpec:
+    """All that is needed to start one machine: plain picklable data."""
+
+    qemu: str  # program: "qemu-system-m68k"
+    machine: str  # -M
+    cpu: str  # -cpu, "" = QEMU's default
+    smp: int
+    memory: int  # MiB
+    console: str  # the kernel's name of the serial console: "ttyGF0"
+    port_device: str  # "virtio-serial-device" or "virtio-serial-pci"
+    image: Path
+    initrd: Path
+    append: str = ""  # more kernel parameters
+    args: tuple[str, ...] = field(default=())  # more QEMU arguments
+    accel: str = "tcg"
+    package: str = ""  # Debian package that holds `qemu`, for error messages
+
+
+def kernel_parameters(spec: MachineSpec, nonce: str) -> str:
+    """The kernel command line. panic=-1 with -no-reboot: a panic ends QEMU at once."""
+    words = [f"console={spec.console}", "panic=-1", "printk.devkmsg=on", spec.append]
+    return " ".join([*filter(None, words), f"faultline.nonce={nonce}"])
+
+
+def command(
+    spec: MachineSpec, nonce: str, *, port: str = "null", qmp: str = "", wait: bool = False
+) -> list[str]:
+    """QEMU's argv. `port` and `qmp` are chardev back ends: "socket,fd=5", "null", "" = none.
+
+    `wait` starts with the CPUs stopped, for a debugger.
+    """
+    argv = [spec.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]
+    argv += ["-M", spec.machine, "-accel", spec.accel, "-m", str(spec.memory)]
+    argv += ["-smp", str(spec.smp)]
+    argv += ["-cpu", spec.cpu] if spec.cpu else []
+    argv += ["-kernel", str(spec.image), "-initrd", str(spec.initrd)]
+    argv += ["-append", kernel_parameters(spec, nonce)]
+    argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+    argv += ["-chardev", f"{port},id=port", "-device", spec.port_device]
+    argv += ["-device", "virtserialport,chardev=port,nr=1,name=faultline"]
+    if qmp:
+        argv += ["-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"]
+    return argv + list(spec.args) + (["-S", "-s"] if wait else [])
+
+
+def qemu_version(program: str, package: str = "") -> str:
+    """ "7.2.22" of `program`. Raises QemuError when it is missing or does not answer."""
+    hint = f"; install it: apt-get install {package}" if package else ""
+    try:
+        out = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except FileNotFoundError:
+        raise QemuError(f"{program} is not installed or not on PATH{hint}") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise QemuError(f"{program} --version failed: {error}") from None
+    found = re.search(r"version (\d+(?:\.\d+)+)", out)
+    if not found:
+        raise QemuError(f"{program} --version printed no version: {out[:80]!r}")
+    return found[1]
+
+
+if TYPE_CHECKING:
+    _PexpectSpawn = pexpect.spawn[bytes]
+else:
+    _PexpectSpawn = pexpect.spawn
+
+
+class _Spawn(_PexpectSpawn):
+    """pexpect.spawn that hands file descriptors on to the child."""
+
+    def __init__(self, program: str, args: list[str], pass_fds: tuple[int, ...], **kwargs: Any):
+        self._pass_fds = pass_fds
+        super().__init__(program, args, **kwargs)
+
+    def _spawnpty(self, args: list[str], **kwargs: Any) -> Any:
+        process = ptyprocess.PtyProcess.spawn(args, pass_fds=self._pass_fds, **kwargs)
+        process.delayafterclose = process.delayafterterminate = 0.02  # QEMU needs no grace
+        return process
+
+
+class QemuProcess:
+    """A running QEMU: console on a pty (pexpect), results port and QMP on socket pairs.
+
+    Sockets are inherited, so there are no paths to clean up. The kernel kills QEMU when the
+    thread that started it ends, however that comes about: start it from a thread that lives as
+    long as the session, the main thread of a worker.
+    """
+
+    def __init__(self, spec: MachineSpec, nonce: str) -> None:
+        self.port, port_far = socket.socketpair()
+        self.qmp, qmp_far = socket.socketpair()
+        fds = (port_far.fileno(), qmp_far.fileno())
+        self.argv = command(
+            spec, nonce, port=f"socket,fd={fds[0]}", qmp=f"socket,fd={fds[1]}"
+        )
+        try:
+            self._child = self._spawn(fds, spec.package)
+        except BaseException:
+            self.port.close()
+            self.qmp.close()
+            raise
+        finally:
+            port_far.close()
+            qmp_far.close()
+        assert self._child.pid is not None
+        self.pid: int = self._child.pid
+        self.console_fd: int = self._child.child_fd
+
+    def _spawn(self, fds: tuple[int, ...], package: str) -> _Spawn:
+        parent = os.getpid()
+
+        def in_child() -> None:
+            for fd in fds:
+                os.set_inheritable(fd, True)
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before prctl
+                os._exit(1)
+
+        try:
+            child = _Spawn(
+                self.argv[0],
+                self.argv[1:],
+                fds,
+                timeout=None,
+                maxread=4096,
+                echo=False,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+                preexec_fn=in_child,
+            )
+        except pexpect.ExceptionPexpect as error:
+            hint = f"; install it: apt-get install {package}" if package else ""
+            raise QemuError(f"cannot start {self.argv[0]}: {error}{hint}") from None
+        child.delaybeforesend = None
+        return child
+
+    def read_console(self) -> bytes:
+        """At most 4096 bytes that are there now; b"" when there are none or QEMU is gone."""
+        try:
+            data: bytes = self._child.read_nonblocking(4096, timeout=0)
+        except (pexpect.EOF, pexpect.TIMEOUT, OSError, ValueError):
+            return b""
+        return data
+
+    def busy_ticks(self, threads: list[int]) -> int:
+        """CPU time of QEMU's threads so far, in clock ticks: do its CPUs run or halt?"""
+        total = 0
+        for thread in threads:
+            try:
+                stat = Path(f"/proc/{self.pid}/task/{thread}/stat").read_text()
+            except OSError:
+                continue
+            fields = stat.rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total
+
+    def status(self) -> str:
+        """"" while it runs, else how it ended."""
+        if self._child.isalive():
+            return ""
+        if self._child.signalstatus is not None:
+            return f"killed by {signal.Signals(self._child.signalstatus).name}"
+        return f"exit status {self._child.exitstatus}"
+
+    def close(self) -> None:
+        """Kill QEMU if it still runs, reap it, close everything. Never raises."""
+        try:
+            if self._child.isalive():
+                os.kill(self.pid, signal.SIGKILL)
+                self._child.wait()
+        except (pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
+            pass
+        for close in (self._child.close, self.port.close, self.qmp.close):
+            try:
+                close()
+            except (pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
+                pass

@@ -1,0 +1,377 @@
+"""A booted machine that runs one scenario after the other: `Session.observe`.
+
+One event loop waits on the console, the results port, the exit of QEMU and a deadline. All
+limits follow from what this boot showed (how long it took, how long an empty scenario
+takes); only the limits of the boot itself are constants, for nothing is measured before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from harness.machine.console import Excerpt, LineReader, Sign, classify
+from harness.machine.port import (
+    PROTOCOL,
+    AgentError,
+    Begin,
+    End,
+    FrameReader,
+    Hello,
+    Message,
+    Step,
+)
+from harness.machine.qemu import MachineSpec, QemuError, QemuProcess
+from harness.results import Observation
+
+BOOT_SILENCE = 45.0  # seconds without a byte on the console before the boot is given up
+BOOT_LIMIT = 180.0  # seconds for the whole boot: 60 times the slowest on an idle machine
+MIN_LIMIT = 1.0  # seconds without progress in a scenario before its tasks are looked at
+CALIBRATIONS = 40  # that limit, in empty scenarios
+HANG_COST = 1.5  # seconds the agent takes to sample, kill and wait: guest-protocol.md
+BOOTS = 3  # grace for a slow host, in boots
+GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
+LOOK_LIMIT = 10.0  # seconds for QMP to answer
+MAX_STEPS = 10  # progress extends the deadline so often at most
+
+
+class BootError(Exception):
+    """A machine did not come up: what it said last is in `console`."""
+
+    def __init__(self, message: str, console: list[str], command: list[str]) -> None:
+        super().__init__(message)
+        self.console = console
+        self.command = command
+
+
+@dataclass
+class _Cell:
+    """What has been heard about the scenario under way."""
+
+    name: str
+    text: str = ""  # outcome so far, by step frames: up to the result that is due
+    end: End | None = None
+    end_mark: bool = False
+    signs: list[Sign] = field(default_factory=list)
+    console: Excerpt = field(default_factory=Excerpt)
+    progress: int = 0
+    error: str = ""  # the agent's own words
+
+    def has(self, kind: str) -> bool:
+        return any(sign.kind == kind for sign in self.signs)
+
+
+class Session:
+    """A machine from boot to power-off. Use as a context manager; not thread-safe.
+
+    `boot` raises BootError or QemuError. `observe` never raises for what a guest does.
+    """
+
+    def __init__(self, spec: MachineSpec, on_console: Callable[[str], None] | None = None) -> None:
+        self.spec = spec
+        self.nonce = secrets.token_hex(8)
+        self.hello: Hello | None = None
+        self.boot_seconds = 0.0
+        self.boot_console = Excerpt()
+        self._on_console = on_console
+        self._runner = asyncio.Runner()
+        self._qemu: QemuProcess | None = None
+        self._lines, self._frames = LineReader(), FrameReader(self.nonce)
+        self._cell = _Cell("")
+        self._gone = False  # console or port at end of file: QEMU is about to exit
+        self._last_byte = 0.0
+
+    def __enter__(self) -> Self:
+        try:
+            self.boot()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def command(self) -> list[str]:
+        return self._qemu.argv if self._qemu else []
+
+    def boot(self) -> Hello:
+        """Start QEMU and wait for the agent's hello."""
+        started = time.monotonic()
+        self._qemu = QemuProcess(self.spec, self.nonce)
+        self._runner.run(self._boot())
+        assert self.hello is not None
+        self.boot_seconds = time.monotonic() - started
+        return self.hello
+
+    def observe(self, scenario: str, scale: float = 1.0) -> Observation:
+        """Run one scenario. `scale` multiplies the time limit, for a second look."""
+        return self._runner.run(self._observe(scenario, scale))
+
+    def close(self) -> None:
+        """End QEMU, whatever state it is in."""
+        if self._qemu is not None:
+            self._qemu.close()
+        self._runner.close()
+
+    def power_off(self) -> bool:
+        """Ask the agent to power off and wait for QEMU to end; False: it had to be killed."""
+        return self._runner.run(self._power_off())
+
+    # -- what comes in -------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        assert self._qemu is not None
+        loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._last_byte = time.monotonic()
+        self._qemu.port.setblocking(False)
+        loop.add_reader(self._qemu.console_fd, self._console_ready)
+        loop.add_reader(self._qemu.port.fileno(), self._port_ready)
+
+    def _hang_up(self, fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(fd)
+        self._gone = True
+        self._changed.set()
+
+    def _console_ready(self) -> None:
+        assert self._qemu is not None
+        data = self._qemu.read_console()
+        if not data:
+            self._hang_up(self._qemu.console_fd)
+            self._console_line(self._lines.rest())
+        self._last_byte = time.monotonic()
+        for line in self._lines.feed(data):
+            self._console_line(line)
+
+    def _console_line(self, line: str) -> None:
+        if not line:
+            return
+        if self._on_console:
+            self._on_console(line)
+        sign = classify(line, self.nonce)
+        if sign is None or sign.kind not in ("begin", "end"):
+            (self._cell.console if self.hello else self.boot_console).add(line)
+        if sign is None:
+            return
+        if sign.kind == "end":
+            self._cell.end_mark |= sign.name == self._cell.name
+        elif sign.kind != "begin" and sign not in self._cell.signs and len(self._cell.signs) < 100:
+            self._cell.signs.append(sign)
+        self._changed.set()
+
+    def _port_ready(self) -> None:
+        assert self._qemu is not None
+        try:
+            data = self._qemu.port.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._hang_up(self._qemu.port.fileno())
+        for message in self._frames.feed(data):
+            self._message(message)
+            self._changed.set()
+
+    def _message(self, message: Message) -> None:
+        cell = self._cell
+        if isinstance(message, Hello):
+            self.hello = self.hello or message
+        elif isinstance(message, AgentError):
+            cell.error = message.e[:300]
+        elif message.s != cell.name:
+            return  # late words of a scenario that was given up
+        elif isinstance(message, End):
+            cell.end = cell.end or message
+        elif isinstance(message, (Begin, Step)):
+            cell.text = message.o if isinstance(message, Step) else ""
+            cell.progress += 1
+
+    async def _wait(self, deadline: float) -> bool:
+        """Wait for news; False: the deadline has passed."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        try:
+            await asyncio.wait_for(self._changed.wait(), left)
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
+
+    # -- boot ----------------------------------------------------------------------------
+
+    async def _boot(self) -> None:
+        self._listen()
+        started = time.monotonic()
+        while self.hello is None:
+            deadline = min(started + BOOT_LIMIT, self._last_byte + BOOT_SILENCE)
+            if self._gone or self._cell.has("panic"):
+                raise self._boot_error(f"the machine ended: {await self._ending()}")
+            if not await self._wait(deadline) and time.monotonic() >= min(
+                started + BOOT_LIMIT, self._last_byte + BOOT_SILENCE
+            ):
+                silent = time.monotonic() - self._last_byte
+                state = await self._look()
+                raise self._boot_error(
+                    f"no hello from the guest after {time.monotonic() - started:.0f} s, "
+                    f"console silent for {silent:.0f} s; CPUs {state['cpus']}"
+                )
+        if self.hello.protocol != PROTOCOL:
+            raise self._boot_error(
+                f"the guest speaks protocol {self.hello.protocol}, this harness {PROTOCOL}"
+            )
+
+    def _boot_error(self, message: str) -> BootError:
+        return BootError(message, self.boot_console.lines(), self.command)
+
+    async def _ending(self) -> str:
+        """How QEMU ended, giving it a moment to do so."""
+        assert self._qemu is not None
+        deadline = time.monotonic() + GRACE
+        while not (status := self._qemu.status()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        what = "kernel panic, " if self._cell.has("panic") else ""
+        return what + (status or "QEMU still runs without its console")
+
+    async def _power_off(self) -> bool:
+        assert self._qemu is not None
+        self._send("off\n")
+        deadline = time.monotonic() + GRACE + self.boot_seconds
+        while not self._gone:
+            if not await self._wait(deadline):
+                return False
+        return (await self._ending()) == "exit status 0"
+
+    # -- one scenario --------------------------------------------------------------------
+
+    def _send(self, line: str) -> None:
+        assert self._qemu is not None
+        try:
+            self._qemu.port.send(line.encode())
+        except OSError:
+            self._gone = True
+
+    def limit(self, scale: float = 1.0) -> float:
+        """Seconds without progress that a scenario may take on this machine."""
+        assert self.hello is not None
+        calibration = min(max(self.hello.calibration_us, 0), 1_000_000) / 1e6
+        return scale * max(MIN_LIMIT, CALIBRATIONS * calibration)
+
+    async def _observe(self, name: str, scale: float) -> Observation:
+        started = time.monotonic()
+        self._cell = cell = _Cell(name)
+        limit = self.limit(scale)
+        damaged = self._frames.damaged
+        self._send(f"run {name} {int(limit * 1000)}\n")
+        lost = await self._follow(cell, limit + HANG_COST + max(GRACE, BOOTS * self.boot_seconds))
+        details, alive = {}, True
+        if lost == "silent" and not cell.end_mark:
+            details = await self._look()
+        outcome, failure = _compose(cell, lost, details.get("cpus", ""))
+        if lost == "gone" and failure:
+            failure += await self._ending()
+        if self._frames.damaged > damaged:
+            details["damaged_frames"] = str(self._frames.damaged - damaged)
+        if lost or cell.has("oops") or "unkillable" in outcome:
+            alive = False
+        end = cell.end or End(name)
+        return Observation(
+            scenario=name,
+            outcome=outcome,
+            cause=end.n[:300],
+            failure=failure,
+            details={**end.d, **details},
+            console=cell.console.lines(),
+            ms=int((time.monotonic() - started) * 1000),
+            alive=alive,
+        )
+
+    async def _follow(self, cell: _Cell, patience: float) -> str:
+        """Wait until the cell is complete: "" then, else "gone" or "silent"."""
+        progress, deadline = 0, time.monotonic() + patience
+        while True:
+            if cell.end and cell.end_mark:
+                return ""
+            if cell.error:
+                return ""
+            if self._gone:
+                return "gone"
+            if progress < min(cell.progress, MAX_STEPS):
+                progress, deadline = cell.progress, time.monotonic() + patience
+            if cell.end or cell.has("oops") or cell.has("panic"):
+                # The rest is on its way, or will never come.
+                deadline = min(deadline, time.monotonic() + GRACE)
+            if not await self._wait(deadline):
+                return "" if cell.end else "silent"
+
+    async def _look(self) -> dict[str, str]:
+        """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""
+        from qemu.qmp import QMPClient  # only when something is wrong
+        from qemu.qmp.error import QMPError
+
+        assert self._qemu is not None
+        client = QMPClient("faultline")
+        try:
+            async with asyncio.timeout(LOOK_LIMIT):
+                await client.connect(self._qemu.qmp)
+                cpus: Any = await client.execute("query-cpus-fast")
+                threads = [int(cpu["thread-id"]) for cpu in cpus]
+                before = self._qemu.busy_ticks(threads)
+                await asyncio.sleep(0.5)
+                ticks = self._qemu.busy_ticks(threads) - before
+                registers = await client.execute(
+                    "human-monitor-command", {"command-line": "info registers -a"}
+                )
+                await client.disconnect()
+        except (QMPError, OSError, KeyError, TypeError, ValueError) as error:
+            return {"cpus": "unknown", "qmp": f"{type(error).__name__}: {error}"[:300]}
+        # 0.5 s are about 50 ticks: a CPU that halts takes next to none of them.
+        return {"cpus": "running" if ticks >= 10 else "halted", "registers": str(registers)[:8000]}
+
+
+def _compose(cell: _Cell, lost: str, cpus: str) -> tuple[str, str]:
+    """(outcome, failure) from what was heard; exactly one of them is not empty.
+
+    A panic or an oops takes the place of the result that was due. Where the scenario came to
+    its end all the same, the kernel stands beside it as an actor of its own.
+    """
+    end = cell.end
+    if cell.error:
+        return "", f"agent: {cell.error}"
+    if cell.has("panic"):
+        return cell.text + "panic", ""
+    if cell.has("oops") and (end is None or end.o.startswith(cell.text + "killed(")):
+        return cell.text + "oops", ""
+    if end is None:
+        if lost == "gone":
+            return "", "machine lost during the scenario: "
+        if cell.end_mark:
+            return "", "the scenario ended, but its end frame was lost or damaged"
+        if cpus in ("", "unknown"):
+            return "", "the guest does not answer, and QEMU could not tell why"
+        state = "spin-kernel" if cpus == "running" else "disk"
+        return f"{cell.text}hang(unkillable, {state})", ""
+    if end.f or not end.o:
+        return "", f"set-up failed: {end.f}"[:300] if end.f else "the end frame has no outcome"
+    return _with_kernel(end.o, cell), ""
+
+
+def _with_kernel(outcome: str, cell: _Cell) -> str:
+    word = "oops" if cell.has("oops") else ""
+    if not word:
+        warn = next((sign for sign in cell.signs if sign.kind == "warn"), None)
+        if warn is None:
+            return outcome
+        word = f"warn({warn.name or 'unknown'})"
+    actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
+    return f"{actors} | kernel: {word}"
+
+
+__all__ = ["BootError", "QemuError", "Session"]

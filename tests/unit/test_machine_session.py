@@ -1,0 +1,157 @@
+"""The session against a stand-in for QEMU that misbehaves in every way we know of."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.machine import session as session_module
+from harness.machine.qemu import MachineSpec, QemuError, QemuProcess, command
+from harness.machine.session import BootError, Session
+
+FAKE = Path(__file__).with_name("fake_qemu.py")
+
+
+def spec(play: str, qemu: str = str(FAKE)) -> MachineSpec:
+    return MachineSpec(
+        qemu=qemu,
+        machine=play,
+        cpu="",
+        smp=1,
+        memory=64,
+        console="ttyS0",
+        port_device="virtio-serial-device",
+        image=Path("vmlinux"),
+        initrd=Path("initrd"),
+        package="qemu-system-fake",
+    )
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Limits of an idle machine are seconds; a stand-in answers at once."""
+    monkeypatch.setattr(session_module, "MIN_LIMIT", 0.2)
+    monkeypatch.setattr(session_module, "HANG_COST", 0.2)
+    monkeypatch.setattr(session_module, "BOOT_SILENCE", 1.0)
+    monkeypatch.setattr(session_module, "GRACE", 0.5)
+    monkeypatch.setattr(session_module, "LOOK_LIMIT", 0.5)
+    yield
+
+
+def observe(play: str) -> tuple[str, str, bool]:
+    with Session(spec(play)) as machine:
+        seen = machine.observe("hole/read")
+    return seen.outcome, seen.failure, seen.alive
+
+
+@pytest.mark.parametrize(
+    ("play", "outcome", "alive"),
+    [
+        ("good", "ok", True),
+        ("torn", "EFAULT", True),
+        ("garbage", "ok", True),
+        ("flood", "ok", True),
+        ("step-oops", "madvise=ok; load=oops", False),
+        ("late-oops", "A: ok | kernel: oops", False),
+        ("panic", "load=panic", False),
+        ("warn", "A: ok | kernel: warn(handle_mm_fault)", True),
+    ],
+)
+def test_outcome(play: str, outcome: str, alive: bool) -> None:
+    assert observe(play) == (outcome, "", alive)
+
+
+@pytest.mark.parametrize(
+    ("play", "failure", "alive"),
+    [
+        ("die", "machine lost during the scenario: exit status 3", False),
+        ("setup", "set-up failed: mmap 12", True),
+        ("lost-end", "the scenario ended, but its end frame was lost or damaged", False),
+        ("agent-error", "agent: no such scenario", True),
+    ],
+)
+def test_failure_is_never_an_outcome(play: str, failure: str, alive: bool) -> None:
+    assert observe(play) == ("", failure, alive)
+
+
+def test_silence_without_qmp_is_not_called_a_hang() -> None:
+    outcome, failure, alive = observe("silent")
+    assert (outcome, alive) == ("", False)
+    assert "does not answer" in failure
+
+
+def test_damaged_frames_are_counted_and_the_flood_is_cut() -> None:
+    with Session(spec("garbage")) as machine:
+        assert int(machine.observe("hole/read").details["damaged_frames"]) >= 4
+    with Session(spec("flood")) as machine:
+        seen = machine.observe("hole/read")
+    assert len(seen.console) <= 121
+    assert max(map(len, seen.console)) <= 300
+    assert any("lines left out" in line for line in seen.console)
+
+
+def test_two_scenarios_and_power_off() -> None:
+    with Session(spec("good")) as machine:
+        assert machine.observe("hole/read").details == {"k": "v"}
+        assert machine.observe("hole/write").outcome == "ok"
+        assert machine.power_off()
+
+
+@pytest.mark.parametrize(
+    ("play", "text"),
+    [
+        ("boot-panic", "kernel panic, exit status 0"),
+        ("boot-silent", "no hello from the guest"),
+        ("boot-exit", "exit status 1"),
+        ("boot-protocol", "protocol 9"),
+    ],
+)
+def test_boot_error_says_why(play: str, text: str) -> None:
+    with pytest.raises(BootError, match=text) as caught, Session(spec(play)):
+        pass
+    assert caught.value.console or play == "boot-protocol"
+    assert caught.value.command[0] == str(FAKE)
+
+
+def test_missing_qemu_names_the_package() -> None:
+    with pytest.raises(QemuError, match="apt-get install qemu-system-fake"):
+        Session(spec("good", qemu="qemu-system-none")).boot()
+
+
+def test_no_process_left_behind() -> None:
+    machine = Session(spec("silent"))
+    machine.boot()
+    assert machine._qemu is not None
+    pid = machine._qemu.pid
+    machine.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_child_dies_with_its_parent() -> None:
+    """SIGKILL of the harness leaves no QEMU: the kernel sends the signal, not we."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        qemu = QemuProcess(spec("good"), "ab")
+        os.write(write, str(qemu.pid).encode())
+        os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+    child = int(os.read(read, 20))
+    deadline = 200
+    while deadline and Path(f"/proc/{child}/stat").exists():
+        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break  # an orphan that nobody reaps here, but dead
+        deadline -= 1
+        time.sleep(0.01)
+    assert deadline, "the stand-in outlived its parent"
+
+
+def test_command_can_be_pasted() -> None:
+    argv = command(spec("virt"), "ab12")
+    assert "null,id=port" in argv
+    assert argv[argv.index("-append") + 1].endswith("faultline.nonce=ab12")
