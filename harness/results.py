@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Union
+from typing import Self
 
 import msgspec
 
@@ -104,7 +104,7 @@ class EndRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     timings: dict[str, float] = {}
 
 
-Record = Union[RunRecord, ColumnRecord, ResultRecord, EndRecord]
+Record = RunRecord | ColumnRecord | ResultRecord | EndRecord
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
@@ -133,7 +133,7 @@ class ResultsWriter:
     def close(self) -> None:
         os.close(self._fd)
 
-    def __enter__(self) -> ResultsWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -203,3 +203,52 @@ def read_results(paths: Iterable[Path]) -> Results:
                 else:
                     found.add(item)
     return found
+
+
+def interrupted(results: Results) -> list[str]:
+    """Ids of the runs that left records but no ``end``, oldest first."""
+    recorded = {key[0] for key in [*results.columns, *results.results]} | set(results.runs)
+    return sorted(recorded - set(results.ends), key=lambda run: _age(results, run))
+
+
+def current(results: Results) -> tuple[list[ResultRecord], list[tuple[ColumnRecord, str]]]:
+    """The cells that count when several runs are read together: (observed, missing).
+
+    The newest run that planned or observed a (column, scenario) speaks for it, also where it
+    planned it and lost it: an older success must not hide a newer loss.
+    """
+    observed, missing = results.last(), results.missing()
+    cells = [(r.run_id, r.column, r.scenario) for r in observed]
+    cells += [(c.run_id, c.column, scenario) for c, scenario in missing]
+    oldest_first = sorted(cells, key=lambda cell: _age(results, cell[0]))
+    newest = {(column, scenario): run for run, column, scenario in oldest_first}
+    return (
+        [r for r in observed if newest[r.column, r.scenario] == r.run_id],
+        [(c, s) for c, s in missing if newest[c.column, s] == c.run_id],
+    )
+
+
+def exit_code(results: Results, ending: str = "") -> int:
+    """0 as expected, 1 mismatch, 2 no expectation or stale evidence, 3 not (wholly) observed.
+
+    The lowest that applies wins, but 0 needs all: a mismatch stays proven whatever else was
+    lost. Damaged lines may hide anything and nothing observed proves nothing: both are 3. A
+    runner that has yet to write its own ``end`` names its run as ``ending``.
+    """
+    cells, missing = current(results)
+    verdicts = {cell.verdict for cell in cells}
+    if Verdict.MISMATCH in verdicts:
+        return 1
+    stale = any(item.status == "stale" for cell in cells for item in cell.evidence)
+    if stale or Verdict.NO_EXPECTATION in verdicts:
+        return 2
+    lost = missing or results.damaged or set(interrupted(results)) - {ending}
+    if lost or not cells or verdicts & {Verdict.INFRA, Verdict.MISSING}:
+        return 3
+    return 0
+
+
+def _age(results: Results, run: str) -> tuple[str, str]:
+    """Sorts runs, oldest first; the id decides between runs that started together."""
+    record = results.runs.get(run)
+    return (record.started if record else "", run)
