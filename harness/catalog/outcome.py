@@ -494,10 +494,10 @@ def _expected(what: str, word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return f"nothing more, and not {what}"
+    if len(names) <= 12:
+        return f"{what} ({', '.join(names)})"
     near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    if not near and len(names) > 12:
-        return what
-    return f"{what} ({' or '.join(near) if near else ', '.join(names)})"
+    return f"{what} ({' or '.join(near)})" if near else what
 
 
 def _join(parts: Iterable[object]) -> str:

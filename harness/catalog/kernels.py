@@ -1,0 +1,200 @@
+"""Kernels: ``kernels.yaml``, and the one text that names a kernel everywhere.
+
+A kernel spec is a name from the file, as ``debian-6.12``, or ``tree:PATH`` (a source tree as
+it lies there) or ``image:PATH`` (a kernel that somebody else built).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from packaging.version import Version
+
+from harness.catalog.arches import Arch, arch_names, read_arches
+from harness.catalog.version import VersionRange
+from harness.catalog.yamlfile import DeclarationError, Node, load, quote, suggest
+
+
+@dataclass(frozen=True)
+class DebianSource:
+    """A package that holds a kernel source archive."""
+
+    package: str
+    suite: str | None = None  # None: the package sources that the system has
+
+
+@dataclass(frozen=True)
+class TarballSource:
+    """An archive, on disk or to be fetched; exactly one of ``path`` and ``url`` is set."""
+
+    path: Path | None
+    url: str | None
+    sha256: str  # 64 lower-case hex digits
+
+
+@dataclass(frozen=True)
+class TreeSource:
+    """A user's own source tree, built out of tree."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A kernel that is built already. What is None is asked of the image or not known."""
+
+    image: Path
+    arch: str | None = None
+    config: Path | None = None
+    version: str | None = None
+
+
+# Reserved words: `git:PATH#REV`, and `git: {path:, rev:}` in the file.
+_NO_GIT = "git sources are not supported yet"
+_GIT_HINT = "check the revision out (git worktree add) and use tree:PATH"
+
+Source = Union[DebianSource, TarballSource, TreeSource, ImageSource]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A change without which a kernel does not build, or a test could not see its edge."""
+
+    file: Path
+    arch: tuple[str, ...]  # empty: every arch
+    kernel: VersionRange | None  # None: every version
+    because: str
+
+    def applies(self, arch: Arch, version: Version) -> bool:
+        in_range = self.kernel is None or self.kernel.contains(version)
+        return in_range and arch.matches(self.arch)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    name: str  # the kernel spec as given
+    source: Source
+    patches: tuple[Patch, ...] = ()
+    file: str = ""  # where it is declared; "" for a spec that names a path
+    line: int = 0
+
+
+class Kernels(dict[str, Kernel]):
+    """The declared kernels by name, and the one that is used when none is asked for."""
+
+    default: str = ""
+
+
+def load_kernels(root: Path) -> Kernels:
+    """Read ``kernels.yaml``; paths in it are relative to ``root``. Raises DeclarationError."""
+    fields = load(root / "kernels.yaml", root).record(required=("default", "kernels"))
+    arches = arch_names(root)
+    kernels = Kernels()
+    for name, node in fields["kernels"].mapping().items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", name):
+            hint = "use letters, digits and . _ + - only"
+            raise node.error(f"{quote(name)} is no name for a kernel", hint)
+        kernels[name] = _kernel(root, name, node, arches)
+    kernels.default = fields["default"].choice(kernels, "kernel")
+    return kernels
+
+
+def kernel_spec(text: str, kernels: dict[str, Kernel]) -> Kernel:
+    """The kernel that a spec names; paths in it are relative to the current folder.
+
+    Raises DeclarationError, without a file: a spec comes from a command line.
+    """
+    if text in kernels:
+        return kernels[text]
+    kind, colon, rest = text.partition(":")
+    if not colon:
+        raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, kernels))
+    if not rest:
+        raise DeclarationError("", 0, f"kernel {quote(text)}: a path is missing behind the colon")
+    path = Path(rest).expanduser()
+    if kind == "tree":
+        return Kernel(text, TreeSource(path))
+    if kind == "image":
+        return Kernel(text, ImageSource(path))
+    if kind == "git":
+        raise DeclarationError("", 0, f"kernel {quote(text)}: {_NO_GIT}", _GIT_HINT)
+    hint = "write tree:PATH, image:PATH or a name from kernels.yaml"
+    raise DeclarationError("", 0, f"unknown kind of kernel {quote(kind)}", hint)
+
+
+def _kernel(root: Path, name: str, node: Node, arches: list[str]) -> Kernel:
+    fields = node.record(optional=("patches", *_SOURCES))
+    kinds = [key for key in fields if key in _SOURCES]
+    if len(kinds) != 1:
+        found = f"found {' and '.join(kinds)}" if kinds else "found none"
+        raise node.error(f"expected one source, {found}", f"give one of: {', '.join(_SOURCES)}")
+    source = _SOURCES[kinds[0]](root, fields[kinds[0]])
+    patches = fields["patches"].items() if "patches" in fields else ()
+    if patches and isinstance(source, ImageSource):
+        raise fields["patches"].error("an image cannot be patched", "remove the patches")
+    declared = tuple(_patch(root, item, arches) for item in patches)
+    return Kernel(name, source, declared, node.file, node.line)
+
+
+def _patch(root: Path, node: Node, arches: list[str]) -> Patch:
+    fields = node.record(required=("file", "because"), optional=("arch", "kernel"))
+    file = root / fields["file"].text()
+    if not file.is_file():
+        present = (f"patches/{path.name}" for path in (root / "patches").glob("*.patch"))
+        message = f"there is no {quote(fields['file'].text())}"
+        raise fields["file"].error(message, suggest(fields["file"].text(), present))
+    return Patch(
+        file,
+        read_arches(fields["arch"], arches) if "arch" in fields else (),
+        fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
+        fields["because"].text(),
+    )
+
+
+def _debian(root: Path, node: Node) -> Source:
+    fields = node.record(required=("package",), optional=("suite",))
+    return DebianSource(fields["package"].text(), _optional(fields, "suite"))
+
+
+def _tarball(root: Path, node: Node) -> Source:
+    fields = node.record(required=("sha256",), optional=("path", "url"))
+    digest = fields["sha256"].text()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise fields["sha256"].error("expected 64 lower-case hex digits, as sha256sum prints")
+    if ("path" in fields) == ("url" in fields):
+        raise node.error("expected either `path` or `url`")
+    path = root / fields["path"].text() if "path" in fields else None
+    return TarballSource(path, _optional(fields, "url"), digest)
+
+
+def _tree(root: Path, node: Node) -> Source:
+    return TreeSource(root / Path(node.text()).expanduser())
+
+
+def _git(root: Path, node: Node) -> Source:
+    node.record(required=("path", "rev"))
+    raise node.error(_NO_GIT, _GIT_HINT)
+
+
+def _image(root: Path, node: Node) -> Source:
+    fields = node.record(required=("path", "arch"), optional=("config", "version"))
+    config = root / fields["config"].text() if "config" in fields else None
+    arch = fields["arch"].choice(arch_names(root), "arch")
+    return ImageSource(root / fields["path"].text(), arch, config, _optional(fields, "version"))
+
+
+_SOURCES: dict[str, Callable[[Path, Node], Source]] = {
+    "debian": _debian,
+    "tarball": _tarball,
+    "tree": _tree,
+    "image": _image,
+    "git": _git,
+}
+
+
+def _optional(fields: dict[str, Node], key: str) -> str | None:
+    return fields[key].text() if key in fields else None
