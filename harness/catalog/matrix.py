@@ -1,0 +1,164 @@
+"""The matrix: scenarios with their expectations, and the decisions they rest on.
+
+``expectations/FAMILY.yaml`` holds one family's scenarios by name, and
+``expectations/decisions.yaml`` the places in kernel sources where behaviour is decided.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from packaging.version import Version
+
+from harness.catalog.arches import Arch, read_arches
+from harness.catalog.rows import Bug, Facts, Known, Row, When, read_rows
+from harness.catalog.version import VersionRange
+from harness.catalog.yamlfile import DeclarationError, Node, load, quote, suggest
+
+__all__ = [
+    "Bug", "Decision", "Facts", "Matrix", "Point", "Row", "Scenario", "When", "load_matrix",
+]  # fmt: skip
+
+FOLDER = "expectations"
+DECISIONS = "decisions"
+USERS = ("root", "nobody")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place in a source tree: ``text`` must stand exactly once in ``function``."""
+
+    arch: tuple[str, ...]  # empty: every arch
+    kernel: VersionRange | None  # None: every version
+    file: str  # path in the tree
+    function: str  # "": the whole file
+    text: str  # runs of white space compare equal
+
+    def applies(self, arch: Arch, version: Version) -> bool:
+        in_range = self.kernel is None or self.kernel.contains(version)
+        return in_range and arch.matches(self.arch)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Something the kernel decides, and where it does so per arch and version."""
+
+    id: str
+    about: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One edge case and what is expected of it."""
+
+    name: str  # "hole/read"
+    family: str
+    summary: str
+    user: str  # root or nobody
+    memory: int | None  # MiB: gets a boot of its own; None: the arch's default
+    rows: tuple[Row, ...]
+    file: str
+    line: int
+
+    @property
+    def function(self) -> str:
+        """The name of its C function."""
+        return re.sub("[/-]", "_", self.name)
+
+    def row(self, facts: Facts) -> Row | None:
+        """The first row that matches; None means that nothing is expected."""
+        return next((row for row in self.rows if row.matches(facts)), None)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All scenarios by name, in the order of the files, and all decisions by id."""
+
+    scenarios: Mapping[str, Scenario]
+    decisions: Mapping[str, Decision]
+
+    def select(self, globs: Iterable[str]) -> list[Scenario]:
+        """Scenarios that match one of ``globs`` ("stack/*"), each once; no globs select all.
+
+        Raises DeclarationError for a glob that matches nothing.
+        """
+        wanted = list(globs) or ["*"]
+        for glob in wanted:
+            if not any(fnmatchcase(name, glob) for name in self.scenarios):
+                families = {f"{scenario.family}/*" for scenario in self.scenarios.values()}
+                hint = suggest(glob, families if "/" not in glob else {*self.scenarios, *families})
+                raise DeclarationError("", 0, f"no scenario matches {quote(glob)}", hint)
+        return [
+            scenario
+            for name, scenario in self.scenarios.items()
+            if any(fnmatchcase(name, glob) for glob in wanted)
+        ]
+
+
+def load_matrix(root: Path, arches: Mapping[str, Arch]) -> Matrix:
+    """Read ``expectations/`` of the project at ``root``. Raises DeclarationError."""
+    folder = root / FOLDER
+    decisions = _decisions(load(folder / f"{DECISIONS}.yaml", root), arches)
+    flavours = sorted(path.stem for path in (root / "flavours").glob("*.config"))
+    known = Known(arches, tuple(flavours), tuple(decisions))
+    scenarios: dict[str, Scenario] = {}
+    functions: dict[str, Scenario] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        if path.stem == DECISIONS:
+            continue
+        for scenario in _family(path.stem, load(path, root), known):
+            twin = functions.setdefault(scenario.function, scenario)
+            if twin is not scenario:
+                message = f"{scenario.name} and {twin.name} are both {scenario.function} in C"
+                raise DeclarationError(scenario.file, scenario.line, message, "rename one of them")
+            scenarios[scenario.name] = scenario
+    return Matrix(scenarios, decisions)
+
+
+def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
+    _check_name(family, "family", node)
+    for name, item in node.mapping().items():
+        _check_name(name, "scenario", item)
+        fields = item.record(required=("summary",), optional=("user", "memory", "expect"))
+        yield Scenario(
+            name=f"{family}/{name}",
+            family=family,
+            summary=fields["summary"].text(),
+            user=fields["user"].choice(USERS, "user") if "user" in fields else "root",
+            memory=fields["memory"].number() if "memory" in fields else None,
+            rows=read_rows(fields["expect"], known) if "expect" in fields else (),
+            file=item.file,
+            line=item.line,
+        )
+
+
+def _decisions(node: Node, arches: Mapping[str, Arch]) -> dict[str, Decision]:
+    decisions = {}
+    for name, item in node.mapping().items():
+        _check_name(name, "decision", item)
+        fields = item.record(required=("about", "points"))
+        points = tuple(_point(point, arches) for point in fields["points"].one_or_more())
+        decisions[name] = Decision(name, fields["about"].text(), points)
+    return decisions
+
+
+def _point(node: Node, arches: Mapping[str, Arch]) -> Point:
+    fields = node.record(required=("file", "text"), optional=("arch", "kernel", "function"))
+    return Point(
+        arch=read_arches(fields["arch"], list(arches)) if "arch" in fields else (),
+        kernel=fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
+        file=fields["file"].text(),
+        function=fields["function"].text() if "function" in fields else "",
+        text=fields["text"].text(),
+    )
+
+
+def _check_name(name: str, what: str, node: Node) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", name):
+        hint = "use lower-case letters, digits and -"
+        raise node.error(f"{quote(name)} is no name for a {what}", hint)

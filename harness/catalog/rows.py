@@ -1,0 +1,268 @@
+"""Rows of the matrix: which columns a row speaks of, and what it predicts for them.
+
+The first matching row of a scenario wins, so a row that earlier rows cover is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from packaging.version import Version
+
+from harness.catalog.arches import Arch, read_arches
+from harness.catalog.outcome import Outcome, parse
+from harness.catalog.version import (
+    EVERY_VERSION,
+    VersionError,
+    VersionRange,
+    covered,
+    parse_version,
+)
+from harness.catalog.yamlfile import Node, quote
+
+
+def _no_source(file: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of one column when its rows are chosen."""
+
+    arch: Arch
+    version: Version
+    flavour: str = "core"
+    # The text of a file in the tree that was built: "" = it has no such file, None = there is
+    # no tree at hand. A row whose test cannot be decided does not match.
+    source: Callable[[str], str | None] = _no_source
+    config: Mapping[str, str] | None = None  # CONFIG_X -> y, or its value; unset ones are absent
+    cpu: str = ""
+    page_size: int | None = None  # bytes; None = not known
+    accel: str = ""
+    qemu: str = ""  # version as QEMU says it, "7.2.22 (Debian ...)"; "" = not known
+
+
+@dataclass(frozen=True)
+class SourceTest:
+    """Whether a text stands anywhere in a source file; runs of white space compare equal."""
+
+    file: str
+    text: str
+    absent: bool = False  # the text must not be there
+
+    def holds(self, source: Callable[[str], str | None]) -> bool:
+        content = source(self.file)
+        if content is None:
+            return False
+        return (_squeeze(self.text) in _squeeze(content)) is not self.absent
+
+
+@dataclass(frozen=True)
+class ConfigTest:
+    """Whether a config symbol has a value; None = it is not set."""
+
+    symbol: str
+    value: str | None
+
+    def holds(self, config: Mapping[str, str] | None) -> bool:
+        if config is None:
+            return False
+        found = config.get(self.symbol)
+        return (None if found == "n" else found) == self.value
+
+
+@dataclass(frozen=True)
+class When:
+    """Tests beyond arch, version and flavour. All that are given must hold; () = not given."""
+
+    source: SourceTest | None = None
+    config: ConfigTest | None = None
+    cpu: tuple[str, ...] = ()
+    page_size: tuple[int, ...] = ()  # bytes
+    accel: tuple[str, ...] = ()
+    qemu: VersionRange | None = None
+
+    def holds(self, facts: Facts) -> bool:
+        return (
+            (not self.cpu or facts.cpu in self.cpu)
+            and (not self.page_size or facts.page_size in self.page_size)
+            and (not self.accel or facts.accel in self.accel)
+            and (not self.qemu or _in_range(facts.qemu, self.qemu))
+            and (not self.config or self.config.holds(facts.config))
+            and (not self.source or self.source.holds(facts.source))  # last: reads a file
+        )
+
+
+ALWAYS = When()
+
+
+@dataclass(frozen=True)
+class Bug:
+    """Where the source's behaviour is wrong, and what a correct kernel would give."""
+
+    ref: str
+    want: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One expectation. Selectors that are empty or None select everything."""
+
+    arch: tuple[str, ...] = ()
+    kernel: VersionRange | None = None
+    flavour: tuple[str, ...] = ()
+    when: When = ALWAYS
+    outcomes: tuple[Outcome, ...]  # a set: the observation must be a member
+    because: str
+    evidence: tuple[str, ...] = ()  # ids of decisions
+    bug: Bug | None = None
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
+
+    def matches(self, facts: Facts) -> bool:
+        return (
+            facts.arch.matches(self.arch)
+            and (self.kernel is None or self.kernel.contains(facts.version))
+            and (not self.flavour or facts.flavour in self.flavour)
+            and self.when.holds(facts)
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """The names that rows may use."""
+
+    arches: Mapping[str, Arch]
+    flavours: tuple[str, ...]
+    decisions: tuple[str, ...]
+
+
+def read_rows(node: Node, known: Known) -> tuple[Row, ...]:
+    """The rows under ``expect:``. Raises DeclarationError, also for a row that cannot match."""
+    rows: list[Row] = []
+    for item in node.items():
+        row = _row(item, known)
+        covering = _covering(row, rows, known.arches)
+        if covering:
+            lines = ", ".join(str(earlier.line) for earlier in covering)
+            hint = "remove it, or move it up: the first matching row wins"
+            raise item.error(f"this row can never match: rows before it win (line {lines})", hint)
+        rows.append(row)
+    return tuple(rows)
+
+
+def _row(node: Node, known: Known) -> Row:
+    optional = ("arch", "kernel", "flavour", "when", "evidence", "bug")
+    fields = node.record(required=("outcome", "because"), optional=optional)
+    outcomes = _outcomes(fields["outcome"])
+    return Row(
+        arch=read_arches(fields["arch"], list(known.arches)) if "arch" in fields else (),
+        kernel=fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
+        flavour=_choices(fields, "flavour", known.flavours),
+        when=_when(fields["when"]) if "when" in fields else ALWAYS,
+        outcomes=outcomes,
+        because=fields["because"].text(),
+        evidence=_choices(fields, "evidence", known.decisions, "decision"),
+        bug=_bug(fields["bug"], outcomes) if "bug" in fields else None,
+        file=node.file,
+        line=node.line,
+    )
+
+
+def _choices(
+    fields: dict[str, Node], key: str, names: tuple[str, ...], what: str = ""
+) -> tuple[str, ...]:
+    if key not in fields:
+        return ()
+    return tuple(item.choice(names, what or key) for item in fields[key].one_or_more())
+
+
+def _outcomes(node: Node) -> tuple[Outcome, ...]:
+    outcomes: list[Outcome] = []
+    for item in node.one_or_more():
+        outcome = item.read(parse)
+        if outcome in outcomes:
+            raise item.error(f"the outcome {quote(str(outcome))} stands here twice")
+        outcomes.append(outcome)
+    return tuple(outcomes)
+
+
+def _bug(node: Node, outcomes: tuple[Outcome, ...]) -> Bug:
+    fields = node.record(required=("ref", "want"))
+    want = fields["want"].read(parse)
+    if want in outcomes:
+        message = f"{quote(str(want))} is both predicted and what a correct kernel would give"
+        raise fields["want"].error(message, "remove `bug:`, or correct one of the two")
+    return Bug(fields["ref"].text(), want)
+
+
+def _when(node: Node) -> When:
+    fields = node.record(optional=("source", "config", "cpu", "page_size", "accel", "qemu"))
+    if not fields:
+        raise node.error("`when:` is empty", "remove it, or give a test")
+    pages = fields["page_size"].one_or_more() if "page_size" in fields else ()
+    return When(
+        source=_source_test(fields["source"]) if "source" in fields else None,
+        config=_config_test(fields["config"]) if "config" in fields else None,
+        cpu=fields["cpu"].texts() if "cpu" in fields else (),
+        page_size=tuple(page.number() for page in pages),
+        accel=fields["accel"].texts() if "accel" in fields else (),
+        qemu=fields["qemu"].read(VersionRange.parse) if "qemu" in fields else None,
+    )
+
+
+def _source_test(node: Node) -> SourceTest:
+    fields = node.record(required=("file",), optional=("text", "absent"))
+    if ("text" in fields) == ("absent" in fields):
+        raise node.error("expected either `text` or `absent`")
+    wanted = fields.get("text") or fields["absent"]
+    return SourceTest(fields["file"].text(), wanted.text(), "absent" in fields)
+
+
+def _config_test(node: Node) -> ConfigTest:
+    text = node.text()
+    match = re.fullmatch(r"(CONFIG_\w+)(?:=(.+)| is not set)", text, re.ASCII)
+    if match is None:
+        hint = "write CONFIG_X=y, or CONFIG_X is not set"
+        raise node.error(f"expected a line of a .config, found {quote(text)}", hint)
+    value = match.group(2)
+    return ConfigTest(match.group(1), None if value == "n" else value)
+
+
+def _covering(row: Row, earlier: list[Row], arches: Mapping[str, Arch]) -> list[Row]:
+    """Earlier rows that leave nothing for ``row``; none when it can match, or nobody can tell.
+
+    A row without an arch selector stands for arches that are still to come, too: rows for all
+    of today's do not cover it.
+    """
+    found: list[Row] = []
+    for arch in row.arch or ("",):
+        rivals = [
+            rival
+            for rival in earlier
+            if rival.when in (ALWAYS, row.when)
+            and _includes(rival.flavour, row.flavour)
+            and (not rival.arch or (arch and arches[arch].matches(rival.arch)))
+        ]
+        ranges = [rival.kernel or EVERY_VERSION for rival in rivals]
+        if not covered(row.kernel or EVERY_VERSION, ranges):
+            return []
+        found += [rival for rival in rivals if rival not in found]
+    return found
+
+
+def _in_range(text: str, versions: VersionRange) -> bool:
+    try:
+        return versions.contains(parse_version(text))
+    except VersionError:
+        return False
+
+
+def _includes(selector: Iterable[str], other: Iterable[str]) -> bool:
+    return not selector or (bool(other) and set(other) <= set(selector))
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())
