@@ -2,3 +2,7 @@
 
 Everything a guest prints or sends is hostile input: bounded, checked, never trusted.
 """
+
+
+class QemuError(Exception):
+    """QEMU is missing, too old, or did not start. The text says what to do."""

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
 
+from harness.machine import QemuError
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported after fork
-
-
-class QemuError(Exception):
-    """QEMU is missing, too old, or did not start. The text says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +187,18 @@ class QemuProcess:
             return f"killed by {signal.Signals(self._child.signalstatus).name}"
         return f"exit status {self._child.exitstatus}"
 
+    def _reap(self) -> None:
+        """Wait for QEMU to die; not for ever: a broken /dev/kvm can hold it in the kernel."""
+        deadline = time.monotonic() + 5.0
+        while self._child.isalive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def close(self) -> None:
         """Kill QEMU if it still runs, reap it, close everything. Never raises."""
         try:
             if self._child.isalive():
                 os.kill(self.pid, signal.SIGKILL)
-                self._child.wait()
+                self._reap()
         except (pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
             pass
         for close in (self._child.close, self.port.close, self.qmp.close):

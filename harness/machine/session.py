@@ -25,7 +25,7 @@ from harness.machine.port import (
     Message,
     Step,
 )
-from harness.machine.qemu import MachineSpec, QemuError, QemuProcess
+from harness.machine.qemu import MachineSpec, QemuProcess
 from harness.results import Observation
 
 BOOT_SILENCE = 45.0  # seconds without a byte on the console before the boot is given up
@@ -71,8 +71,14 @@ class Session:
     `boot` raises BootError or QemuError. `observe` never raises for what a guest does.
     """
 
-    def __init__(self, spec: MachineSpec, on_console: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        spec: MachineSpec,
+        on_console: Callable[[str], None] | None = None,
+        boot_limit: float = BOOT_LIMIT,
+    ) -> None:
         self.spec = spec
+        self._boot_limit = boot_limit
         self.nonce = secrets.token_hex(8)
         self.hello: Hello | None = None
         self.boot_seconds = 0.0
@@ -210,13 +216,14 @@ class Session:
     async def _boot(self) -> None:
         self._listen()
         started = time.monotonic()
+
+        def deadline() -> float:
+            return min(started + self._boot_limit, self._last_byte + BOOT_SILENCE)
+
         while self.hello is None:
-            deadline = min(started + BOOT_LIMIT, self._last_byte + BOOT_SILENCE)
             if self._gone or self._cell.has("panic"):
                 raise self._boot_error(f"the machine ended: {await self._ending()}")
-            if not await self._wait(deadline) and time.monotonic() >= min(
-                started + BOOT_LIMIT, self._last_byte + BOOT_SILENCE
-            ):
+            if not await self._wait(deadline()) and time.monotonic() >= deadline():
                 silent = time.monotonic() - self._last_byte
                 state = await self._look()
                 raise self._boot_error(
@@ -373,5 +380,3 @@ def _with_kernel(outcome: str, cell: _Cell) -> str:
     actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
     return f"{actors} | kernel: {word}"
 
-
-__all__ = ["BootError", "QemuError", "Session"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.machine import session as session_module
-from harness.machine.qemu import MachineSpec, QemuError, QemuProcess, command
+from harness.machine import QemuError
+from harness.machine.qemu import MachineSpec, QemuProcess, command
 from harness.machine.session import BootError, Session
 
 FAKE = Path(__file__).with_name("fake_qemu.py")

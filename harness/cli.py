@@ -1,0 +1,435 @@
+"""The command `faultline`. What is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness import __version__
+from harness.catalog.yamlfile import DeclarationError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from harness.build.store import Entry, Store
+    from harness.catalog.matrix import Scenario
+    from harness.catalog.project import Project
+    from harness.run.plan import Column
+
+EXIT_CODES = """\b
+Exit codes:
+  0  everything as expected (known bugs included; they are shown apart)
+  1  at least one mismatch, proven
+  2  wrong use, wrong declaration, no expectation, stale evidence
+  3  infrastructure: something could not be built, booted or observed
+  130, 143  interrupted
+"""
+
+
+class UsageProblem(click.ClickException):
+    """An error that ends the command with exit code 2."""
+
+    exit_code = 2
+
+
+class Infrastructure(click.ClickException):
+    """An error that ends the command with exit code 3."""
+
+    exit_code = 3
+
+
+class _Group(click.Group):
+    """Turns this project's errors into one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from harness.build import BuildError
+        from harness.machine import QemuError
+
+        try:
+            return super().invoke(ctx)
+        except DeclarationError as error:
+            raise UsageProblem(str(error)) from None
+        except (BuildError, QemuError) as error:
+            raise Infrastructure(str(error)) from None
+        except BrokenPipeError:
+            # The reader has gone, as in `faultline list | head`: nothing more to say.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+def _complete(names: Callable[[Project], list[str]]) -> Callable[..., list[CompletionItem]]:
+    """Shell completion from what the project declares."""
+
+    def complete(_ctx: object, _param: object, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        try:
+            known = names(_project())
+        except DeclarationError:
+            return []
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
+def _project() -> Project:
+    from harness.catalog.project import find_root, load_project
+
+    return load_project(find_root())
+
+
+_scenarios = click.argument(
+    "scenarios",
+    nargs=-1,
+    metavar="[SCENARIO]...",
+    shell_complete=_complete(lambda project: list(project.matrix.scenarios)),
+)
+_store = click.option(
+    "--store",
+    "store_path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for sources and builds. Default: $FAULTLINE_STORE, else the user's cache folder.",
+)
+
+
+def _columns(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that select columns, the same in every command."""
+    for option in (
+        click.option(
+            "--flavour",
+            "flavours",
+            multiple=True,
+            metavar="NAME",
+            help="kconfig flavour, repeatable. Default: core.",
+        ),
+        click.option(
+            "--kernel",
+            "kernels",
+            multiple=True,
+            metavar="SPEC",
+            help="Kernel: a name from kernels.yaml, tree:PATH or image:PATH; repeatable. "
+            "Default: the one kernels.yaml calls default.",
+            shell_complete=_complete(lambda project: list(project.kernels)),
+        ),
+        click.option(
+            "--arch",
+            "arches",
+            multiple=True,
+            metavar="NAME",
+            help="Architecture, repeatable. Default: all.",
+            shell_complete=_complete(lambda project: list(project.arches)),
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _select(
+    project: Project, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
+) -> list[Column]:
+    from harness.run.plan import columns
+
+    found = columns(
+        [project.arch(name) for name in dict.fromkeys(arches)] or list(project.arches.values()),
+        [project.kernel(name) for name in dict.fromkeys(kernels or (project.kernels.default,))],
+        [project.flavour(name) for name in dict.fromkeys(flavours or ("core",))],
+    )
+    if not found:
+        raise DeclarationError("", 0, "no column is selected", "an image belongs to one arch")
+    return found
+
+
+def _choose(project: Project, globs: tuple[str, ...]) -> list[Scenario]:
+    if globs:
+        return project.matrix.select(globs)
+    return list(project.matrix.scenarios.values())
+
+
+def _open_store(path: Path | None) -> Store:
+    from harness.build.store import Store
+
+    return Store(path, say=lambda line: click.echo(line, err=True))
+
+
+@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="faultline")
+def main() -> None:
+    """What does user space see when a memory access goes wrong, arch by arch?
+
+    Boots real Linux kernels under QEMU, runs page-fault edge cases in them and compares the
+    signals, si_codes, errnos and hangs with the matrix under expectations/.
+
+    \b
+    Start with:
+      faultline doctor                        what is missing on this machine
+      faultline run                           everything, on the default kernel
+      faultline run 'stack/*' --arch m68k     one family on one arch
+      faultline list scenarios                what there is
+    """
+
+
+@main.command(epilog=EXIT_CODES)
+@_scenarios
+@_columns
+@_store
+@click.option("--jobs", "-j", type=click.IntRange(0), default=0, help="Parallel jobs. Default: CPUs.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for results.jsonl (appended to) and report.md (of this run).",
+)
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "tcg", "kvm"]),
+    default="auto",
+    show_default=True,
+    help="auto takes KVM only where a boot has proved that it works here.",
+)
+@click.option("--no-wedging", is_flag=True, help="Leave out cells expected to hang or oops.")
+@click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
+def run(
+    scenarios: tuple[str, ...],
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    store_path: Path | None,
+    jobs: int,
+    out: Path,
+    accel: str,
+    no_wedging: bool,
+    refresh: bool,
+) -> None:
+    """Build, boot, observe and compare.
+
+    SCENARIO is a name or a glob such as 'stack/*'; without one, everything runs. Kernels are
+    built on first use and kept; results are written as they come.
+
+    \b
+    Examples:
+      faultline run stack/below-usp-257 --kernel debian-6.1 --arch m68k
+      faultline run 'hwpoison/*' --arch x86_64 --arch arm64
+      faultline run --kernel tree:~/linux --arch alpha
+    """
+    from harness.progress import make_progress
+    from harness.run.execute import execute
+    from harness.run.prepare import Options
+
+    project = _project()
+    columns = _select(project, arches, kernels, flavours)
+    chosen = _choose(project, scenarios)
+    options = Options(
+        store=_open_store(store_path),
+        accel=accel,
+        refresh=refresh,
+        wedging=not no_wedging,
+        jobs=jobs,
+    )
+    path = _results_path(out)
+    try:
+        with make_progress() as progress:
+            code = execute(project, columns, chosen, options, path, progress)
+    except OSError as error:
+        raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
+    _report_run(path, out)
+    sys.exit(code)
+
+
+def _results_path(out: Path) -> Path:
+    """A results file for this run below `out`; results.jsonl there is always the last one."""
+    from harness.run.execute import new_run_id
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{new_run_id()}.jsonl"
+        path.touch()
+        link = out / f".results.{os.getpid()}"
+        link.symlink_to(path.name)
+        link.replace(out / "results.jsonl")
+    except OSError as error:
+        raise UsageProblem(f"--out {out}: {error.strerror}; give a folder that is writable") from None
+    return path
+
+
+def _report_run(path: Path, out: Path) -> None:
+    from harness.report.markdown import render_markdown
+    from harness.report.terminal import render_terminal
+    from harness.results import read_results
+
+    results = read_results([path])
+    render_terminal(results)
+    report = out / "report.md"
+    report.write_text(render_markdown(results), encoding="utf-8")
+    click.echo(f"\nresults: {path}\nreport:  {report}")
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["arches", "kernels", "scenarios"]), default="scenarios")
+@_scenarios
+def list_(what: str, scenarios: tuple[str, ...]) -> None:
+    """Show what is declared: arches, kernels, or scenarios (globs narrow them)."""
+    project = _project()
+    if what == "arches":
+        for arch in project.arches.values():
+            click.echo(f"{arch.name:12} {arch.qemu} -M {arch.machine}, {arch.smp} CPU, {arch.memory} MiB")
+    elif what == "kernels":
+        for name, kernel in project.kernels.items():
+            mark = " (default)" if name == project.kernels.default else ""
+            click.echo(f"{name:12} {kernel.source}{mark}")
+    else:
+        for scenario in _choose(project, scenarios):
+            click.echo(f"{scenario.name:32} {scenario.summary}")
+
+
+@main.command()
+@_columns
+@_store
+@click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
+def build(
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    store_path: Path | None,
+    refresh: bool,
+) -> None:
+    """Build kernels and guest programs without booting them; print where they are."""
+    from harness.build.guest import build_guest
+    from harness.build.initramfs import build_initramfs
+    from harness.build.kernel import build_kernel
+    from harness.progress import make_progress
+
+    project = _project()
+    columns = _select(project, arches, kernels, flavours)
+    store = _open_store(store_path)
+    scenarios = list(project.matrix.scenarios.values())
+    lines = []
+    with make_progress() as progress:
+        for column in columns:
+            built = build_kernel(
+                column.kernel,
+                column.arch,
+                column.flavour,
+                store,
+                root=project.root,
+                refresh=refresh,
+                say=lambda line, id=column.id: progress.stage(id, line),  # type: ignore[misc]
+            )
+            initrd = build_initramfs(build_guest(project.root, column.arch, scenarios, store), store)
+            lines.append(f"{column.id}: Linux {built.version}\n  {built.image}\n  {initrd}")
+    click.echo("\n".join(lines))
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[RESULTS]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "markdown"]),
+    default="terminal",
+    show_default=True,
+)
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
+def report(files: tuple[Path, ...], form: str, output: Path | None) -> None:
+    """Show results files; several are read as one. Default: out/results.jsonl.
+
+    Exits as the run did: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete.
+    """
+    from rich.console import Console
+
+    from harness.report.markdown import render_markdown
+    from harness.report.terminal import render_terminal
+    from harness.results import exit_code, read_results
+
+    try:
+        results = read_results(files or (Path("out/results.jsonl"),))
+    except OSError as error:
+        hint = "run `faultline run` first, or name a results file"
+        raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
+    if form == "markdown":
+        text = render_markdown(results)
+        output.write_text(text, encoding="utf-8") if output else click.echo(text, nl=False)
+    elif output:
+        with open(output, "w", encoding="utf-8") as file:
+            render_terminal(results, Console(file=file))
+    else:
+        render_terminal(results)
+    sys.exit(exit_code(results))
+
+
+@main.group()
+def store() -> None:
+    """The folder of sources and builds."""
+
+
+@store.command("list")
+@_store
+def store_list(store_path: Path | None) -> None:
+    """What is kept: kind, key, size, age, and what it is."""
+    found = _open_store(store_path)
+    click.echo(f"{found.root}")
+    for entry in found.list():
+        click.echo(_describe(entry))
+
+
+def _describe(entry: Entry) -> str:
+    days = (time.time() - entry.used) / 86400
+    size = f"{entry.size / 1e6:8.1f} MB"
+    return f"{entry.kind:10} {entry.key[:12]} {size}  used {days:.1f} days ago  {entry.label}"
+
+
+@store.command("prune")
+@_store
+@click.option("--kind", "kinds", multiple=True, help="Only this kind (kernel, source, ...).")
+@click.option("--older", type=click.FloatRange(0), metavar="DAYS", help="Not used for so long.")
+@click.option("--all", "everything", is_flag=True, help="All entries that are not in use.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def store_prune(
+    store_path: Path | None,
+    kinds: tuple[str, ...],
+    older: float | None,
+    everything: bool,
+    dry_run: bool,
+) -> None:
+    """Remove entries by age or kind; never one in use."""
+    if older is None and not kinds and not everything:
+        raise UsageProblem("say what to remove: --older DAYS, --kind KIND or --all")
+    found = _open_store(store_path)
+    removed = found.prune(
+        kinds=kinds, unused_for=None if older is None else older * 86400, dry_run=dry_run
+    )
+    for entry in removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {_describe(entry)}")
+    click.echo(f"{len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.0f} MB")
+
+
+@main.command()
+@click.option("--arch", "arches", multiple=True, metavar="NAME", help="Default: all.")
+@_store
+def doctor(arches: tuple[str, ...], store_path: Path | None) -> None:
+    """What is missing on this machine, each tool's version, and whether KVM really works.
+
+    Exits 0 when everything is there, 3 when something is missing.
+    """
+    from harness.doctor import examine
+
+    project = _project()
+    chosen = [project.arch(name) for name in arches] or list(project.arches.values())
+    sys.exit(examine(project, chosen, _open_store(store_path), click.echo))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the shell completion script: source <(faultline completion bash)."""
+    from click.shell_completion import get_completion_class
+
+    cls = get_completion_class(shell)
+    assert cls is not None
+    click.echo(cls(main, {}, "faultline", "_FAULTLINE_COMPLETE").source())

@@ -1,0 +1,118 @@
+"""What this machine has and lacks, tool by tool, and whether KVM really works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.store import Store
+from harness.build.tools import PACKAGES
+from harness.catalog.arches import Arch
+from harness.catalog.project import Project
+from harness.machine import QemuError
+from harness.machine.accel import native, prove_kvm
+
+OPTIONAL = {"ccache": "ccache"}  # faster second builds
+MIN_QEMU = (7, 0)  # the m68k virt machine and arm64 mte=on are older; nothing earlier is tested
+
+Say = Callable[[str], None]
+
+
+def examine(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> int:
+    """Say what is there and what is missing. 0: nothing is missing; 3: something is."""
+    missing: dict[str, str] = {}
+    arches = list(arches)
+    for tool, package in PACKAGES.items():
+        _tool(tool, package, say, missing)
+    for tool, package in OPTIONAL.items():
+        _tool(tool, package, say, {}, "optional: ")
+    for arch in arches:
+        say(f"{arch.name}:")
+        for tool, package in arch.packages.items():
+            _tool(tool, package, say, missing, "  ")
+        _static_libc(arch, say, missing)
+    _kvm(project, arches, store, say)
+    say(f"store: {store.root}, {shutil.disk_usage(_existing(store.root)).free / 1e9:.0f} GB free")
+    if not missing:
+        say("nothing is missing")
+        return 0
+    say("\nmissing: " + ", ".join(sorted(missing)))
+    say("install: apt-get install " + " ".join(sorted(set(missing.values()))))
+    return 3
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _tool(tool: str, package: str, say: Say, missing: dict[str, str], indent: str = "") -> None:
+    if shutil.which(tool) is None:
+        if "/" not in tool and not tool.startswith("lib"):
+            missing[tool] = package
+            say(f"{indent}{tool}: MISSING, Debian package {package}")
+        return
+    version = _version(tool)
+    found = re.match(r"(\d+)\.(\d+)", version)
+    old = tool.startswith("qemu-") and found and (int(found[1]), int(found[2])) < MIN_QEMU
+    say(f"{indent}{tool}: {version}" + (f"  TOO OLD, expected {MIN_QEMU[0]}.{MIN_QEMU[1]}" if old else ""))
+    if old:
+        missing[tool] = package
+
+
+def _version(tool: str) -> str:
+    """The first number that `tool --version` prints, or why there is none."""
+    try:
+        done = subprocess.run([tool, "--version"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"does not answer --version: {error}"
+    found = re.search(r"\d+(?:\.\d+)+", done.stdout + done.stderr)
+    return found[0] if found else "version unknown"
+
+
+def _static_libc(arch: Arch, say: Say, missing: dict[str, str]) -> None:
+    """Guest programs are linked statically: is there a libc.a for them?"""
+    gcc = f"{arch.cross}gcc"
+    if shutil.which(gcc) is None:
+        return
+    done = subprocess.run([gcc, "-print-file-name=libc.a"], capture_output=True, text=True)
+    if Path(done.stdout.strip()).is_absolute():
+        say("  static libc: there")
+        return
+    package = next((p for p in arch.packages.values() if p.startswith("libc")), "a static libc")
+    say(f"  static libc: MISSING, Debian package {package}")
+    missing[f"libc.a for {arch.name}"] = package
+
+
+def _kvm(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> None:
+    """KVM counts only where a kernel has been booted under it."""
+    from dataclasses import replace
+
+    from harness.build.guest import build_guest
+    from harness.build.initramfs import build_initramfs
+    from harness.build.kernel import build_kernel, find_kernel
+    from harness.run.plan import machine_spec
+
+    if not Path("/dev/kvm").exists():
+        say("KVM: no /dev/kvm; machines run under TCG")
+        return
+    for arch in arches:
+        spec = machine_spec(arch, Path(), Path(), "kvm")
+        if not native(spec):
+            continue
+        kernel = project.kernel(project.kernels.default)
+        try:
+            if find_kernel(kernel, arch, "core", store, root=project.root) is None:
+                say(f"KVM: /dev/kvm is there; not proven: build {kernel.name} for {arch.name} first")
+                continue
+            built = build_kernel(kernel, arch, "core", store, root=project.root)
+            guest = build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
+            spec = replace(spec, image=built.image, initrd=build_initramfs(guest, store))
+            usable, why = prove_kvm(spec, store.root / "kvm.json")
+        except (BuildError, QemuError) as error:
+            say(f"KVM: not proven: {error}")
+            continue
+        say(f"KVM for {arch.name}: {'works' if usable else 'does not work'}: {why}")

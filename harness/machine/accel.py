@@ -1,0 +1,65 @@
+"""Which accelerator a machine can have: KVM counts only where a boot has proved it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from harness.machine import QemuError
+from harness.machine.qemu import MachineSpec, qemu_version
+from harness.machine.session import BootError, Session
+
+PROOF_LIMIT = 6.0  # seconds: with working KVM every one of these kernels boots in one or two
+DEVICE = Path("/dev/kvm")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def native(spec: MachineSpec) -> bool:
+    """Whether this host's CPUs could run the machine's code themselves."""
+    return spec.qemu == f"qemu-system-{platform.machine()}"
+
+
+def prove_kvm(spec: MachineSpec, memory: Path) -> tuple[bool, str]:
+    """(usable, why) after booting `spec` under KVM, or as remembered in the file `memory`.
+
+    A /dev/kvm that opens proves nothing: under nested virtualisation QEMU may abort or sit
+    silent for ever. The answer is remembered for one boot of the host and one QEMU version.
+    """
+    if not native(spec):
+        return False, f"{spec.qemu} is not this host's architecture ({platform.machine()})"
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return False, f"{DEVICE} is missing or not accessible"
+    key = f"{_BOOT_ID.read_text().strip()} {qemu_version(spec.qemu, spec.package)} {spec.cpu}"
+    remembered = _remembered(memory)
+    if key in remembered:
+        usable, why = remembered[key]
+        return usable, why
+    answer = _boot(replace(spec, accel="kvm"))
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    aside = memory.with_suffix(f".{os.getpid()}")
+    aside.write_bytes(msgspec.json.encode({key: answer}))
+    aside.replace(memory)
+    return answer
+
+
+def _remembered(memory: Path) -> dict[str, tuple[bool, str]]:
+    try:
+        return msgspec.json.decode(memory.read_bytes(), type=dict[str, tuple[bool, str]])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def _boot(spec: MachineSpec) -> tuple[bool, str]:
+    session = Session(spec, boot_limit=PROOF_LIMIT)
+    try:
+        session.boot()
+    except (BootError, QemuError) as error:
+        last = next(reversed(getattr(error, "console", [])), "")
+        return False, f"a boot under KVM failed: {error}" + (f"; console: {last}" if last else "")
+    finally:
+        session.close()
+    return True, f"a boot under KVM took {session.boot_seconds:.1f} s"

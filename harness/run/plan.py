@@ -1,0 +1,146 @@
+"""What is to be run: columns, their cells with expectations, and the jobs made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.catalog.arches import Arch
+from harness.catalog.kernels import Kernel
+from harness.catalog.matrix import Facts, Row, Scenario
+from harness.machine.qemu import MachineSpec
+from harness.results import Evidence
+from harness.run.judge import Expectation
+
+CORE = "core"
+
+# A decision id -> its evidence in the tree of one column; empty where no point covers the arch.
+Look = Callable[[str], Sequence[Evidence]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the matrix: where the scenarios run."""
+
+    arch: Arch
+    kernel: Kernel
+    flavour: str = CORE
+
+    @property
+    def id(self) -> str:
+        """ "debian-6.12,m68k", and the flavour where it is not core."""
+        parts = [self.kernel.name, self.arch.name]
+        return ",".join(parts if self.flavour == CORE else [*parts, self.flavour])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One scenario in one column."""
+
+    scenario: str
+    expectation: Expectation | None
+    memory: int = 0  # MiB, 0 = the arch's default
+    wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One boot's worth: plain picklable data."""
+
+    run_id: str
+    column: str
+    arch: str
+    kernel: str
+    flavour: str
+    spec: MachineSpec
+    cells: tuple[Cell, ...]
+
+
+def columns(
+    arches: Iterable[Arch], kernels: Iterable[Kernel], flavours: Iterable[str] = (CORE,)
+) -> list[Column]:
+    """All columns, kernel by kernel. A ready image belongs to one arch only."""
+    return [
+        Column(arch=arch, kernel=kernel, flavour=flavour)
+        for kernel in kernels
+        for arch in arches
+        for flavour in flavours
+        if getattr(kernel.source, "arch", arch.name) == arch.name
+    ]
+
+
+def expectation(row: Row | None, evidence: Sequence[Evidence]) -> Expectation | None:
+    """The expectation a row gives in a column where its evidence was looked up.
+
+    A row for every arch counts only where its evidence was found: it says nothing about an
+    arch that none of its decision points covers.
+    """
+    if row is None or (not row.arch and row.evidence and not evidence):
+        return None
+    return Expectation(
+        outcomes=tuple(str(outcome) for outcome in row.outcomes),
+        because=row.because,
+        want=str(row.bug.want) if row.bug else "",
+        bug=row.bug.ref if row.bug else "",
+        evidence=tuple(evidence),
+        declared=f"{row.file}:{row.line}",
+    )
+
+
+def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
+    """The cell of one scenario in a column with these facts."""
+    row = scenario.row(facts)
+    evidence = [piece for name in (row.evidence if row else ()) for piece in look(name)]
+    return Cell(
+        scenario=scenario.name,
+        expectation=expectation(row, evidence),
+        memory=scenario.memory or 0,
+        wedges=row is not None and any(outcome.wedges for outcome in row.outcomes),
+    )
+
+
+def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
+    """Cut a column's cells into boots: ordinary ones share a boot, those that wedge do not."""
+    shared: dict[int, list[Cell]] = {}
+    alone: list[Cell] = []
+    for one in cells:
+        if one.wedges:
+            alone.append(one)
+        else:
+            shared.setdefault(one.memory, []).append(one)
+    groups = [*shared.values(), *([one] for one in alone)]
+    return [
+        replace(template, cells=tuple(group), spec=with_memory(template.spec, group[0].memory))
+        for group in groups
+    ]
+
+
+def with_memory(spec: MachineSpec, memory: int) -> MachineSpec:
+    """The spec with at least `memory` MiB."""
+    return replace(spec, memory=max(spec.memory, memory))
+
+
+def repeat_command(kernel: str, arch: str, flavour: str, scenario: str) -> str:
+    """The command that repeats just this cell."""
+    words = ["faultline run", scenario, "--kernel", kernel, "--arch", arch]
+    return " ".join(words if flavour == CORE else [*words, "--flavour", flavour])
+
+
+def machine_spec(arch: Arch, image: Path, initrd: Path, accel: str) -> MachineSpec:
+    """The machine of an arch with this kernel and initramfs."""
+    return MachineSpec(
+        qemu=arch.qemu,
+        machine=arch.machine,
+        cpu=arch.accel_cpu or arch.cpu if accel != "tcg" else arch.cpu,
+        smp=arch.smp,
+        memory=arch.memory,
+        console=arch.console,
+        port_device=arch.port_device,
+        image=image,
+        initrd=initrd,
+        append=arch.append,
+        args=arch.qemu_args,
+        accel=accel,
+        package=arch.packages.get(arch.qemu, ""),
+    )

@@ -1,0 +1,184 @@
+"""A column made ready: kernel, guest and initramfs built, expectations looked up, jobs cut."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build.evidence import check_evidence, read_source
+from harness.build.guest import build_guest
+from harness.build.initramfs import build_initramfs
+from harness.build.kernel import BuiltKernel, build_kernel
+from harness.build.store import Store
+from harness.catalog.matrix import Facts, Scenario
+from harness.catalog.project import Project
+from harness.catalog.version import parse_version
+from harness.machine.accel import prove_kvm
+from harness.machine.qemu import MachineSpec, qemu_version
+from harness.results import ColumnRecord, Evidence
+from harness.run.plan import Cell, Column, Job, cell, jobs, machine_spec
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is done, not what is run."""
+
+    store: Store
+    accel: str = "auto"  # auto: KVM where a boot proves it, else TCG
+    refresh: bool = False  # resolve the names of kernels anew
+    wedging: bool = True  # with the cells that are expected to hang, oops or panic
+    jobs: int = 0  # parallel jobs for builds and boots; 0 = as many as there are CPUs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A column that can be booted, as plain data."""
+
+    record: ColumnRecord
+    jobs: tuple[Job, ...]
+    accel: str  # which accelerator, and why, for people
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [one for job in self.jobs for one in job.cells]
+
+    @property
+    def stale(self) -> list[tuple[str, Evidence]]:
+        """(where the row is declared, evidence) that no longer stands in the built tree."""
+        found = {
+            (one.expectation.declared, piece)
+            for one in self.cells
+            if one.expectation
+            for piece in one.expectation.evidence
+            if piece.status == "stale"
+        }
+        return sorted(found, key=lambda item: (item[0], item[1].id))
+
+
+def prepare(
+    run_id: str,
+    column: Column,
+    scenarios: Sequence[Scenario],
+    project: Project,
+    options: Options,
+    say: Say,
+) -> Ready:
+    """Build what a column needs and cut it into jobs.
+
+    Raises BuildError (kernel or guest does not build), QemuError (no QEMU), DeclarationError.
+    """
+    arch, timings = column.arch, {}
+    version = qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
+    started = time.monotonic()
+    built = build_kernel(
+        column.kernel,
+        arch,
+        column.flavour,
+        options.store,
+        root=project.root,
+        refresh=options.refresh,
+        say=say,
+    )
+    timings["build_kernel"] = time.monotonic() - started
+    started = time.monotonic()
+    everything = list(project.matrix.scenarios.values())  # one guest serves any selection
+    guest = build_guest(project.root, arch, everything, options.store)
+    initrd = build_initramfs(guest, options.store)
+    timings["build_guest"] = time.monotonic() - started
+    spec, accel = _accelerated(machine_spec(arch, built.image, initrd, "tcg"), arch.accel_cpu, options)
+    template = Job(
+        run_id=run_id,
+        column=column.id,
+        arch=arch.name,
+        kernel=column.kernel.name,
+        flavour=column.flavour,
+        spec=spec,
+        cells=(),
+    )
+    cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
+    return Ready(
+        record=ColumnRecord(
+            run_id=run_id,
+            column=column.id,
+            arch=arch.name,
+            kernel=column.kernel.name,
+            flavour=column.flavour,
+            version=built.version,
+            provenance={
+                **built.provenance,
+                "qemu": version,
+                "accel": accel,
+                "cpu": spec.cpu,
+                "machine": spec.machine,
+                "smp": str(spec.smp),
+                "memory_mib": str(spec.memory),
+                "image": str(built.image),
+            },
+            timings={name: round(seconds, 3) for name, seconds in timings.items()},
+            planned=[one.scenario for one in cells],
+        ),
+        jobs=tuple(jobs(cells, template)),
+        accel=accel,
+    )
+
+
+def _accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:
+    """The spec with its accelerator, and the accelerator with the reason for it."""
+    from dataclasses import replace
+
+    if options.accel == "tcg":
+        return spec, "tcg (asked for)"
+    kvm = replace(spec, accel="kvm", cpu=cpu or spec.cpu)
+    if options.accel == "kvm":
+        return kvm, "kvm (asked for)"
+    usable, why = prove_kvm(kvm, options.store.root / "kvm.json")
+    return (kvm, f"kvm ({why})") if usable else (spec, f"tcg ({why})")
+
+
+def _cells(
+    column: Column,
+    scenarios: Sequence[Scenario],
+    project: Project,
+    built: BuiltKernel,
+    spec: MachineSpec,
+    qemu: str,
+    wedging: bool,
+) -> list[Cell]:
+    version = parse_version(built.version)
+    facts = Facts(
+        arch=column.arch,
+        version=version,
+        flavour=column.flavour,
+        source=functools.partial(read_source, built.source) if built.source else _no_source,
+        config=_read_config(built.config),
+        cpu=spec.cpu,
+        page_size=None,
+        accel=spec.accel,
+        qemu=qemu,
+    )
+
+    @functools.cache
+    def look(name: str) -> tuple[Evidence, ...]:
+        decision = project.matrix.decisions[name]
+        return tuple(check_evidence(built.source, decision, column.arch, version))
+
+    cells = [cell(scenario, facts, look) for scenario in scenarios]
+    return [one for one in cells if wedging or not one.wedges]
+
+
+def _no_source(_file: str) -> None:
+    return None
+
+
+def _read_config(path: Path | None) -> dict[str, str] | None:
+    """Symbols of a .config: "CONFIG_X" -> "y"; those that are not set are absent."""
+    if path is None:
+        return None
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_") and "=" in line)
+    return dict(pairs)  # type: ignore[arg-type]
