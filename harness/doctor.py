@@ -51,7 +51,7 @@ def _existing(path: Path) -> Path:
 
 def _tool(tool: str, package: str, say: Say, missing: dict[str, str], indent: str = "") -> None:
     if shutil.which(tool) is None:
-        if "/" not in tool and not tool.startswith("lib"):
+        if tool != "libc":  # a library: looked for by the compiler, below
             missing[tool] = package
             say(f"{indent}{tool}: MISSING, Debian package {package}")
         return
@@ -82,7 +82,7 @@ def _static_libc(arch: Arch, say: Say, missing: dict[str, str]) -> None:
     if Path(done.stdout.strip()).is_absolute():
         say("  static libc: there")
         return
-    package = next((p for p in arch.packages.values() if p.startswith("libc")), "a static libc")
+    package = arch.packages.get("libc", "a static libc")
     say(f"  static libc: MISSING, Debian package {package}")
     missing[f"libc.a for {arch.name}"] = package
 
