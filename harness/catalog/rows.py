@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
-from harness.catalog.outcome import Outcome, parse
+from harness.catalog.outcome import Outcome, OutcomeError, parse
 from harness.catalog.version import (
     EVERY_VERSION,
     VersionError,
@@ -182,16 +182,25 @@ def _choices(
 def _outcomes(node: Node) -> tuple[Outcome, ...]:
     outcomes: list[Outcome] = []
     for item in node.one_or_more():
-        outcome = item.read(parse)
+        outcome = _outcome(item)
         if outcome in outcomes:
             raise item.error(f"the outcome {quote(str(outcome))} stands here twice")
         outcomes.append(outcome)
     return tuple(outcomes)
 
 
+def _outcome(node: Node) -> Outcome:
+    try:
+        return parse(node.text())
+    except OutcomeError as error:
+        cut_off = error.position == len(error.text)
+        hint = "quote it: within [ ] and { } a comma ends a text" if cut_off else ""
+        raise node.error(str(error), hint) from error
+
+
 def _bug(node: Node, outcomes: tuple[Outcome, ...]) -> Bug:
     fields = node.record(required=("ref", "want"))
-    want = fields["want"].read(parse)
+    want = _outcome(fields["want"])
     if want in outcomes:
         message = f"{quote(str(want))} is both predicted and what a correct kernel would give"
         raise fields["want"].error(message, "remove `bug:`, or correct one of the two")
