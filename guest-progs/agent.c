@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PID 1 of a guest: takes commands from the results port, runs scenarios, sends frames, as in
+ * docs/guest-protocol.md. It must not crash, so it does little: after start-up all memory is
+ * static, and all that it reads is bounded.
+ */
+#include "runtime.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#define PORT "/dev/vport0p1"
+#define PORT_WAIT_MS 20000
+#define MAX_FRAME 8192
+#define MAX_LIMIT_MS 3600000
+#define CALIBRATIONS 5
+
+static char nonce[17] = "0000000000000000";
+static int port = -1, kmsg = -1;
+
+/* -- frames ------------------------------------------------------------------------------- */
+
+static struct {
+	char text[MAX_FRAME];
+	int n;
+} payload;
+
+static uint32_t crc32(uint32_t crc, const char *data, size_t n)
+{
+	crc = ~crc;
+	while (n--) {
+		crc ^= (unsigned char)*data++;
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+	}
+	return ~crc;
+}
+
+/* All of it, however long the host takes to read; there is nobody else to talk to. */
+static void send_all(const char *data, size_t n)
+{
+	while (n) {
+		ssize_t sent = write(port, data, n);
+
+		if (sent > 0) {
+			data += sent;
+			n -= sent;
+		} else {
+			sleep_ms(5);
+		}
+	}
+}
+
+static void send_frame(void)
+{
+	static unsigned int sequence;
+	static char frame[MAX_FRAME + 64];
+	char head[48];
+	uint32_t crc;
+	int n;
+
+	n = snprintf(head, sizeof(head), "%s %u ", nonce, sequence);
+	crc = crc32(crc32(0, head, n), payload.text, payload.n);
+	n = snprintf(frame, sizeof(frame), "FL1 %s%08x ", head, crc);
+	memcpy(frame + n, payload.text, payload.n);
+	n += payload.n;
+	frame[n++] = '\n';
+	sequence++;
+	send_all(frame, n);
+}
+
+static __printf(1, 2) void add(const char *fmt, ...)
+{
+	int left = sizeof(payload.text) - payload.n;
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	n = vsnprintf(payload.text + payload.n, left, fmt, args);
+	va_end(args);
+	payload.n += n < left ? n : left - 1;
+}
+
+/* A JSON string. Whatever is no printable ASCII never gets here but from uname. */
+static void add_string(const char *before, const char *text)
+{
+	add("%s\"", before);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			add("\\%c", *text);
+		else
+			add("%c", *text >= ' ' && *text <= '~' ? *text : '?');
+	}
+	add("\"");
+}
+
+static void begin_frame(const char *type, const char *scenario)
+{
+	payload.n = 0;
+	add("{\"t\":\"%s\"", type);
+	if (scenario)
+		add_string(",\"s\":", scenario);
+}
+
+static void end_frame(void)
+{
+	add("}");
+	send_frame();
+}
+
+static void error(const char *text)
+{
+	begin_frame("error", NULL);
+	add_string(",\"e\":", text);
+	end_frame();
+}
+
+/* -- a scenario --------------------------------------------------------------------------- */
+
+static struct run run;
+
+static void mark(const char *what)
+{
+	char line[128];
+	/* <1>: shown whatever the console's log level, but for `quiet`. */
+	int n = snprintf(line, sizeof(line), "<1>faultline %s %s %s\n", nonce, what,
+			 run.scenario->name);
+
+	if (write(kmsg, line, n) != n)
+		return;		/* the harness notices the missing mark */
+}
+
+static void send_begin(struct run *run)
+{
+	begin_frame("begin", run->scenario->name);
+	add(",\"pid\":%d", run->pid);
+	end_frame();
+}
+
+static void send_step(struct run *run)
+{
+	static char text[sizeof(run->outcome)];
+
+	run_compose(run, text, sizeof(text));
+	begin_frame("step", run->scenario->name);
+	add_string(",\"o\":", text);
+	end_frame();
+}
+
+/* Worst case of what is not a detail: outcome, cause and failure, each byte escaped. */
+#define END_RESERVE (2 * (sizeof(run.outcome) + sizeof(run.cause) + sizeof(run.failure)) + 256)
+
+static void send_end(void)
+{
+	const char *separator = "";
+
+	begin_frame("end", run.scenario->name);
+	add(",\"d\":{");
+	for (int i = 0; i < run.details; i++) {
+		const struct run_detail *d = &run.detail[i];
+		size_t worst = 2 * (strlen(d->key) + strlen(d->value)) + 8;
+
+		if (payload.n + worst + END_RESERVE > MAX_FRAME - 64)
+			continue;
+		add_string(separator, d->key);
+		add_string(":", d->value);
+		separator = ",";
+	}
+	add("}");
+	add_string(",\"o\":", run.outcome);
+	add_string(",\"n\":", run.cause);
+	add_string(",\"f\":", run.failure);
+	add(",\"ms\":%u", run.ms);
+	end_frame();
+}
+
+static void run_command(const char *name, unsigned long limit_ms)
+{
+	run.scenario = find_scenario(name);
+	if (!run.scenario) {
+		error("no such scenario");
+		return;
+	}
+	if (limit_ms < 1 || limit_ms > MAX_LIMIT_MS) {
+		error("a limit is 1 to 3600000 ms");
+		return;
+	}
+	run.limit_ms = limit_ms;
+	run.started = send_begin;
+	run.progress = send_step;
+	mark("begin");
+	run_scenario(&run);
+	mark("end");
+	send_end();
+}
+
+static void command(char *line)
+{
+	char *name, *limit, *rest;
+
+	name = strtok_r(line, " ", &rest);
+	if (name && !strcmp(name, "off")) {
+		reboot(RB_AUTOBOOT);
+		error("reboot failed");
+	} else if (name && !strcmp(name, "run")) {
+		name = strtok_r(NULL, " ", &rest);
+		limit = name ? strtok_r(NULL, " ", &rest) : NULL;
+		if (limit)
+			run_command(name, strtoul(limit, NULL, 10));
+		else
+			error("run NAME LIMIT_MS");
+	} else {
+		error("unknown command");
+	}
+}
+
+/* -- start-up ----------------------------------------------------------------------------- */
+
+static void mount_all(void)
+{
+	static const struct { const char *type, *at; } mounts[] = {
+		{ "proc", "/proc" }, { "sysfs", "/sys" }, { "devtmpfs", "/dev" }, { "tmpfs", "/tmp" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
+		mkdir(mounts[i].at, 0755);
+		mount(mounts[i].type, mounts[i].at, mounts[i].type, 0, NULL);
+	}
+	chmod("/tmp", 01777);
+}
+
+/* An initramfs without /dev/console starts us without descriptors 0 to 2. */
+static void open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd < 2);
+	if (fd > 2)
+		close(fd);
+}
+
+static void read_nonce(void)
+{
+	static char line[4096];
+	int fd = open("/proc/cmdline", O_RDONLY);
+	ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof(line) - 1);
+	const char *at;
+
+	if (fd >= 0)
+		close(fd);
+	line[n > 0 ? n : 0] = '\0';
+	at = strstr(line, "faultline.nonce=");
+	if (at)
+		sscanf(at, "faultline.nonce=%16[0-9a-f]", nonce);
+}
+
+/* The port appears when its driver has talked to the device: shortly after we do. */
+static void open_port(void)
+{
+	uint64_t end = now_us() + PORT_WAIT_MS * 1000ULL;
+
+	while ((port = open(PORT, O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0) {
+		if (now_us() > end) {
+			static const char complaint[] = "<1>faultline: no " PORT "\n";
+
+			if (write(kmsg, complaint, sizeof(complaint) - 1) > 0)
+				sleep_ms(100);
+			reboot(RB_AUTOBOOT);
+		}
+		sleep_ms(2);
+	}
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Microseconds that an empty scenario takes here, median: the harness makes limits of it. */
+static uint64_t calibrate(void)
+{
+	uint64_t us[CALIBRATIONS];
+
+	run.scenario = &empty_scenario;
+	run.limit_ms = 60000;
+	for (int i = 0; i < CALIBRATIONS; i++) {
+		uint64_t start = now_us();
+
+		run_scenario(&run);
+		us[i] = now_us() - start;
+	}
+	qsort(us, CALIBRATIONS, sizeof(us[0]), by_size);
+	return us[CALIBRATIONS / 2];
+}
+
+static void send_hello(void)
+{
+	struct utsname uts;
+	struct sysinfo info;
+	uint64_t us = calibrate();
+
+	uname(&uts);
+	sysinfo(&info);
+	begin_frame("hello", NULL);
+	add(",\"protocol\":1");
+	add_string(",\"release\":", uts.release);
+	add_string(",\"version\":", uts.version);
+	add_string(",\"machine\":", uts.machine);
+	add(",\"page_size\":%ld,\"cpus\":%ld", sysconf(_SC_PAGESIZE), sysconf(_SC_NPROCESSORS_ONLN));
+	add(",\"mem_kb\":%llu", (unsigned long long)info.totalram * info.mem_unit / 1024);
+	add(",\"calibration_us\":%llu", (unsigned long long)us);
+	end_frame();
+}
+
+/* Commands, one a line, until the machine is off. */
+static void serve(void)
+{
+	static char line[256];
+	struct pollfd poll_port = { .fd = port, .events = POLLIN };
+	size_t n = 0;
+
+	for (;;) {
+		char c;
+
+		if (read(port, &c, 1) != 1) {
+			/* Without a reader at the host poll comes back at once. */
+			if (poll(&poll_port, 1, 1000) > 0 && !(poll_port.revents & POLLIN))
+				sleep_ms(5);
+		} else if (c != '\n') {
+			if (n < sizeof(line) - 1)
+				line[n++] = c;
+		} else {
+			line[n] = '\0';
+			n = 0;
+			command(line);
+		}
+	}
+}
+
+void agent(void)
+{
+	clearenv();
+	mount_all();
+	open_standard();
+	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	read_nonce();
+	run_init();
+	open_port();
+	send_hello();
+	serve();
+	__builtin_unreachable();
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* m68k with an MMU (68040). What each name must do is told in arch/README.md. */
+#ifndef ARCH_M68K_H
+#define ARCH_M68K_H
+
+#include <asm/cachectl.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* User space is an address space of its own: this is above TASK_SIZE, but just a hole. */
+#define KERNEL_ADDR 0xf8000000UL
+#define USER_END(highest) 0xf0000000UL
+#define RETURN_STUB { 0x4e, 0x75 }
+
+static inline uint64_t arch_load(const void *addr, int width)
+{
+	uint32_t value = 0;
+
+	if (width == 1)
+		asm volatile("move.b (%1), %0" : "+d"(value) : "a"(addr) : "memory");
+	else if (width == 2)
+		asm volatile("move.w (%1), %0" : "+d"(value) : "a"(addr) : "memory");
+	else
+		asm volatile("move.l (%1), %0" : "+d"(value) : "a"(addr) : "memory");
+	return value;
+}
+
+static inline void arch_store(void *addr, uint64_t wide, int width)
+{
+	uint32_t value = wide;
+
+	if (width == 1)
+		asm volatile("move.b %1, (%0)" : : "a"(addr), "d"(value) : "memory");
+	else if (width == 2)
+		asm volatile("move.w %1, (%0)" : : "a"(addr), "d"(value) : "memory");
+	else
+		asm volatile("move.l %1, (%0)" : : "a"(addr), "d"(value) : "memory");
+}
+
+static inline char *arch_sp(void)
+{
+	char *sp;
+
+	asm volatile("move.l %%sp, %0" : "=a"(sp));
+	return sp;
+}
+
+static inline void arch_store_with_sp(void *sp, void *addr, uint64_t wide, int width)
+{
+	uint32_t saved, value = wide;
+
+	if (width == 1)
+		asm volatile("move.l %%sp, %0\n\tmove.l %1, %%sp\n\tmove.b %3, (%2)\n\tmove.l %0, %%sp"
+			     : "=&d"(saved) : "a"(sp), "a"(addr), "d"(value) : "memory");
+	else
+		asm volatile("move.l %%sp, %0\n\tmove.l %1, %%sp\n\tmove.l %3, (%2)\n\tmove.l %0, %%sp"
+			     : "=&d"(saved) : "a"(sp), "a"(addr), "d"(value) : "memory");
+}
+
+static inline void arch_sync_code(void *addr, unsigned long size)
+{
+	syscall(SYS_cacheflush, addr, FLUSH_SCOPE_LINE, FLUSH_CACHE_BOTH, size);
+}
+
+#define TRAP_WORDS "formatvec"
+
+static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
+{
+	word[0] = uc->__glibc_reserved1[216 / 4];	/* uc_formatvec of arch/m68k/kernel/signal.c */
+}
+
+#endif

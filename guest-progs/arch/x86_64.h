@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* x86_64. What each name must do is told in arch/README.md. */
+#ifndef ARCH_X86_64_H
+#define ARCH_X86_64_H
+
+#include <stdint.h>
+#include <ucontext.h>
+
+#define KERNEL_ADDR 0xffffffff81000000UL	/* kernel text, where KASLR is off */
+#define USER_END(highest) 0x7ffffffff000UL	/* with LA57 too: nobody asked for more */
+#define RETURN_STUB { 0xc3 }
+
+static inline uint64_t arch_load(const void *addr, int width)
+{
+	uint64_t value = 0;
+
+	if (width == 1)
+		asm volatile("movzbl (%1), %k0" : "=r"(value) : "r"(addr) : "memory");
+	else if (width == 2)
+		asm volatile("movzwl (%1), %k0" : "=r"(value) : "r"(addr) : "memory");
+	else if (width == 4)
+		asm volatile("movl (%1), %k0" : "=r"(value) : "r"(addr) : "memory");
+	else
+		asm volatile("movq (%1), %0" : "=r"(value) : "r"(addr) : "memory");
+	return value;
+}
+
+static inline void arch_store(void *addr, uint64_t value, int width)
+{
+	if (width == 1)
+		asm volatile("movb %b1, (%0)" : : "r"(addr), "q"(value) : "memory");
+	else if (width == 2)
+		asm volatile("movw %w1, (%0)" : : "r"(addr), "r"(value) : "memory");
+	else if (width == 4)
+		asm volatile("movl %k1, (%0)" : : "r"(addr), "r"(value) : "memory");
+	else
+		asm volatile("movq %1, (%0)" : : "r"(addr), "r"(value) : "memory");
+}
+
+static inline char *arch_sp(void)
+{
+	char *sp;
+
+	asm volatile("movq %%rsp, %0" : "=r"(sp));
+	return sp;
+}
+
+static inline void arch_store_with_sp(void *sp, void *addr, uint64_t value, int width)
+{
+	uint64_t saved;
+
+	if (width == 1)
+		asm volatile("movq %%rsp, %0; movq %1, %%rsp; movb %b3, (%2); movq %0, %%rsp"
+			     : "=&r"(saved) : "r"(sp), "r"(addr), "q"(value) : "memory");
+	else
+		asm volatile("movq %%rsp, %0; movq %1, %%rsp; movl %k3, (%2); movq %0, %%rsp"
+			     : "=&r"(saved) : "r"(sp), "r"(addr), "r"(value) : "memory");
+}
+
+static inline void arch_sync_code(void *addr, unsigned long size)
+{
+	(void)addr, (void)size;		/* fetches see stores */
+}
+
+#define TRAP_WORDS "err", "trapno", "cr2"
+
+static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
+{
+	word[0] = uc->uc_mcontext.gregs[REG_ERR];
+	word[1] = uc->uc_mcontext.gregs[REG_TRAPNO];
+	word[2] = uc->uc_mcontext.gregs[REG_CR2];
+}
+
+#endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Helper processes of a scenario, and how they end. */
+#include "runtime.h"
+
+#include <stdlib.h>
+#include <sys/personality.h>
+#include <sys/wait.h>
+
+/* A line is progress to those who watch; sleep at most this long without one. */
+#define SIGN_OF_LIFE_MS 100
+
+void pause_ms(unsigned int ms)
+{
+	for (; ms > SIGN_OF_LIFE_MS; ms -= SIGN_OF_LIFE_MS) {
+		sleep_ms(SIGN_OF_LIFE_MS);
+		detail("pausing-ms", "%u", ms);
+	}
+	sleep_ms(ms);
+}
+
+static void note(const char *key, const char *value)
+{
+	detail(key, "%s", value);
+}
+
+pid_t fork_child(void)
+{
+	return must("fork", fork());
+}
+
+void child_done(void)
+{
+	_exit(0);
+}
+
+static void result_status(int status)
+{
+	if (WIFSIGNALED(status))
+		result("killed(%s)", signal_name(WTERMSIG(status)));
+	else
+		result("exit(%d)", WEXITSTATUS(status));
+}
+
+void join_child(pid_t pid)
+{
+	int status;
+
+	must("waitpid", waitpid(pid, &status, 0));
+	if (status != 0)
+		result_status(status);
+}
+
+/* Dead within ms milliseconds, and what of. */
+static bool ended_within(pid_t pid, unsigned int ms, int *status)
+{
+	uint64_t start = now_us();
+	unsigned int waited, told = 0;
+
+	while (waitpid(pid, status, WNOHANG) == 0) {
+		waited = (now_us() - start) / 1000;
+		if (waited >= ms)
+			return false;
+		if (waited - told >= SIGN_OF_LIFE_MS) {
+			told = waited;
+			detail("waited-ms", "%u", waited);
+		}
+		sleep_ms(2);
+	}
+	return true;
+}
+
+bool result_fate(pid_t pid)
+{
+	int status;
+	bool ended = ended_within(pid, HANG_KILL_MS, &status);
+
+	if (ended)
+		result_status(status);
+	else
+		result("%s", hang_text(false, hang_sample(pid, 0, note)));
+	return ended;
+}
+
+bool result_hang(pid_t pid)
+{
+	enum hang_state state = hang_sample(pid, 0, note);
+	int status;
+	bool ended;
+
+	if (state == HANG_GONE) {	/* it did not wait for us to look */
+		must("waitpid", waitpid(pid, &status, 0));
+		result_status(status);
+		return true;
+	}
+	kill(pid, SIGKILL);
+	ended = ended_within(pid, HANG_KILL_MS, &status);
+	if (!ended)
+		state = hang_sample(pid, 0, note);
+	result("%s", hang_text(ended, state));
+	return ended;
+}
+
+void restart_with_random_layout(const char *cause)
+{
+	const char *tries = getenv("FAULT_TRIES");
+	char again[] = "FAULT_TRIES=x";
+	char *argv[] = { "faults", "--scenario", (char *)current->name, NULL };
+	char *envp[] = { again, NULL };
+
+	if (tries && *tries == '8')
+		not_applicable("%s", cause);
+	again[sizeof(again) - 2] = tries ? *tries + 1 : '1';
+	must("personality", personality(personality(0xffffffff) & ~ADDR_NO_RANDOMIZE));
+	execve("/proc/self/exe", argv, envp);
+	setup_failed("exec");
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The runtime scenarios are written on. A scenario is one function, declared by a row of
+ * expectations/FAMILY.yaml: the row `read` of hole.yaml is `void hole_read(void)` here. The
+ * build makes scenarios.inc from the rows; it holds the only prototypes, so a function
+ * without a row and a row without a function both break the build.
+ *
+ * A scenario reads like its specification:
+ *
+ *	void hole_read(void)
+ *	{
+ *		char *hole = hole_page();	// set-up: made, and proven to be a hole
+ *
+ *		load("", hole, INT);		// the step: its result is the outcome
+ *	}
+ *
+ * Set-up (must, prove, and all that builds memory) never makes an outcome: where it fails
+ * the scenario ends there, with the step and errno. Steps never fail: whatever the kernel
+ * does is the result. The label "" is for the only step of a scenario; several steps have
+ * labels of [a-z0-9-]. A signal that arrives outside a step ends the process.
+ *
+ * Everything runs in a process of its own, freshly executed, without layout randomisation,
+ * with a soft stack limit of 8M, and is watched from outside: a step that hangs needs no care.
+ */
+#ifndef FAULT_H
+#define FAULT_H
+
+/* These choose what libc's headers declare: include this header before them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64	/* pagemap offsets of high addresses on 32 bits */
+#endif
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#ifndef ARCH_HEADER
+#error "build with -DARCH_HEADER='\"arch/NAME.h\"'"
+#endif
+#include ARCH_HEADER
+
+#define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
+#define __noreturn __attribute__((noreturn))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* -- the table ---------------------------------------------------------------------- */
+
+struct scenario {
+	const char *name;		/* "hole/read" */
+	void (*run)(void);
+	const char *user;		/* "root" or "nobody" */
+	const char *summary;
+};
+
+extern const struct scenario scenarios[];	/* ends with a name of NULL */
+
+#define SCENARIO(name, function, user, summary) void function(void);
+#include "scenarios.inc"
+#undef SCENARIO
+
+/* -- report.c: what the process says about itself ------------------------------------ */
+
+/* A step begins; what follows is attributed to it, also by whoever finds us hanging. */
+void step(const char *label);
+/* The result of the step: an outcome text (docs/guest-protocol.md). */
+void result(const char *fmt, ...) __printf(1, 2);
+/* What follows is about task A, B, ...: for scenarios with several actors. */
+void task(char name);
+/* Recorded beside the outcome, not part of it. A key said twice keeps its last value. */
+void detail(const char *key, const char *fmt, ...) __printf(2, 3);
+/* The kernel or machine lacks what the scenario is about: the outcome is n/a. Ask first. */
+void not_applicable(const char *fmt, ...) __printf(1, 2) __noreturn;
+/* Set-up did not work, by errno; or could not be shown to be what it must be. */
+void setup_failed(const char *what) __noreturn;
+void setup_unproven(const char *what) __noreturn;
+
+/* A set-up call that returns -1 with errno on failure; gives what it returned. */
+#define must(what, call) ({					\
+	__typeof__(call) must_ret = (call);			\
+	if ((long)must_ret == -1)				\
+		setup_failed(what);				\
+	must_ret; })
+
+/* The scenario stands where it claims to: the edge is really there. */
+#define prove(what, condition) ((condition) ? (void)0 : setup_unproven(what))
+
+/* -- step.c: accesses and system calls, and the signals they raise ------------------- */
+
+enum width { BYTE = 1, HALF = 2, INT = 4, LONG = 8 };
+
+/*
+ * One access of exactly this width by one instruction. The result is `ok`, or the signal
+ * with si_addr told relative to addr. Each returns whether the access completed.
+ */
+bool load(const char *label, const void *addr, enum width width);
+bool store(const char *label, void *addr, enum width width);
+/* What store() stores, as a load of that width sees it. */
+uint64_t stored(enum width width);
+/* A load of a value that is known, but is not the point: a wrong one gives `ok data=changed`. */
+bool load_known(const char *label, const void *addr, enum width width, uint64_t want);
+/* A load whose value is the point: `ok data=match`, `data=changed` or `data=zeroed`. */
+bool load_data(const char *label, const void *addr, enum width width, uint64_t want);
+/* Call the code at addr; it must be the return stub, or fault. */
+bool jump(const char *label, const void *addr);
+/* A store while the stack pointer is sp: what kernels compare stack growth with. */
+bool store_with_sp(const char *label, void *sp, void *addr, enum width width);
+
+/*
+ * A system call. The result is `ok` or the errno, then [SIGNAL] for each signal handled
+ * during it; touch is the first byte of the buffer that will fault.
+ */
+#define call(label, touch, expr) \
+	(call_begin(label, touch), call_end((long)(expr), -1, true))
+/* One that counts bytes: `ok(n)`, `short(n/want)`, or the errno. */
+#define transfer(label, touch, want, expr) \
+	(call_begin(label, touch), call_end((long)(expr), (long)(want), true))
+/* The same in pieces, to look at the bytes before the step ends: not intact, data=changed. */
+void call_begin(const char *label, const void *touch);
+long call_end(long ret, long want, bool intact);
+
+/* Runs in the handler of the next steps; where it returns true the instruction goes on. */
+extern bool (*repair)(siginfo_t *info);
+
+/* -- memory.c: building edges and proving them --------------------------------------- */
+
+extern size_t page_size;
+
+/* n private anonymous pages, never touched. */
+char *anon_pages(size_t n, int prot);
+/* A page that is not mapped, between two that are. */
+char *hole_page(void);
+/* E: the end of a mapped and touched page; the page at E is not mapped. */
+char *edge(void);
+/* A tmpfs file of so many bytes of the pattern. */
+int tmpfile_of(size_t size);
+/* n pages of a file from its start. */
+char *map_file(int fd, size_t n, int prot, int flags);
+/* The read end of a pipe that holds n bytes of the pattern; a write end somebody could read. */
+int pipe_holding(size_t n);
+int pipe_sink(void);
+/* A page of a file or of memory that holds just a return instruction, visible to fetches. */
+void put_return_stub(void *addr);
+
+/* The pattern, by position: no two bytes near each other are equal, none is zero. */
+void fill(void *addr, size_t n);
+bool filled(const void *addr, size_t n);
+bool file_filled(int fd, long n);
+uint64_t pattern(size_t position, enum width width);	/* as a load of that width sees it */
+
+struct vma {
+	uintptr_t start, end;
+	char perms[5];
+	char name[64];
+};
+
+/* The first VMA that ends above addr, as find_vma() in the kernel: from /proc/self/maps. */
+bool find_vma(const void *addr, struct vma *vma);
+bool find_stack(struct vma *vma);
+struct vma last_vma(void);
+/* Nothing is mapped in these bytes. */
+bool unmapped(const void *addr, size_t n);
+/* The VMA at addr grows downwards: flag gd in /proc/self/smaps. */
+bool grows_down(const void *addr);
+/* A page is in the page table: bit 63 in /proc/self/pagemap. */
+bool present(const void *addr);
+
+/* -- child.c: helper processes -------------------------------------------------------- */
+
+/* fork; the child must end with child_done() or by its step. */
+pid_t fork_child(void);
+void child_done(void) __noreturn;
+/* Wait for it without limit. It took its steps itself; a death is the result of its last. */
+void join_child(pid_t pid);
+/* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a */
+/* second it is looked at and the result is `hang(unkillable, spin-kernel)` and so on. */
+bool result_fate(pid_t pid);
+/* Look at it for 200 ms, then kill it: the result is `hang(killable, sleep)` and so on. */
+bool result_hang(pid_t pid);
+/* Sleep, telling those outside that we do so on purpose. */
+void pause_ms(unsigned int ms);
+
+/*
+ * Run the scenario again from its start, in a random memory layout: for those that need room
+ * which a fixed one has not. n/a with the cause when several layouts have not, either.
+ */
+void restart_with_random_layout(const char *cause) __noreturn;
+
+/* -- uffd.c: a child that waits for a page nobody brings ------------------------------- */
+
+struct stuck {
+	pid_t pid;
+	int uffd;		/* of the child's memory; in a table both share */
+	char *page;		/* in the child: armed with a missing-page userfaultfd */
+};
+
+/*
+ * The child runs act(page) and ends. Returns when the fault has been read from the
+ * userfaultfd and the child sleeps in it: proven to be inside. n/a without userfaultfd.
+ */
+struct stuck stuck_child(void (*act)(char *page));
+/* UFFDIO_COPY of a page of the pattern. */
+void resolve(struct stuck *stuck);
+/* Close the userfaultfd, which lets even an unkillable child go on, or not: a detail. */
+void release(struct stuck *stuck);
+
+/* -- names.c --------------------------------------------------------------------------- */
+
+const char *errno_name(int err);
+const char *signal_name(int sig);
+const char *code_name(int sig, int code);
+
+#endif

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Accesses where nothing is mapped: holes, low addresses, above the heap. */
+#include "fault.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+void hole_read(void)
+{
+	load("", hole_page(), INT);
+}
+
+void hole_write(void)
+{
+	store("", hole_page(), INT);
+}
+
+void hole_exec(void)
+{
+	jump("", hole_page());
+}
+
+void hole_read_offset(void)
+{
+	load("", hole_page() + 0xabc, INT);
+}
+
+void hole_read_byte(void)
+{
+	load("", hole_page() + 0xabd, BYTE);
+}
+
+void hole_straddle(void)
+{
+	load("", hole_page() - 2, INT);
+}
+
+void hole_unaligned(void)
+{
+	load("", hole_page() + 2, INT);
+}
+
+/* Nothing above, not even the stack: alpha's unaligned trap then finds no VMA to blame. */
+void hole_unaligned_top(void)
+{
+	char *touch = (char *)last_vma().end + page_size + 2;
+
+	if ((uintptr_t)touch + INT > USER_END((uintptr_t)touch - page_size - 2))
+		restart_with_random_layout("no user address above the last mapping");
+	prove("nothing above", unmapped(touch, USER_END((uintptr_t)touch) - (uintptr_t)touch));
+	load("", touch, INT);
+}
+
+void hole_null_read(void)
+{
+	prove("page 0 unmapped", unmapped(NULL, page_size));
+	load("", NULL, INT);
+}
+
+void hole_null_write(void)
+{
+	prove("page 0 unmapped", unmapped(NULL, page_size));
+	store("", (void *)8, INT);
+}
+
+static void *map_page_zero(void)
+{
+	return mmap(NULL, page_size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+void hole_low_map_root(void)
+{
+	if (call("mmap", NULL, map_page_zero()) == 0 && store("store", (void *)16, INT))
+		load_known("load", (void *)16, INT, stored(INT));
+}
+
+void hole_low_map_user(void)
+{
+	call("", NULL, map_page_zero());
+}
+
+void hole_low_unmapped(void)
+{
+	must("mmap at 0", map_page_zero());
+	arch_store((void *)16, 1, INT);
+	must("munmap", munmap(NULL, page_size));
+	prove("page 0 unmapped", unmapped(NULL, page_size));
+	load("", (void *)16, INT);
+}
+
+void hole_heap_end(void)
+{
+	uintptr_t end = ((uintptr_t)sbrk(0) + page_size - 1) & ~(uintptr_t)(page_size - 1);
+	char *touch = (char *)end + page_size;
+
+	prove("unmapped above the heap", unmapped(touch - page_size, 2 * page_size));
+	load("", touch, INT);
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The three lives of the binary: PID 1, a run by hand, and the body of one scenario. */
+#include "runtime.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { OBSERVED = 0, USAGE = 2, SETUP_FAILED = 3 };
+
+const struct scenario *current;
+
+static int usage(void)
+{
+	fputs("usage: faults --list | faults FAMILY/NAME [LIMIT_MS]\n", stderr);
+	return USAGE;
+}
+
+static int list(void)
+{
+	for (const struct scenario *s = scenarios; s->name; s++)
+		printf("%s\t%s\n", s->name, s->summary);
+	return 0;
+}
+
+/* A lock that the fault handler leaked stops this, and it is the step `after` that hangs. */
+static void check_memory_still_works(void)
+{
+	char *page;
+
+	step("after");
+	page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED || (arch_store(page, 1, INT), munmap(page, page_size)) != 0)
+		result("%s", errno_name(errno));
+}
+
+static int body(const char *name)
+{
+	current = find_scenario(name);
+	if (!current)
+		return usage();
+	page_size = sysconf(_SC_PAGESIZE);
+	catch_signals();
+	current->run();
+	check_memory_still_works();
+	report_done();
+	_exit(0);
+}
+
+static int by_hand(const char *name, const char *limit)
+{
+	static struct run run;
+
+	run.scenario = find_scenario(name);
+	run.limit_ms = limit ? strtoul(limit, NULL, 10) : 5000;
+	if (!run.scenario || run.limit_ms == 0)
+		return usage();
+	run_init();
+	run_scenario(&run);
+	for (int i = 0; i < run.details; i++)
+		fprintf(stderr, "%s: %s\n", run.detail[i].key, run.detail[i].value);
+	if (run.failure[0]) {
+		fprintf(stderr, "set-up failed: %s\n", run.failure);
+		return SETUP_FAILED;
+	}
+	if (run.cause[0])
+		fprintf(stderr, "n/a: %s\n", run.cause);
+	puts(run.outcome);
+	return OBSERVED;
+}
+
+int main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : "";
+
+	/* The kernel hands words of its command line that it does not know to init. */
+	if (getpid() == 1 && word[0] != '-' && !strchr(word, '/'))
+		agent();
+	if (argc == 3 && !strcmp(word, "--scenario"))
+		return body(argv[2]);
+	if (argc == 2 && !strcmp(word, "--list"))
+		return list();
+	if ((argc != 2 && argc != 3) || word[0] == '-')
+		return usage();
+	return by_hand(word, argv[2]);
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Edges: built, and then proven by what /proc/self shows of them. */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+size_t page_size;
+
+/* -- pattern -------------------------------------------------------------------------------- */
+
+static unsigned char pattern_byte(size_t position)
+{
+	return 1 + position % 251;	/* a prime: it does not repeat with the page */
+}
+
+void fill(void *addr, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile unsigned char *)addr)[i] = pattern_byte(i);
+}
+
+bool filled(const void *addr, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (((const volatile unsigned char *)addr)[i] != pattern_byte(i))
+			return false;
+	return true;
+}
+
+/* The first n bytes of the file; the rest is not looked at. */
+bool file_filled(int fd, long n)
+{
+	static char buffer[4096];
+
+	return n <= 0 || (pread(fd, buffer, n, 0) == n && filled(buffer, n));
+}
+
+uint64_t pattern(size_t position, enum width width)
+{
+	union { unsigned char byte[8]; uint8_t b; uint16_t h; uint32_t i; uint64_t l; } u;
+
+	for (size_t i = 0; i < sizeof(u.byte); i++)
+		u.byte[i] = pattern_byte(position + i);
+	return width == BYTE ? u.b : width == HALF ? u.h : width == INT ? u.i : u.l;
+}
+
+/* -- what is mapped ------------------------------------------------------------------------- */
+
+/* A file of /proc read line by line, without stdio: its buffers would change what we read. */
+struct lines {
+	int fd;
+	ssize_t size, at;
+	char buffer[4096];
+};
+
+static bool next_line(struct lines *in, char *line, size_t size)
+{
+	size_t n = 0;
+
+	for (;;) {
+		if (in->at == in->size) {
+			in->size = read(in->fd, in->buffer, sizeof(in->buffer));
+			in->at = 0;
+			if (in->size <= 0)
+				return false;
+		}
+		if (in->buffer[in->at] == '\n')
+			break;
+		if (n < size - 1)
+			line[n++] = in->buffer[in->at];
+		in->at++;
+	}
+	in->at++;
+	line[n] = '\0';
+	return true;
+}
+
+static bool parse_vma(const char *line, struct vma *vma)
+{
+	unsigned long start, end;
+
+	memset(vma, 0, sizeof(*vma));
+	if (sscanf(line, "%lx-%lx %4s %*x %*s %*u %63s", &start, &end, vma->perms, vma->name) < 3)
+		return false;
+	vma->start = start;
+	vma->end = end;
+	return true;
+}
+
+/* The VMA that `is` wants, in the order of addresses; false when there is none. */
+static bool search(bool (*is)(const struct vma *vma, uintptr_t addr), uintptr_t addr,
+		   struct vma *vma)
+{
+	static struct lines maps;
+	bool found = false;
+	char line[256];
+
+	maps.fd = must("open maps", open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+	maps.at = maps.size = 0;
+	while (!found && next_line(&maps, line, sizeof(line)))
+		found = parse_vma(line, vma) && is(vma, addr);
+	close(maps.fd);
+	return found;
+}
+
+static bool ends_above(const struct vma *vma, uintptr_t addr)
+{
+	return vma->end > addr;
+}
+
+static bool is_stack(const struct vma *vma, uintptr_t addr)
+{
+	(void)addr;
+	return !strcmp(vma->name, "[stack]");
+}
+
+bool find_vma(const void *addr, struct vma *vma)
+{
+	return search(ends_above, (uintptr_t)addr, vma);
+}
+
+bool find_stack(struct vma *vma)
+{
+	return search(is_stack, 0, vma);
+}
+
+/* x86's [vsyscall] page is shown in maps, and is none. */
+static bool is_user(const struct vma *vma, uintptr_t addr)
+{
+	return vma->end > addr && strcmp(vma->name, "[vsyscall]");
+}
+
+struct vma last_vma(void)
+{
+	struct vma vma, last = { 0 };
+
+	while (search(is_user, last.end, &vma))
+		last = vma;
+	return last;
+}
+
+bool unmapped(const void *addr, size_t n)
+{
+	struct vma vma;
+
+	return !find_vma(addr, &vma) || vma.start >= (uintptr_t)addr + n;
+}
+
+bool grows_down(const void *addr)
+{
+	static struct lines smaps;
+	struct vma vma;
+	char line[256];
+	bool inside = false, grows = false;
+
+	smaps.fd = must("open smaps", open("/proc/self/smaps", O_RDONLY | O_CLOEXEC));
+	smaps.at = smaps.size = 0;
+	while (next_line(&smaps, line, sizeof(line))) {
+		if (parse_vma(line, &vma))
+			inside = vma.start <= (uintptr_t)addr && (uintptr_t)addr < vma.end;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			grows = strstr(line, " gd") != NULL;
+	}
+	close(smaps.fd);
+	return grows;
+}
+
+bool present(const void *addr)
+{
+	off_t at = (off_t)((uintptr_t)addr / page_size) * 8;
+	int fd = must("open pagemap", open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+	uint64_t entry = 0;
+
+	must("read pagemap", pread(fd, &entry, sizeof(entry), at));
+	close(fd);
+	return entry >> 63;
+}
+
+/* -- edges ------------------------------------------------------------------------------------ */
+
+char *anon_pages(size_t n, int prot)
+{
+	return must("mmap", mmap(NULL, n * page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+char *hole_page(void)
+{
+	char *pages = anon_pages(3, PROT_READ | PROT_WRITE), *hole = pages + page_size;
+	struct vma above;
+
+	/* Touched all three: a page that outlives its VMA is to be seen as data. */
+	fill(pages, 3 * page_size);
+	must("munmap", munmap(hole, page_size));
+	prove("hole unmapped", unmapped(hole, page_size) && !unmapped(hole - 1, 1));
+	prove("vma above hole", find_vma(hole, &above) &&
+	      above.start == (uintptr_t)hole + page_size);
+	return hole;
+}
+
+char *edge(void)
+{
+	return hole_page();
+}
+
+int tmpfile_of(size_t size)
+{
+	static unsigned char bytes[4096];
+	int fd = must("memfd_create", memfd_create("faults", MFD_CLOEXEC));
+
+	prove("file fits", size <= sizeof(bytes));
+	fill(bytes, size);
+	prove("file written", write(fd, bytes, size) == (ssize_t)size);
+	return fd;
+}
+
+char *map_file(int fd, size_t n, int prot, int flags)
+{
+	return must("mmap file", mmap(NULL, n * page_size, prot, flags, fd, 0));
+}
+
+static void make_pipe(int fds[2])
+{
+	must("pipe", pipe2(fds, O_CLOEXEC));
+}
+
+int pipe_holding(size_t n)
+{
+	char bytes[1024];
+	int fds[2];
+
+	make_pipe(fds);
+	prove("pipe fits", n <= sizeof(bytes));
+	fill(bytes, n);
+	prove("pipe written", write(fds[1], bytes, n) == (ssize_t)n);
+	return fds[0];
+}
+
+int pipe_sink(void)
+{
+	int fds[2];
+
+	make_pipe(fds);
+	return fds[1];
+}
+
+void put_return_stub(void *addr)
+{
+	static const unsigned char stub[] = RETURN_STUB;
+
+	memcpy(addr, stub, sizeof(stub));
+	arch_sync_code(addr, sizeof(stub));
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside the runtime: what main.c, runner.c and agent.c share. Scenarios use fault.h. */
+#ifndef RUNTIME_H
+#define RUNTIME_H
+
+#include "fault.h"
+
+/* Install the handlers and the alternate stack of a scenario process. */
+void catch_signals(void);
+
+/* The scenario came to its end: report.c. */
+void report_done(void);
+
+/* The one that this process runs. */
+extern const struct scenario *current;
+
+/* -- hang.c: why does it not end? ------------------------------------------------------ */
+
+/* Ordered: the one that matters most is the greatest. */
+enum hang_state { HANG_GONE, HANG_SLEEP, HANG_SPIN_USER, HANG_DISK, HANG_SPIN_KERNEL };
+
+#define HANG_SAMPLE_MS 200
+#define HANG_KILL_MS 1000
+
+/* All of these look at process pid and, when session is not 0, at those of that session. */
+typedef void (*hang_note)(const char *key, const char *value);
+enum hang_state hang_sample(pid_t pid, pid_t session, hang_note note);
+void hang_where(pid_t pid, pid_t tid, char *text, size_t size);
+bool hang_sleeps(pid_t pid);
+bool hang_alive(pid_t pid, pid_t session);
+void hang_kill(pid_t pid, pid_t session);
+const char *hang_text(bool killable, enum hang_state state);
+
+/* -- clock.c ---------------------------------------------------------------------------- */
+
+uint64_t now_us(void);
+void sleep_ms(unsigned int ms);
+
+/* -- runner.c: one scenario, in a fresh process ----------------------------------------- */
+
+#define MAX_STEPS 32
+#define MAX_DETAILS 64
+
+struct run_step {
+	char task;
+	bool open;
+	char label[48];
+	char text[200];
+};
+
+struct run_detail {
+	char key[48];
+	char value[200];
+};
+
+struct run {
+	const struct scenario *scenario;
+	unsigned int limit_ms;			/* without a new line */
+	void (*started)(struct run *run);	/* the process has been forked */
+	void (*progress)(struct run *run);	/* a step began */
+
+	pid_t pid;
+	unsigned int ms;
+	char outcome[2048];
+	char cause[256];			/* of n/a */
+	char failure[256];			/* set-up failed: no outcome */
+	struct run_step step[MAX_STEPS];
+	int steps;
+	struct run_detail detail[MAX_DETAILS];
+	int details;
+	bool done, truncated;
+	char task;
+};
+
+/* Run it, watch it, clean up behind it. Allocates nothing; the caller owns run. */
+void run_scenario(struct run *run);
+/* Block SIGCHLD, adopt orphans: once, before the first run. */
+void run_init(void);
+/* The outcome so far; a step under way stands last as `label=`. */
+void run_compose(const struct run *run, char *text, size_t size);
+const struct scenario *find_scenario(const char *name);
+/* What fork, exec and exit cost here: not in the table. */
+extern const struct scenario empty_scenario;
+
+/* agent.c: PID 1 */
+void agent(void) __noreturn;
+
+#endif

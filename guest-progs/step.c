@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Steps: one access or one system call each, and every signal that arrives meanwhile.
+ *
+ * The handler leaves an access by siglongjmp, since the access would fault again. It returns
+ * into a system call, since there the errno counts as well. All handled signals block each
+ * other, so one that is pending behind the first is delivered when siglongjmp restores the
+ * mask, is recorded, and jumps once more: none is lost.
+ */
+#include "runtime.h"
+
+#include <setjmp.h>
+
+#define MAX_CAUGHT 8	/* in one step: more of them is a loop, and the next one ends it */
+
+static const int handled[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
+
+struct caught {
+	int sig, code, lsb;
+	unsigned int pkey;
+	uintptr_t addr;
+	uint64_t word[4];
+};
+
+static struct {
+	const char *label;
+	uintptr_t touch;
+	volatile sig_atomic_t open;	/* signals belong to this step */
+	volatile sig_atomic_t jump;	/* leave by env */
+	volatile int n;
+	struct caught caught[MAX_CAUGHT];
+	sigjmp_buf env;
+} now;
+
+bool (*repair)(siginfo_t *info);
+
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+
+	if (now.open && repair && repair(info))
+		goto out;
+	if (now.open && now.n < MAX_CAUGHT) {
+		struct caught *c = &now.caught[now.n++];
+
+		*c = (struct caught){ .sig = sig, .code = info->si_code, .lsb = info->si_addr_lsb,
+				      .pkey = info->si_pkey, .addr = (uintptr_t)info->si_addr };
+		arch_trap(context, c->word);
+		if (now.jump)
+			siglongjmp(now.env, 1);
+		goto out;
+	}
+	detail("stray", "%s/%s 0x%lx", signal_name(sig), code_name(sig, info->si_code),
+	       (unsigned long)info->si_addr);
+	signal(sig, SIG_DFL);
+	raise(sig);		/* delivered when we return, also if nothing would fault again */
+out:
+	errno = saved_errno;
+}
+
+void catch_signals(void)
+{
+	static char stack[64 * 1024] __attribute__((aligned(16)));
+	stack_t altstack = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+	memset(stack, 0x5a, sizeof(stack));	/* delivery of a signal is to need no page fault */
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
+		sigaddset(&action.sa_mask, handled[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
+		must("sigaction", sigaction(handled[i], &action, NULL));
+}
+
+/* -- telling what was caught ---------------------------------------------------------- */
+
+/* si_addr relative to what was touched: the first form that fits. */
+static const char *address_form(uintptr_t addr, uintptr_t touch)
+{
+	static char form[32];
+	uintptr_t start = touch & ~(uintptr_t)(page_size - 1);
+
+	if (addr == touch)
+		return "@exact";
+	if (addr - touch <= 64)
+		snprintf(form, sizeof(form), "@touch+%d", (int)(addr - touch));
+	else if (touch - addr <= 64)
+		snprintf(form, sizeof(form), "@touch-%d", (int)(touch - addr));
+	else if (addr == start)
+		return "@page";
+	else if (addr - start < page_size)
+		snprintf(form, sizeof(form), "@page+%lu", (unsigned long)(addr - start));
+	else
+		return addr ? "@other" : "@zero";
+	return form;
+}
+
+static const char *signal_text(const struct caught *c)
+{
+	static char text[128];
+	int at = snprintf(text, sizeof(text), "%s/", signal_name(c->sig));
+
+	at += snprintf(text + at, sizeof(text) - at, "%s", code_name(c->sig, c->code));
+	if (c->code > 0)	/* else somebody sent it, and there is no address */
+		at += snprintf(text + at, sizeof(text) - at, " %s", address_form(c->addr, now.touch));
+	if (c->sig == SIGBUS && (c->code == BUS_MCEERR_AR || c->code == BUS_MCEERR_AO))
+		snprintf(text + at, sizeof(text) - at, " lsb=%d", c->lsb);
+	if (c->sig == SIGSEGV && c->code == SEGV_PKUERR)
+		snprintf(text + at, sizeof(text) - at, " pkey=%u", c->pkey);
+	return text;
+}
+
+static void step_detail(const char *name, int nth, uint64_t value)
+{
+	char key[64], number[8] = "";
+
+	if (nth)
+		snprintf(number, sizeof(number), "%d", nth + 1);
+	snprintf(key, sizeof(key), "%s%s%s%s", now.label, *now.label ? "." : "", name, number);
+	detail(key, "0x%llx", (unsigned long long)value);
+}
+
+static void signal_details(void)
+{
+	static const char *const words[] = { TRAP_WORDS };
+
+	step_detail("touch", 0, now.touch);
+	for (int i = 0; i < now.n; i++) {
+		step_detail("addr", i, now.caught[i].addr);
+		for (size_t w = 0; w < ARRAY_SIZE(words); w++)
+			step_detail(words[w], i, now.caught[i].word[w]);
+	}
+}
+
+static void open_step(const char *label, const void *touch)
+{
+	now.label = label;
+	now.touch = (uintptr_t)touch;
+	now.n = 0;
+	now.jump = 0;
+	step(label);
+	now.open = 1;
+}
+
+/* A signal that waits for the next way out of the kernel still belongs to this step. */
+static void close_step(void)
+{
+	getppid();		/* never cached: a way into the kernel and out */
+	now.open = 0;
+	if (now.n)
+		signal_details();
+}
+
+/* value, then the signals from the first'th on in brackets: they did not end it. */
+static void result_value(const char *value, int first, const char *effect)
+{
+	char text[900];
+	int at = snprintf(text, sizeof(text), "%s", value);
+
+	for (int i = first; i < now.n; i++)
+		at += snprintf(text + at, sizeof(text) - at, "[%s]", signal_text(&now.caught[i]));
+	result("%s%s", text, effect);
+}
+
+/* -- accesses ------------------------------------------------------------------------- */
+
+struct access {
+	enum { LOAD, STORE, STORE_WITH_SP, JUMP } kind;
+	enum width width;
+	void *sp;
+	uint64_t value;
+};
+
+#define STORED 0x6b5a4938271605f4ULL
+
+uint64_t stored(enum width width)
+{
+	return STORED & (~0ULL >> (64 - 8 * width));
+}
+
+static void do_access(struct access *a, void *addr)
+{
+	switch (a->kind) {
+	case LOAD: a->value = arch_load(addr, a->width); break;
+	case STORE: arch_store(addr, STORED, a->width); break;
+	case STORE_WITH_SP: arch_store_with_sp(a->sp, addr, STORED, a->width); break;
+	case JUMP: ((void (*)(void))addr)(); break;
+	}
+}
+
+/* Takes the step up to its result; tells whether the access completed. */
+static bool try_access(const char *label, struct access *a, const void *addr)
+{
+	volatile bool completed = false;
+
+	prove("one instruction", a->width <= sizeof(long));
+	open_step(label, addr);
+	if (!sigsetjmp(now.env, 1)) {
+		now.jump = 1;
+		do_access(a, (void *)addr);
+		completed = true;
+	}
+	now.jump = 0;
+	close_step();
+	return completed;
+}
+
+/* The first signal is the result; a further one is a step of its own, so that it shows. */
+static bool result_access(bool completed, const char *effect)
+{
+	if (completed) {
+		result_value("ok", 0, effect);
+		return true;
+	}
+	result("%s", signal_text(&now.caught[0]));
+	for (int i = 1; i < now.n; i++) {
+		step("extra");
+		result("%s", signal_text(&now.caught[i]));
+	}
+	return false;
+}
+
+static bool access_step(const char *label, struct access a, const void *addr)
+{
+	return result_access(try_access(label, &a, addr), "");
+}
+
+bool load(const char *label, const void *addr, enum width width)
+{
+	struct access a = { .kind = LOAD, .width = width };
+	bool completed = try_access(label, &a, addr);
+
+	if (completed)
+		step_detail("value", 0, a.value);
+	return result_access(completed, "");
+}
+
+static bool load_compare(const char *label, const void *addr, enum width width, uint64_t want,
+			 bool always)
+{
+	struct access a = { .kind = LOAD, .width = width };
+	bool completed = try_access(label, &a, addr);
+	const char *effect = " data=changed";
+
+	if (completed)
+		step_detail("value", 0, a.value);
+	if (a.value == 0 && (always || want != 0))
+		effect = " data=zeroed";
+	else if (a.value == want)
+		effect = always ? " data=match" : "";
+	return result_access(completed, effect);
+}
+
+bool load_known(const char *label, const void *addr, enum width width, uint64_t want)
+{
+	return load_compare(label, addr, width, want, false);
+}
+
+bool load_data(const char *label, const void *addr, enum width width, uint64_t want)
+{
+	return load_compare(label, addr, width, want, true);
+}
+
+bool store(const char *label, void *addr, enum width width)
+{
+	return access_step(label, (struct access){ .kind = STORE, .width = width }, addr);
+}
+
+bool store_with_sp(const char *label, void *sp, void *addr, enum width width)
+{
+	return access_step(label,
+		(struct access){ .kind = STORE_WITH_SP, .width = width, .sp = sp }, addr);
+}
+
+bool jump(const char *label, const void *addr)
+{
+	return access_step(label, (struct access){ .kind = JUMP }, addr);
+}
+
+/* -- system calls --------------------------------------------------------------------- */
+
+void call_begin(const char *label, const void *touch)
+{
+	open_step(label, touch);
+}
+
+long call_end(long ret, long want, bool intact)
+{
+	const char *effect = intact ? "" : " data=changed";
+	char value[64];
+
+	if (ret == -1)
+		snprintf(value, sizeof(value), "%s", errno_name(errno));
+	else if (want < 0)
+		snprintf(value, sizeof(value), "ok");
+	else if (ret < want)
+		snprintf(value, sizeof(value), "short(%ld/%ld)", ret, want);
+	else
+		snprintf(value, sizeof(value), "ok(%ld)", ret);
+	close_step();
+	result_value(value, 0, effect);
+	return ret;
+}
