@@ -1,0 +1,39 @@
+"""From declarations to files: kernel sources, kernel images, guest binaries, initramfs, store.
+
+Every failure a user can do something about is a `BuildError`: it says which file, what was
+expected there and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Say = Callable[[str], None]
+"""Receives one line of news for the user: what is being fetched, rebuilt, waited for."""
+
+
+def silent(line: str) -> None:
+    """The `Say` of callers who do not want to hear."""
+
+
+class BuildError(Exception):
+    """Something could not be built; str() is the message, then the excerpt, then the log."""
+
+    def __init__(
+        self, message: str, *, log: Path | None = None, excerpt: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.log = log  # the whole log, kept
+        self.excerpt = list(excerpt)  # the lines of it that matter
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"    {line}" for line in self.excerpt)]
+        if self.log is not None:
+            lines.append(f"  the whole log: {self.log}")
+        return "\n".join(lines)
+
+
+class StoreError(BuildError):
+    """The store cannot be used: not writable, disk full, a name that is no name."""

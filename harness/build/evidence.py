@@ -1,0 +1,190 @@
+"""Does the text that decides an outcome still stand in the kernel that was built?
+
+A decision point names a file, a function of it (or none: the whole file) and a text. The text
+must stand exactly once there, runs of white space being equal. Finding a function needs no
+parser of C: comments and literals are blanked, and then a definition is a name followed by
+balanced parentheses and a brace, outside all braces.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from harness.results import Evidence
+
+if TYPE_CHECKING:
+    from harness.catalog.arches import Arch
+    from harness.catalog.matrix import Decision
+
+_BLANK = re.compile(
+    r"""//(?:\\\n|[^\n])*          # comments
+      | /\*.*?(?:\*/|\Z)
+      | "(?:\\.|[^"\\\n])*"        # literals
+      | '(?:\\.|[^'\\\n])*'
+      | ^[ \t]*\#(?:\\\n|/\*.*?\*/|[^\n])*  # directives: a macro's braces balance nothing
+    """,
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+
+
+def check_evidence(
+    source: Path | None, decision: Decision, arch: Arch, version: Version
+) -> list[Evidence]:
+    """One `Evidence` for each point of the decision that applies to this arch and version.
+
+    valid: the text stands exactly once, `line` says where. stale: it does not, or the file or
+    the function is gone. unchecked: there is no source to look at. Never raises for what a
+    source holds; OSError other than a missing file comes through.
+    """
+    checked = []
+    for point in decision.points:
+        if point.arch and not set(point.arch) & set(arch.bases):
+            continue
+        if point.kernel is not None and not point.kernel.contains(version):
+            continue
+        status, line = "unchecked", 0
+        if source is not None:
+            line = _find(source, point.file, point.function, point.text)
+            status = "valid" if line else "stale"
+        checked.append(
+            Evidence(
+                id=decision.id,
+                file=point.file,
+                function=point.function,
+                text=point.text,
+                status=status,
+                line=line,
+            )
+        )
+    return checked
+
+
+def _find(source: Path, file: str, function: str, text: str) -> int:
+    """The 1-based line of the text's only occurrence; 0 if it does not stand exactly once."""
+    content = read_source(source, file)
+    if content is None:
+        return 0
+    bodies = find_functions(content, function) if function else [(0, len(content))]
+    pattern = re.compile(r"\s+".join(re.escape(word) for word in text.split()))
+    if not pattern.pattern:
+        return 0
+    hits = [hit for start, end in bodies for hit in _hits(pattern, content, start, end)]
+    return content.count("\n", 0, hits[0]) + 1 if len(hits) == 1 else 0
+
+
+def _hits(pattern: re.Pattern[str], content: str, start: int, end: int) -> list[int]:
+    return [match.start() for match in pattern.finditer(content, start, end)]
+
+
+def read_source(source: Path, file: str) -> str | None:
+    """A file's text in a kernel tree; None if the tree has no such file or it lies outside."""
+    path = (source / file).resolve()
+    if not path.is_relative_to(source.resolve()) or not path.is_file():
+        return None
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, mtime: int) -> str:
+    del mtime  # part of the cache's key
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+@lru_cache(maxsize=64)
+def blank(text: str) -> str:
+    """The text with comments, literals and directives replaced by blanks of the same length."""
+    return _BLANK.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+
+
+def find_functions(text: str, name: str) -> list[tuple[int, int]]:
+    """(start, end) of each definition of a function, its signature included.
+
+    Several are alternatives under #ifdef. Known shapes: `type name(...) {`, K&R attributes
+    and macros between the two, `SYSCALL_DEFINE3(name, ...) {` and other definition macros that
+    name their function first, and assembler's `SYM_FUNC_START(name)` and `name:`.
+    """
+    code = blank(text)
+    found = []
+    for match in re.finditer(rf"\b{re.escape(name)}\b", code):
+        span = _c_definition(code, match.start(), match.end())
+        if span is not None:
+            found.append(span)
+    return found or _assembler_definitions(text, name)
+
+
+def _c_definition(code: str, start: int, end: int) -> tuple[int, int] | None:
+    """The span of the definition whose name stands at code[start:end]; None if it is none."""
+    if _depth(code, start) != 0:
+        return None
+    before = code[:start].rstrip()
+    if before.endswith("("):  # SYSCALL_DEFINE3(madvise, ...)
+        macro = re.search(r"[A-Z][A-Z0-9_]*$", before[:-1].rstrip())
+        if macro is None:
+            return None
+        opening = len(before) - 1
+    else:
+        opening = end + len(code[end:]) - len(code[end:].lstrip())
+    if code[opening : opening + 1] != "(":
+        return None
+    closing = _match(code, opening, "(", ")")
+    if closing is None:
+        return None
+    # Between the signature and its body: attributes and annotations such as __acquires(x).
+    tail = re.compile(r"(?:\s|\b\w+\b|\([^(){};]*\))*\{").match(code, closing)
+    if tail is None:
+        return None
+    first = max(code.rfind(mark, 0, start) for mark in (";", "}", "\n\n")) + 1
+    return first + len(code[first:start]) - len(code[first:start].lstrip()), _body_end(
+        code, tail.end() - 1
+    )
+
+
+def _body_end(code: str, opening: int) -> int:
+    """Where the body ends that opens here: its closing brace, or the first one in column 0.
+
+    Branches of #if may open the same brace twice; by the kernel's style column 0 is the end.
+    """
+    balanced = _match(code, opening, "{", "}") or len(code)
+    column0 = code.find("\n}", opening, balanced)
+    return column0 + 2 if column0 >= 0 else balanced
+
+
+def _match(code: str, opening: int, left: str, right: str) -> int | None:
+    """The position behind the bracket that closes the one at `opening`."""
+    depth = 0
+    for match in re.compile(f"[{re.escape(left + right)}]").finditer(code, opening):
+        depth += 1 if match[0] == left else -1
+        if depth == 0:
+            return match.end()
+    return None
+
+
+def _depth(code: str, position: int) -> int:
+    """How many braces are open; `extern "C" {` does not occur in the kernel.
+
+    Branches of #if that open the same brace twice make the count drift. The kernel's style
+    ends every function with a brace in column 0, so counting starts behind the last of them.
+    """
+    start = code.rfind("\n}", 0, position)
+    start = start + 2 if start >= 0 else 0
+    return code.count("{", start, position) - code.count("}", start, position)
+
+
+def _assembler_definitions(text: str, name: str) -> list[tuple[int, int]]:
+    """A label's code: to the END macro of that name, else to the next global label or macro."""
+    label = re.escape(name)
+    start = rf"^[ \t]*(?!\w*(?:END|EXPORT|ALIAS))[A-Z]\w*(?:\([ \t]*|[ \t]+){label}\b|^{label}:"
+    end = rf"^[ \t]*[A-Z]\w*END\w*(?:\([ \t]*|[ \t]+){label}\b|^[ \t]*\.end[ \t]+{label}\b"
+    next_one = r"^[ \t]*(?:SYM_\w*START\w*|ENTRY|WEAK)\(|^[A-Za-z_][\w.$]*:"
+    found = []
+    for match in re.finditer(start, text, re.MULTILINE):
+        stop = re.compile(end, re.MULTILINE).search(text, match.end())
+        if stop is None:
+            stop = re.compile(next_one, re.MULTILINE).search(text, match.end())
+        found.append((match.start(), stop.start() if stop else len(text)))
+    return found[:1]  # the others are the same label inside the first, or another file's style

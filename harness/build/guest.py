@@ -1,0 +1,127 @@
+"""The guest program `faults`: one static binary an arch, from guest-progs/ and the catalog.
+
+The YAML owns the list of scenarios: `scenarios.inc` is written from it, so a row without a
+function does not link, and a function without a row has no prototype, which is an error too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.store import Store
+from harness.build.tools import Toolchain, digest, file_digest, output, toolchain
+from harness.catalog.arches import Arch
+from harness.catalog.matrix import Scenario
+
+RECIPE = 1  # raise it when the same inputs would give another binary
+BINARY = "faults"
+FLAGS = (
+    "-O2", "-g0", "-static", "-std=gnu11", "-Wall", "-Wextra", "-Werror",
+    "-Werror=missing-prototypes", "-Wl,--build-id=none",
+)  # fmt: skip
+
+
+def function_name(scenario: str) -> str:
+    """The C function of a scenario: "stack/below-usp-256" is stack_below_usp_256."""
+    return re.sub(r"[/-]", "_", scenario)
+
+
+def c_string(text: str) -> str:
+    """A C string literal; what is not printable ASCII becomes octal escapes of its UTF-8."""
+    parts = []
+    for byte in text.encode():
+        char = chr(byte)
+        if char in '"\\?':  # ? for trigraphs
+            parts.append(f"\\{char}")
+        else:
+            parts.append(char if 32 <= byte < 127 else f"\\{byte:03o}")
+    return f'"{"".join(parts)}"'
+
+
+def scenario_table(scenarios: Iterable[Scenario]) -> str:
+    """The text of scenarios.inc, sorted by name. Raises BuildError if two are one in C."""
+    lines, taken = [], dict[str, str]()
+    for scenario in sorted(scenarios, key=lambda scenario: scenario.name):
+        function = function_name(scenario.name)
+        if function in taken:
+            raise BuildError(
+                f"{scenario.file}:{scenario.line}: {scenario.name} and {taken[function]} "
+                f"would both be {function}() in C: rename one"
+            )
+        taken[function] = scenario.name
+        user, summary = c_string(scenario.user), c_string(scenario.summary)
+        lines.append(f"SCENARIO({c_string(scenario.name)}, {function}, {user}, {summary})\n")
+    return "".join(lines)
+
+
+def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: Store) -> Path:
+    """The static guest binary, from the store or compiled now. Raises BuildError."""
+    folder = root / "guest-progs"
+    header = folder / "arch" / arch.guest_header
+    if not header.is_file():
+        raise BuildError(f"{header} is missing: {arch.name} needs it (see guest-progs/arch/)")
+    sources = sorted(folder.glob("*.c"))
+    if not sources:
+        raise BuildError(f"{folder} holds no C files")
+    tools = toolchain(arch.cross, arch.packages)
+    table = scenario_table(scenarios)
+    inputs = [*sources, *sorted(folder.glob("*.h")), header]
+    key = digest(
+        "guest",
+        RECIPE,
+        [[path.relative_to(folder).as_posix(), file_digest(path)] for path in inputs],
+        table,
+        [FLAGS, arch.cc_flags, arch.ld_flags, arch.guest_header],
+        [tools.compiler, tools.binutils],
+    )
+
+    def fill(to: Path) -> None:
+        _compile(to / BINARY, folder, sources, arch, tools, table, store)
+
+    return store.create("guest", key, fill, f"guest program for {arch.name}") / BINARY
+
+
+def _compile(
+    out: Path,
+    folder: Path,
+    sources: list[Path],
+    arch: Arch,
+    tools: Toolchain,
+    table: str,
+    store: Store,
+) -> None:
+    scratch = store.workspace("guest-scratch--")
+    try:
+        (scratch / "scenarios.inc").write_text(table)
+        argv = [
+            tools.gcc, *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"',
+            f"-I{scratch}", f"-I{folder}", f"-ffile-prefix-map={scratch}=.",
+            f"-ffile-prefix-map={folder}=guest-progs", *arch.cc_flags,
+            *(os.path.relpath(path, folder) for path in sources), *arch.ld_flags,
+            "-o", str(out),
+        ]  # fmt: skip
+        output(argv, cwd=folder, failed=f"the guest program does not compile for {arch.name}")
+    except BuildError as error:
+        raise _explain(error, arch) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _explain(error: BuildError, arch: Arch) -> BuildError:
+    """Say what is behind the errors that people meet."""
+    text = "\n".join(error.excerpt)
+    message = error.message
+    if undefined := re.findall(r"undefined reference to `(\w+)'", text):
+        names = ", ".join(dict.fromkeys(undefined))
+        message += f": scenarios without a function (or libc's): {names}"
+    elif prototypes := re.findall(r"no previous prototype for .(\w+).", text):
+        message += f": functions without a row in expectations/: {', '.join(prototypes)}"
+    elif re.search(r"(stdio|unistd|errno|stddef)\.h: No such file|cannot find -lc\b", text):
+        package = arch.packages.get("libc", "the cross compiler's libc")
+        message += f": the C library is missing: install the Debian package {package}"
+    return BuildError(message, excerpt=error.excerpt)

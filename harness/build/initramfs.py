@@ -1,0 +1,94 @@
+"""An initramfs without root: the newc cpio format, written so that equal input is equal bytes.
+
+The format is Documentation/driver-api/early-userspace/buffer-format.rst: each member is 13
+fields of 8 hex digits behind the magic, the name, and the data, name and data padded to 4 bytes.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from harness.build import BuildError
+from harness.build.store import Store
+from harness.build.tools import digest, file_digest
+
+RECIPE = 1  # raise it when the content changes for the same input
+FOLDERS = ("dev", "etc", "proc", "sys", "tmp")
+DEVICES = {"dev/console": (5, 1), "dev/null": (1, 3)}  # before devtmpfs, if there is one
+PASSWD = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+GROUP = "root:x:0:\nnogroup:x:65534:\n"
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    mode: int
+    data: bytes = b""
+    device: tuple[int, int] = (0, 0)
+
+
+def _header(member: _Member, inode: int) -> bytes:
+    links = 2 if stat.S_ISDIR(member.mode) else 1
+    name = member.name.encode() + b"\0"
+    major, minor = member.device
+    fields = (
+        inode, member.mode, 0, 0, links, 0, len(member.data), 0, 0, major, minor, len(name), 0,
+    )  # fmt: skip
+    text = b"070701" + b"".join(b"%08X" % field for field in fields) + name
+    return text + b"\0" * (-len(text) % 4)
+
+
+def _write(out: BinaryIO, members: list[_Member]) -> None:
+    for inode, member in enumerate(members, 1):
+        out.write(_header(member, inode))
+        out.write(member.data + b"\0" * (-len(member.data) % 4))
+    out.write(_header(_Member("TRAILER!!!", 0), 0))
+    out.write(b"\0" * (-out.tell() % 512))  # the block size of cpio(1)
+
+
+def write_initramfs(out: Path, files: Mapping[str, Path]) -> None:
+    """Write an uncompressed initramfs: executable `files` (name in it -> file here), and what
+    a PID 1 needs around them. Raises BuildError for a name or a file that cannot be in it.
+    """
+    members = [_Member(name, stat.S_IFDIR | 0o755) for name in FOLDERS if name != "tmp"]
+    members.append(_Member("tmp", stat.S_IFDIR | 0o1777))
+    for name, device in DEVICES.items():
+        members.append(_Member(name, stat.S_IFCHR | 0o666, device=device))
+    for name, text in (("etc/passwd", PASSWD), ("etc/group", GROUP)):
+        members.append(_Member(name, stat.S_IFREG | 0o644, text.encode()))
+    taken = {member.name for member in members}
+    for name, path in files.items():
+        parts = name.split("/")
+        if name in taken or not all(parts) or "." in parts or ".." in parts or "\0" in name:
+            raise BuildError(f"initramfs: {name!r} cannot be a file's name in it")
+        if len(parts) > 1 and "/".join(parts[:-1]) not in FOLDERS:
+            raise BuildError(f"initramfs: {name!r}: its folder is none of {', '.join(FOLDERS)}")
+        try:
+            members.append(_Member(name, stat.S_IFREG | 0o755, path.read_bytes()))
+        except OSError as error:
+            raise BuildError(f"initramfs: cannot read {path}: {error.strerror}") from error
+    members.sort(key=lambda member: member.name)  # "dev" sorts before "dev/null", as it must
+    try:
+        with open(out, "wb") as file:
+            _write(file, members)
+    except OSError as error:
+        raise BuildError(f"initramfs: cannot write {out}: {error.strerror}") from error
+
+
+def build_initramfs(binary: Path, store: Store) -> Path:
+    """The initramfs with `binary` as /init, from the store. Raises BuildError."""
+    try:
+        key = digest("initramfs", RECIPE, file_digest(binary))
+    except OSError as error:
+        raise BuildError(f"initramfs: cannot read {binary}: {error.strerror}") from error
+    made = store.create(
+        "initramfs",
+        key,
+        lambda folder: write_initramfs(folder / "initramfs.cpio", {"init": binary}),
+        label=f"initramfs of {binary.name} ({binary.stat().st_size} bytes)",
+    )
+    return made / "initramfs.cpio"

@@ -1,0 +1,143 @@
+"""kconfig: fragments merged onto tinyconfig, and what became of the symbols they ask for.
+
+A fragment has lines `CONFIG_X=value` and `# CONFIG_X is not set`. A line may end in
+`# kernel: >=6.4, <6.9`: it counts for these versions only. What comes later wins: common,
+the arch's bases, the arch, the flavour.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import Version
+
+from harness.build import BuildError
+from harness.catalog.version import VersionError, VersionRange
+
+_SET = re.compile(r'(CONFIG_\w+)=("(?:[^"\\]|\\.)*"|[^\s#"]+)\s*(?:#\s*(.*))?')
+_UNSET = re.compile(r"#\s*(CONFIG_\w+) is not set\s*(?:#\s*(.*))?")
+NOT_SET = "is not set"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One symbol that a fragment asks for."""
+
+    symbol: str  # CONFIG_X
+    value: str  # y, m, 12, 0x40, "text" with its quotes, or NOT_SET
+    file: Path
+    line: int
+
+    def __str__(self) -> str:
+        if self.value == NOT_SET:
+            return f"# {self.symbol} {NOT_SET}"
+        return f"{self.symbol}={self.value}"
+
+
+def read_fragment(path: Path, version: Version) -> list[Request]:
+    """The requests of one fragment that count for this version. Raises BuildError."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError(f"cannot read the kconfig fragment {path}: {error}") from error
+    found = []
+    for number, text in enumerate(lines, 1):
+        line = text.strip()
+        if match := _SET.fullmatch(line):
+            symbol, value, comment = match.groups()
+        elif match := _UNSET.fullmatch(line):
+            (symbol, comment), value = match.groups(), NOT_SET
+        elif not line or line.startswith("#"):
+            continue
+        else:
+            raise BuildError(
+                f"{path}:{number}: expected CONFIG_NAME=value or # CONFIG_NAME is not set, "
+                f"found {line!r}"
+            )
+        if _counts(comment or "", version, path, number):
+            value = NOT_SET if value == "n" else value
+            found.append(Request(symbol, value, path, number))
+    return found
+
+
+def _counts(comment: str, version: Version, path: Path, number: int) -> bool:
+    if not comment.startswith("kernel:"):
+        return True
+    try:
+        return VersionRange.parse(comment.removeprefix("kernel:").strip()).contains(version)
+    except VersionError as error:
+        raise BuildError(f"{path}:{number}: {error}") from error
+
+
+def merge(fragments: Iterable[Path], version: Version) -> dict[str, Request]:
+    """The last request for each symbol, in order of first mention. Raises BuildError."""
+    merged: dict[str, Request] = {}
+    for path in fragments:
+        for request in read_fragment(path, version):
+            merged[request.symbol] = request
+    return merged
+
+
+def read_config(text: str) -> dict[str, str]:
+    """Symbol -> value of a .config; what is not set has no entry."""
+    pairs = re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)
+    return dict(pairs)
+
+
+def apply(config: str, requests: Mapping[str, Request]) -> str:
+    """The text of a .config with the requests put over what it says."""
+    kept = [
+        line
+        for line in config.splitlines()
+        if not (match := re.match(r"(?:# )?(CONFIG_\w+)[= ]", line)) or match[1] not in requests
+    ]
+    return "\n".join([*kept, *(str(request) for request in requests.values())]) + "\n"
+
+
+def lost(config: str, requests: Mapping[str, Request]) -> list[Request]:
+    """The requests that a .config does not hold."""
+    found = read_config(config)
+    return [
+        request
+        for request in requests.values()
+        if found.get(request.symbol, NOT_SET) != request.value
+    ]
+
+
+def describe_lost(request: Request, config: str, tree: Path) -> str:
+    """ "FILE:LINE: CONFIG_X=y did not survive ...", with the reason if Kconfig tells."""
+    value = read_config(config).get(request.symbol)
+    now = f"{request.symbol}={value}" if value is not None else "it is not set"
+    return f"{request.file}:{request.line}: {request} did not survive ({now}): " + _reason(
+        request.symbol.removeprefix("CONFIG_"), read_config(config), tree
+    )
+
+
+def _reason(symbol: str, config: Mapping[str, str], tree: Path) -> str:
+    """What Kconfig says of a symbol: unknown here, or what it depends on and is not set."""
+    block = re.compile(
+        rf"^(?:menu)?config {re.escape(symbol)}\n((?:[ \t].*\n|[ \t]*\n|#.*\n)*)", re.MULTILINE
+    )
+    places = []
+    for path in sorted(tree.rglob("Kconfig*")):
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            continue
+        for match in block.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            places.append(f"{path.relative_to(tree)}:{line}{_depends(match[1], config)}")
+    if not places:
+        return "this kernel has no such symbol (limit the line with `# kernel: RANGE`?)"
+    return "see " + "; ".join(places[:3])
+
+
+def _depends(block: str, config: Mapping[str, str]) -> str:
+    needed = re.findall(r"^\s+depends on (.*(?:\\\n.*)*)", block, re.MULTILINE)
+    words = re.findall(r"\b[A-Z][A-Z0-9_]+\b", " ".join(needed))
+    unset = [word for word in dict.fromkeys(words) if f"CONFIG_{word}" not in config]
+    text = f", depends on {' && '.join(needed)}" if needed else ""
+    return text + (f" (not set: {', '.join(unset)})" if unset else "")

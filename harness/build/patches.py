@@ -1,0 +1,151 @@
+"""Patched trees: hard-link copies of a pristine one, with a kernel's patches applied.
+
+`patch` replaces the files it changes, so the pristine tree keeps its own. A patch whose change
+is in the tree already is skipped; one that neither applies nor is there is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.source import TREE, ResolvedSource
+from harness.build.store import Check, Store
+from harness.build.tools import clean_environment, digest, file_digest, need, output
+from harness.catalog.arches import Arch
+from harness.catalog.kernels import Kernel, Patch
+from harness.catalog.version import parse_version
+
+RECIPE = 1
+_NAMES = re.compile(r"^(?:---|\+\+\+|rename to|rename from|copy to) ([^\t\n]+)", re.MULTILINE)
+_HUNK = re.compile(r"^@@ .*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class PatchedSource:
+    source: ResolvedSource
+    applied: tuple[str, ...] = ()  # patch file names
+    skipped: tuple[str, ...] = ()  # the change was in the tree already
+
+
+def applicable(kernel: Kernel, source: ResolvedSource, arch: Arch) -> list[Patch]:
+    """The patches that a kernel declares for this arch and version."""
+    version = parse_version(source.version)
+    return [patch for patch in kernel.patches if patch.applies(arch, version)]
+
+
+def patched(
+    kernel: Kernel, source: ResolvedSource, arch: Arch, store: Store, check: Check | None = None
+) -> PatchedSource:
+    """The source with the patches for this arch; itself if there are none. Raises BuildError."""
+    patches = applicable(kernel, source, arch)
+    if not patches:
+        return PatchedSource(source)
+    if not source.key:
+        raise BuildError(
+            f"{kernel.name}: a tree on disk is never written to, so patches cannot be applied: "
+            "commit them in the tree, or declare the kernel as a tarball"
+        )
+    key = digest("patched", RECIPE, source.key, _identities(patches))
+    notes = f"patched {key}"
+
+    def fill(to: Path) -> None:
+        store.say(f"{kernel.name}: patching a copy for {arch.name}")
+        tree = to / TREE
+        output(["cp", "-al", "--", source.tree, tree], failed="cannot copy the source tree")
+        outcome = [(patch.file.name, apply_patch(tree, patch.file)) for patch in patches]
+        names = {
+            word: "\n".join(name for name, applied in outcome if applied == (word == "applied"))
+            for word in ("applied", "skipped")
+        }
+        store.remember(notes, names)
+
+    label = f"{source.provenance.get('source', kernel.name)} with {len(patches)} patches"
+    with store.using("source", source.key) as pristine:
+        entry = store.create("source", key, fill, label, base=pristine, check=check)
+    told = store.recall(notes) or {}
+    return PatchedSource(
+        replace(source, tree=entry / TREE, key=key),
+        tuple(told.get("applied", "").splitlines()),
+        tuple(told.get("skipped", "").splitlines()),
+    )
+
+
+def _identities(patches: Sequence[Patch]) -> list[str]:
+    try:
+        return [file_digest(patch.file) for patch in patches]
+    except OSError as error:
+        raise BuildError(f"cannot read the patch {error.filename}: {error.strerror}") from error
+
+
+def apply_patch(tree: Path, file: Path) -> bool:
+    """Apply a unified diff (names as with `patch -p1`). False: its change is already there.
+
+    Exact context decides first, in both directions: a change that is there does not apply
+    again, and one that is not cannot be taken back. Then a fuzz of 2 is tried, for a tree
+    whose context has moved on. Raises BuildError with the file and the hunk.
+    """
+    text = file.read_text(errors="replace")
+    _check_names(text, file)
+    need("patch")
+    if _patch(tree, file, "--dry-run", "--fuzz=0") is None:
+        fuzz = "--fuzz=0"
+    elif _patch(tree, file, "--dry-run", "--fuzz=0", "--reverse") is None:
+        return False
+    elif (said := _patch(tree, file, "--dry-run", "--fuzz=2")) is None:
+        fuzz = "--fuzz=2"
+    else:
+        raise BuildError(
+            f"{file}: neither applies to the source nor is its change there: "
+            f"{_failed_hunks(text, said)}",
+            excerpt=said[-8:],
+        )
+    said = _patch(tree, file, fuzz)
+    if said is not None:
+        raise BuildError(f"{file}: could not be applied", excerpt=said[-8:])
+    return True
+
+
+def _patch(tree: Path, file: Path, *options: str) -> list[str] | None:
+    """Run patch(1); None if all hunks apply, else what it said."""
+    done = subprocess.run(
+        ["patch", "--strip=1", "--unified", "--force", "--no-backup-if-mismatch",
+         "--reject-file=-", f"--directory={tree}", f"--input={file.absolute()}", *options],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=clean_environment(), text=True, errors="replace",
+    )  # fmt: skip
+    return done.stdout.splitlines() if done.returncode else None
+
+
+def _check_names(text: str, file: Path) -> None:
+    """Refuse what could change anything but regular files below the tree."""
+    names = [name for name in _NAMES.findall(text) if name != "/dev/null"]
+    if not names:
+        raise BuildError(f"{file}: expected a unified diff, with --- and +++ lines")
+    for name in names:
+        if name.startswith(("/", '"')) or ".." in name.split("/"):
+            raise BuildError(f"{file}: names {name!r}, which could lie outside the source")
+    if re.search(r"^(?:new file mode|new mode) 120000", text, re.MULTILINE):
+        raise BuildError(f"{file}: makes a symbolic link, which is refused")
+
+
+def _failed_hunks(text: str, said: list[str]) -> str:
+    """ "arch/x/fault.c hunk 1 (@@ -239,7 +239,6 @@)" from what patch said."""
+    failed, name = [], ""
+    sections = re.split(r"^--- ", text, flags=re.MULTILINE)[1:]
+    for line in said:
+        if match := re.match(r"(?:checking|patching) file (\S+)", line):
+            name = match[1]
+        elif match := re.match(r"Hunk #(\d+) FAILED", line):
+            section = next((part for part in sections if f"/{name}" in part[:600]), "")
+            hunks = _HUNK.findall(section)
+            number = int(match[1])
+            header = f" ({hunks[number - 1]})" if number <= len(hunks) else ""
+            failed.append(f"{name} hunk {number}{header}")
+        elif line.startswith("can't find file"):
+            failed.append("a file that it changes is not there")
+    return "; ".join(failed) or "see what patch says"

@@ -1,0 +1,331 @@
+"""Kernel sources: what a declared kernel resolves to, unpacked in the store or on disk.
+
+A name resolves once: package version, checksum and store key are remembered, and a warm run
+asks neither network nor apt. `refresh` resolves anew. A source entry holds `linux/`, the tree,
+and nothing else; `patches.py` makes the entries of patched trees from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.apt import Package, PrivateApt
+from harness.build.store import Check, Store
+from harness.build.tools import clean_environment, digest, file_digest, need, output, walk
+from harness.catalog.kernels import DebianSource, Kernel, TarballSource, TreeSource
+
+RECIPE = 1  # raise it when the same source would be unpacked differently
+TREE = "linux"  # the tree's folder in a source entry
+_MAGIC = {  # first bytes -> the program tar reads them through, and its Debian package
+    b"\xfd7zXZ\0": ("xz -T0", "xz-utils"),
+    b"\x1f\x8b": ("gzip", "gzip"),
+    b"BZh": ("bzip2", "bzip2"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd"),
+}
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """One exact version of a kernel's source."""
+
+    version: str  # "6.12.117-1~deb12u1" of a package, "6.13.0-rc2" of a tree's Makefile
+    digest: str  # equal digests are equal sources
+    tree: Path  # the unpacked tree; a user's own is never written to
+    key: str = ""  # of the store's `source` entry; "" for a user's tree
+    provenance: dict[str, str] = field(default_factory=dict)
+
+
+def resolve(
+    kernel: Kernel, store: Store, refresh: bool = False, check: Check | None = None
+) -> ResolvedSource:
+    """The source of a kernel, fetched and unpacked if it is not yet. Raises BuildError.
+
+    `refresh` asks anew for the newest version; `check` is how well an entry that is there is
+    looked at (see store.py): "quick" before a build.
+    """
+    source = kernel.source
+    if isinstance(source, TreeSource):
+        return resolve_tree(source.path)
+    if isinstance(source, DebianSource):
+        name = f"{kernel.name} debian {source.package} {source.suite or ''}"
+    elif isinstance(source, TarballSource):
+        name = f"{kernel.name} tarball {source.sha256}"
+    else:
+        raise BuildError(f"kernel {kernel.name} has no source: it is a ready image")
+    with store.name_lock(name):
+        known = store.recall(name)
+        if known is None or refresh or store.entry("source", known["key"], check) is None:
+            fresh = _fetch(kernel, store, None if refresh else known, check)
+            if known is not None and fresh["version"] != known["version"]:
+                store.say(f"{kernel.name}: now {fresh['version']}, was {known['version']}")
+            known = fresh
+            store.remember(name, known)
+    entry = store.entry("source", known["key"])
+    if entry is None:
+        raise BuildError(f"{kernel.name}: its source vanished from the store; run it again")
+    return ResolvedSource(
+        known["version"], known["sha256"], entry / TREE, known["key"],
+        {"source": known["source"], "source_sha256": known["sha256"]},
+    )  # fmt: skip
+
+
+def _fetch(
+    kernel: Kernel, store: Store, known: dict[str, str] | None, check: Check | None
+) -> dict[str, str]:
+    if isinstance(kernel.source, DebianSource):
+        return _fetch_debian(kernel, kernel.source, store, known, check)
+    assert isinstance(kernel.source, TarballSource)
+    return _fetch_tarball(kernel, kernel.source, store, check)
+
+
+# -- Debian packages --
+
+
+def _fetch_debian(
+    kernel: Kernel,
+    source: DebianSource,
+    store: Store,
+    known: dict[str, str] | None,
+    check: Check | None,
+) -> dict[str, str]:
+    """A version that is remembered, if the mirror still has it; else the newest."""
+    where = f"suite {source.suite}" if source.suite else "the system's apt sources"
+    store.say(f"{kernel.name}: asking {where} for {source.package}")
+    with store.folder("apt", digest("apt", source.suite), f"package lists of {where}") as folder:
+        apt = PrivateApt(folder.path, source.suite)
+        apt.update()
+        package = apt.find(source.package, known["version"]) if known else None
+        package = package or apt.find(source.package)
+        if package is None:
+            raise BuildError(
+                f"{kernel.name}: {where}: there is no package {source.package}; "
+                "name another package or `suite` in kernels.yaml"
+            )
+        found = package
+        key = digest("source", RECIPE, "debian", found.name, found.version, found.sha256)
+        label = f"{found.name} {found.version}"
+        store.create(
+            "source", key, lambda to: _fill_debian(to, apt, found, store), label, check=check
+        )
+    return {
+        "version": package.version,
+        "sha256": package.sha256,
+        "key": key,
+        "source": f"Debian {label}" + (f" ({source.suite})" if source.suite else ""),
+    }
+
+
+def _fill_debian(to: Path, apt: PrivateApt, package: Package, store: Store) -> None:
+    scratch = store.workspace("fetch--")
+    try:
+        store.say(f"fetching {package.name} {package.version}")
+        deb = apt.download(package, scratch)
+        archive = scratch / f"{package.name}.tar.xz"
+        _extract_archive(deb, f"./usr/src/{package.name}.tar.xz", archive)
+        deb.unlink()
+        store.say(f"unpacking {package.name} {package.version}")
+        unpack(archive, to / TREE)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _extract_archive(deb: Path, member: str, archive: Path) -> None:
+    """Copy one file out of a .deb: `dpkg-deb --fsys-tarfile DEB | tar -xO MEMBER`."""
+    with (
+        open(archive, "wb") as out,
+        subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE, env=clean_environment()
+        ) as reader,
+    ):
+        tar = subprocess.run(
+            ["tar", "--extract", "--to-stdout", "--file=-", "--", member],
+            stdin=reader.stdout, stdout=out, stderr=subprocess.PIPE, env=clean_environment(),
+        )  # fmt: skip
+        assert reader.stdout is not None
+        reader.stdout.close()  # after an early end of tar, dpkg-deb must not wait for a reader
+    if tar.returncode != 0 or archive.stat().st_size == 0:
+        raise BuildError(
+            f"{deb.name} has no {member}: is it a linux-source-X package (with a version)?",
+            excerpt=tar.stderr.decode(errors="replace").splitlines()[-3:],
+        )
+
+
+# -- tarballs --
+
+
+def _fetch_tarball(
+    kernel: Kernel, source: TarballSource, store: Store, check: Check | None
+) -> dict[str, str]:
+    key = digest("source", RECIPE, "tarball", source.sha256)
+
+    def fill(to: Path) -> None:
+        scratch = store.workspace("fetch--")
+        try:
+            archive = source.path
+            if archive is None:
+                archive = scratch / "archive"
+                store.say(f"{kernel.name}: fetching {source.url}")
+                _download(source.url or "", archive)
+            _check_sha256(archive, source)
+            store.say(f"{kernel.name}: unpacking")
+            unpack(archive, to / TREE)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    name = source.path.name if source.path else (source.url or "").rpartition("/")[2]
+    entry = store.create("source", key, fill, f"{kernel.name}: {name}", check=check)
+    return {
+        "version": makefile_version(entry / TREE),
+        "sha256": source.sha256,
+        "key": key,
+        "source": f"tarball {name}",
+    }
+
+
+def _download(url: str, to: Path) -> None:
+    if not url.startswith(("https://", "http://", "file:///")):
+        raise BuildError(f"{url}: expected an https, http or file URL")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, open(to, "wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise BuildError(f"cannot fetch {url}: {error}") from error
+
+
+def _check_sha256(archive: Path, source: TarballSource) -> None:
+    try:
+        found = file_digest(archive)
+    except OSError as error:
+        raise BuildError(f"cannot read {archive}: {error.strerror}") from error
+    if found != source.sha256:
+        name = source.url or archive
+        raise BuildError(f"{name}: its sha256 is {found}, declared is {source.sha256}")
+
+
+def unpack(archive: Path, to: Path) -> None:
+    """Unpack a kernel's source archive, which has one folder at its top, as folder `to`.
+
+    Nothing is written outside `to`, whatever the archive says: GNU tar refuses names with `..`,
+    strips leading slashes and makes links that lead outside only after everything else, and
+    those are errors here. Raises BuildError.
+    """
+    need("tar")
+    to.mkdir()
+    output(
+        ["tar", *_decompressor(archive), "--extract", "--no-same-owner",
+         "--no-same-permissions", "--strip-components=1", f"--directory={to}",
+         f"--file={archive}", "--force-local"],
+        failed=f"{archive.name} cannot be unpacked",
+    )  # fmt: skip
+    _check_links(to, archive.name)
+    if not (to / "Makefile").is_file() or not (to / "Kconfig").is_file():
+        raise BuildError(
+            f"{archive.name} is no kernel source: expected one folder with Makefile and Kconfig"
+        )
+
+
+def _decompressor(archive: Path) -> list[str]:
+    with open(archive, "rb") as file:
+        first = file.read(8)
+    for magic, (program, package) in _MAGIC.items():
+        if first.startswith(magic):
+            need(program.split()[0], {program.split()[0]: package})
+            return [f"--use-compress-program={program}"]
+    return []
+
+
+def _check_links(tree: Path, name: str) -> None:
+    top = str(tree)
+    for item in walk(tree):
+        if item.is_symlink():
+            target = os.path.normpath(Path(item.path).parent / Path(item.path).readlink())
+            if not target.startswith(top + "/"):
+                raise BuildError(f"{name}: the link {item.path[len(top) + 1 :]} leads outside")
+
+
+# -- trees --
+
+
+def makefile_version(tree: Path) -> str:
+    """X.Y.Z with EXTRAVERSION, from a kernel tree's Makefile. Raises BuildError."""
+    try:
+        with open(tree / "Makefile", errors="replace") as file:
+            head = file.read(4000)
+    except OSError as error:
+        raise BuildError(f"{tree} is no kernel tree: Makefile: {error.strerror}") from error
+    found: dict[str, str] = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(\S*)[ \t]*$", head, re.MULTILINE))
+    numbers = [found.get(name, "") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
+    if not all(number.isdigit() for number in numbers):
+        raise BuildError(f"{tree} is no kernel tree: its Makefile has no VERSION = number")
+    return ".".join(numbers) + found.get("EXTRAVERSION", "")
+
+
+def resolve_tree(path: Path) -> ResolvedSource:
+    """A user's own tree as it is now. Raises BuildError."""
+    tree = path.expanduser().absolute()
+    if not tree.is_dir():
+        raise BuildError(f"tree:{path}: there is no such folder")
+    version = makefile_version(tree)
+    if not os.access(tree / "Kconfig", os.R_OK):
+        raise BuildError(f"tree:{path}: its Kconfig is not readable: is it a kernel tree?")
+    used = [name for name in (".config", "include/config") if (tree / name).exists()]
+    used += [str(item.relative_to(tree)) for item in tree.glob("arch/*/include/generated")]
+    if used:
+        raise BuildError(
+            f"tree:{path} was built in place ({used[0]} is there); kernels are built outside of "
+            "it, which needs a clean tree: run `make mrproper` in it (save .config first)"
+        )
+    git = _git_state(tree)
+    state, where = git if git is not None else (_cheap_digest(tree), "not in git")
+    return ResolvedSource(
+        version, state, tree, "", {"source": f"tree {tree}, {where}", "source_digest": state}
+    )
+
+
+def _git_state(tree: Path) -> tuple[str, str] | None:
+    """(digest of commit and changes, description), or None where git cannot tell."""
+    if shutil.which("git") is None or not (tree / ".git").exists():
+        return None
+    # No index refresh, no hooks, no helpers that the tree's own configuration names.
+    git = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(tree)]
+    try:
+        head = output([*git, "rev-parse", "--verify", "HEAD"]).strip()
+        diff = output([*git, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"])
+        others = output([*git, "ls-files", "--others", "--exclude-standard", "-z"])
+    except BuildError:  # another user's repository, no commit yet
+        return None
+    untracked = sorted(name for name in others.split("\0") if name)
+    contents = [[name, _content(tree / name)] for name in untracked]
+    state = digest("git", head, hashlib.sha256(diff.encode()).hexdigest(), contents)
+    changed = " with changes" if diff or untracked else ""
+    return state, f"commit {head[:12]}{changed}"
+
+
+def _content(path: Path) -> str:
+    try:
+        return str(path.readlink()) if path.is_symlink() else file_digest(path)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def _cheap_digest(tree: Path) -> str:
+    """A digest of names, sizes and mtimes: an edit changes it, reading everything is slow."""
+    git = f"{tree / '.git'}{os.sep}"
+    found = []
+    try:
+        for item in walk(tree):
+            if not item.path.startswith(git):
+                stat = item.stat(follow_symlinks=False)
+                found.append([item.path, stat.st_size, stat.st_mtime_ns])
+    except OSError as error:
+        raise BuildError(f"cannot read {error.filename}: {error.strerror}") from error
+    return digest("tree", sorted(found))

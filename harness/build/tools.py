@@ -1,0 +1,145 @@
+"""Calling other programs: argument lists, no shell, and errors that say what to install."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from harness.build import BuildError
+
+PACKAGES = {  # host tool -> Debian package; cross compilers are declared by each arch
+    "make": "make",
+    "gcc": "gcc",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "patch": "patch",
+    "tar": "tar",
+    "xz": "xz-utils",
+    "cp": "coreutils",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "git": "git",
+}
+
+
+def digest(*parts: object) -> str:
+    """A store key: 32 hex digits over the parts (JSON values), in order."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content, hex. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def walk(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Every file and link below a folder, but not the folders. os.scandir, for 90000 of them."""
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                yield from walk(item.path)
+            else:
+                yield item
+
+
+def need(tool: str, packages: Mapping[str, str] = PACKAGES) -> str:
+    """The tool's name, if it is there. Raises BuildError naming the Debian package."""
+    if shutil.which(tool) is None:
+        package = packages.get(tool) or PACKAGES.get(tool)
+        hint = f"install the Debian package {package}" if package else "install it"
+        raise BuildError(f"{tool} is not installed: {hint}")
+    return tool
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without what would change a build behind its key."""
+    prefixes = ("KBUILD_", "KCONFIG_", "INSTALL_", "GIT_")
+    names = {
+        "ARCH", "SUBARCH", "CROSS_COMPILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES",
+        "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "KRUSTFLAGS", "LOCALVERSION", "LLVM", "LLVM_IAS", "CC",
+        "HOSTCC", "HOSTCFLAGS", "HOSTLDFLAGS", "CFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "V", "C",
+        "M", "O", "W", "C_INCLUDE_PATH", "LIBRARY_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH",
+        "SOURCE_DATE_EPOCH", "TAR_OPTIONS", "XZ_OPT", "XZ_DEFAULTS", "POSIXLY_CORRECT",
+        "PATCH_VERSION_CONTROL", "PATCH_GET", "VERSION_CONTROL", "GREP_OPTIONS",
+    }  # fmt: skip
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in names and not name.startswith(prefixes)
+    }
+    return kept | {"LC_ALL": "C", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def output(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    failed: str = "",
+    ok: Sequence[int] = (0,),
+) -> str:
+    """Run a program and return what it wrote (both streams). Raises BuildError, `failed` first."""
+    try:
+        done = subprocess.run(
+            [str(part) for part in argv],
+            cwd=cwd,
+            env=dict(env) if env is not None else clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        need(str(argv[0]))
+        raise
+    if done.returncode not in ok:
+        what = failed or f"{argv[0]} failed"
+        raise BuildError(
+            f"{what} ({argv[0]}: exit status {done.returncode})",
+            excerpt=done.stdout.splitlines()[-15:],
+        )
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A C compiler and its binutils, by what they say of themselves."""
+
+    prefix: str  # "m68k-linux-gnu-"; "" is the host's own
+    compiler: str  # first line of gcc --version
+    binutils: str  # first line of ld --version
+
+    @property
+    def gcc(self) -> str:
+        return f"{self.prefix}gcc"
+
+
+def toolchain(prefix: str, packages: Mapping[str, str]) -> Toolchain:
+    """Ask compiler and linker for their versions. Raises BuildError naming what is missing."""
+    for tool in ("gcc", "ld"):
+        fallback = "gcc" if tool == "gcc" else "binutils"
+        package = (
+            packages.get(f"{prefix}{tool}")
+            or packages.get(f"{prefix}gcc")
+            or (f"{fallback}-{prefix.rstrip('-')}".rstrip("-"))
+        )
+        need(f"{prefix}{tool}", {f"{prefix}{tool}": package})
+    return _ask_toolchain(prefix, os.environ.get("PATH", ""))
+
+
+@lru_cache
+def _ask_toolchain(prefix: str, path: str) -> Toolchain:
+    del path  # part of the cache's key: another PATH is another compiler
+    first = [output([f"{prefix}{tool}", "--version"]).splitlines()[0] for tool in ("gcc", "ld")]
+    return Toolchain(prefix, *first)
