@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -288,11 +289,11 @@ def list_(what: str, scenarios: tuple[str, ...]) -> None:
             click.echo(f"{scenario.name:32} {scenario.summary}")
 
 
-@main.command()
+@main.command("build")
 @_columns
 @_store
 @click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
-def build(
+def build_(
     arches: tuple[str, ...],
     kernels: tuple[str, ...],
     flavours: tuple[str, ...],
@@ -300,29 +301,19 @@ def build(
     refresh: bool,
 ) -> None:
     """Build kernels and guest programs without booting them; print where they are."""
-    from harness.build.guest import build_guest
-    from harness.build.initramfs import build_initramfs
-    from harness.build.kernel import build_kernel
     from harness.progress import make_progress
+    from harness.run.prepare import Options, build, guest_initramfs
 
     project = _project()
     columns = _select(project, arches, kernels, flavours)
-    store = _open_store(store_path)
-    scenarios = list(project.matrix.scenarios.values())
+    options = Options(store=_open_store(store_path), refresh=refresh)
     lines = []
     with make_progress() as progress:
         for column in columns:
-            built = build_kernel(
-                column.kernel,
-                column.arch,
-                column.flavour,
-                store,
-                root=project.root,
-                refresh=refresh,
-                say=lambda line, id=column.id: progress.stage(id, line),  # type: ignore[misc]
-            )
-            initrd = build_initramfs(build_guest(project.root, column.arch, scenarios, store), store)
-            lines.append(f"{column.id}: Linux {built.version}\n  {built.image}\n  {initrd}")
+            built = build(column, options, functools.partial(progress.stage, column.id))
+            initrd = guest_initramfs(column.arch, project, options.store)
+            where = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
+            lines.append(f"{column.id}: Linux {built.version}, {where}\n  {built.image}\n  {initrd}")
     click.echo("\n".join(lines))
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from harness.build import BuildError
@@ -14,7 +15,9 @@ from harness.build.tools import PACKAGES
 from harness.catalog.arches import Arch
 from harness.catalog.project import Project
 from harness.machine import QemuError
-from harness.machine.accel import native, prove_kvm
+from harness.machine.accel import DEVICE, native, prove_kvm
+from harness.run.plan import machine_spec
+from harness.run.prepare import guest_initramfs
 
 OPTIONAL = {"ccache": "ccache"}  # faster second builds
 MIN_QEMU = (7, 0)  # the m68k virt machine and arm64 mte=on are older; nothing earlier is tested
@@ -89,30 +92,22 @@ def _static_libc(arch: Arch, say: Say, missing: dict[str, str]) -> None:
 
 def _kvm(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> None:
     """KVM counts only where a kernel has been booted under it."""
-    from dataclasses import replace
-
-    from harness.build.guest import build_guest
-    from harness.build.initramfs import build_initramfs
-    from harness.build.kernel import build_kernel, find_kernel
-    from harness.run.plan import machine_spec
-
-    if not Path("/dev/kvm").exists():
-        say("KVM: no /dev/kvm; machines run under TCG")
+    if not DEVICE.exists():
+        say(f"KVM: no {DEVICE}; machines run under TCG")
         return
     for arch in arches:
         spec = machine_spec(arch, Path(), Path(), "kvm")
         if not native(spec):
             continue
-        kernel = project.kernel(project.kernels.default)
+        kept = [e for e in store.list() if e.kind == "kernel" and f", {arch.name}, " in e.label]
+        if not kept:
+            say(f"KVM for {arch.name}: {DEVICE} is there; only a boot proves it, and there is no kernel")
+            say(f"  build one: faultline build --arch {arch.name}")
+            continue
+        image = max(kept, key=lambda entry: entry.used).path / Path(arch.image).name
         try:
-            if find_kernel(kernel, arch, "core", store, root=project.root) is None:
-                say(f"KVM: /dev/kvm is there; not proven: build {kernel.name} for {arch.name} first")
-                continue
-            built = build_kernel(kernel, arch, "core", store, root=project.root)
-            guest = build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
-            spec = replace(spec, image=built.image, initrd=build_initramfs(guest, store))
+            spec = replace(spec, image=image, initrd=guest_initramfs(arch, project, store))
             usable, why = prove_kvm(spec, store.root / "kvm.json")
         except (BuildError, QemuError) as error:
-            say(f"KVM: not proven: {error}")
-            continue
+            usable, why = False, str(error)
         say(f"KVM for {arch.name}: {'works' if usable else 'does not work'}: {why}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import functools
 import multiprocessing
 import os
 import platform
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -139,7 +141,7 @@ def _prepare_all(
                 scenarios,
                 project,
                 options,
-                lambda line, id=column.id: progress.stage(id, line),  # type: ignore[misc]
+                functools.partial(progress.stage, column.id),
             )
         except (BuildError, QemuError) as error:
             progress.say(f"{column.id}: {error}")
@@ -251,8 +253,6 @@ class Follower:
 
     def undone(self, job: Job) -> Job:
         """The job with the cells that have no result yet."""
-        from dataclasses import replace
-
         left = [cell for cell in job.cells if (job.column, cell.scenario) not in self._seen]
         return replace(job, cells=tuple(left))
 

@@ -66,7 +66,7 @@ def columns(
         for kernel in kernels
         for arch in arches
         for flavour in flavours
-        if getattr(kernel.source, "arch", arch.name) == arch.name
+        if (getattr(kernel.source, "arch", None) or arch.name) == arch.name
     ]
 
 

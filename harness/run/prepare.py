@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.build.evidence import check_evidence, read_source
@@ -13,6 +14,7 @@ from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
 from harness.build.kernel import BuiltKernel, build_kernel
 from harness.build.store import Store
+from harness.catalog.arches import Arch
 from harness.catalog.matrix import Facts, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
@@ -75,20 +77,10 @@ def prepare(
     arch, timings = column.arch, {}
     version = qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
     started = time.monotonic()
-    built = build_kernel(
-        column.kernel,
-        arch,
-        column.flavour,
-        options.store,
-        root=project.root,
-        refresh=options.refresh,
-        say=say,
-    )
+    built = build(column, options, say)
     timings["build_kernel"] = time.monotonic() - started
     started = time.monotonic()
-    everything = list(project.matrix.scenarios.values())  # one guest serves any selection
-    guest = build_guest(project.root, arch, everything, options.store)
-    initrd = build_initramfs(guest, options.store)
+    initrd = guest_initramfs(arch, project, options.store)
     timings["build_guest"] = time.monotonic() - started
     spec, accel = _accelerated(machine_spec(arch, built.image, initrd, "tcg"), arch.accel_cpu, options)
     template = Job(
@@ -127,10 +119,25 @@ def prepare(
     )
 
 
+def build(column: Column, options: Options, say: Say) -> BuiltKernel:
+    """The kernel of a column, from the store or compiled now. Raises BuildError."""
+
+    def progress(stage: str, compiled: int) -> None:
+        say(f"{compiled} objects compiled" if stage == "compile" else stage)
+
+    return build_kernel(
+        column.kernel, column.arch, column.flavour, options.store, progress, refresh=options.refresh
+    )
+
+
+def guest_initramfs(arch: Arch, project: Project, store: Store) -> Path:
+    """The initramfs with the guest of an arch: all scenarios, so that one serves any selection."""
+    guest = build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
+    return build_initramfs(guest, store)
+
+
 def _accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:
     """The spec with its accelerator, and the accelerator with the reason for it."""
-    from dataclasses import replace
-
     if options.accel == "tcg":
         return spec, "tcg (asked for)"
     kvm = replace(spec, accel="kvm", cpu=cpu or spec.cpu)
@@ -150,14 +157,15 @@ def _cells(
     wedging: bool,
 ) -> list[Cell]:
     version = parse_version(built.version)
+    config = _read_config(built.config)
     facts = Facts(
         arch=column.arch,
         version=version,
         flavour=column.flavour,
-        source=functools.partial(read_source, built.source) if built.source else _no_source,
-        config=_read_config(built.config),
+        source=functools.partial(_source, built.source),
+        config=config,
         cpu=spec.cpu,
-        page_size=None,
+        page_size=page_size(config),
         accel=spec.accel,
         qemu=qemu,
     )
@@ -171,8 +179,19 @@ def _cells(
     return [one for one in cells if wedging or not one.wedges]
 
 
-def _no_source(_file: str) -> None:
-    return None
+def _source(tree: Path | None, file: str) -> str | None:
+    """Text of a file of the tree: "" when the tree has no such file, None without a tree."""
+    return None if tree is None else read_source(tree, file) or ""
+
+
+def page_size(config: Mapping[str, str] | None) -> int | None:
+    """Bytes a page by the .config; None where it does not say."""
+    if config is None:
+        return None
+    if config.get("CONFIG_PAGE_SHIFT", "").isdigit():  # since 6.9
+        return 1 << int(config["CONFIG_PAGE_SHIFT"])
+    found = (re.fullmatch(r"CONFIG_\w+_(\d+)K_PAGES|CONFIG_PAGE_SIZE_(\d+)KB", name) for name in config)
+    return next((1024 * int(match[1] or match[2]) for match in found if match), None)
 
 
 def _read_config(path: Path | None) -> dict[str, str] | None:
@@ -181,4 +200,4 @@ def _read_config(path: Path | None) -> dict[str, str] | None:
         return None
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_") and "=" in line)
-    return dict(pairs)  # type: ignore[arg-type]
+    return {name: value for name, value in pairs}
