@@ -179,7 +179,9 @@ def main() -> None:
 @_scenarios
 @_columns
 @_store
-@click.option("--jobs", "-j", type=click.IntRange(0), default=0, help="Parallel jobs. Default: CPUs.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(0), default=0, help="Parallel jobs. Default: CPUs."
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -255,7 +257,9 @@ def _results_path(out: Path) -> Path:
         link.symlink_to(path.name)
         link.replace(out / "results.jsonl")
     except OSError as error:
-        raise UsageProblem(f"--out {out}: {error.strerror}; give a folder that is writable") from None
+        raise UsageProblem(
+            f"--out {out}: {error.strerror}; give a folder that is writable"
+        ) from None
     return path
 
 
@@ -279,7 +283,9 @@ def list_(what: str, scenarios: tuple[str, ...]) -> None:
     project = _project()
     if what == "arches":
         for arch in project.arches.values():
-            click.echo(f"{arch.name:12} {arch.qemu} -M {arch.machine}, {arch.smp} CPU, {arch.memory} MiB")
+            click.echo(
+                f"{arch.name:12} {arch.qemu} -M {arch.machine}, {arch.smp} CPU, {arch.memory} MiB"
+            )
     elif what == "kernels":
         for name, kernel in project.kernels.items():
             mark = " (default)" if name == project.kernels.default else ""
@@ -313,7 +319,9 @@ def build_(
             built = build(column, options, functools.partial(progress.stage, column.id))
             initrd = guest_initramfs(column.arch, project, options.store)
             where = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
-            lines.append(f"{column.id}: Linux {built.version}, {where}\n  {built.image}\n  {initrd}")
+            lines.append(
+                f"{column.id}: Linux {built.version}, {where}\n  {built.image}\n  {initrd}"
+            )
     click.echo("\n".join(lines))
 
 

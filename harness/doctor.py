@@ -61,7 +61,10 @@ def _tool(tool: str, package: str, say: Say, missing: dict[str, str], indent: st
     version = _version(tool)
     found = re.match(r"(\d+)\.(\d+)", version)
     old = tool.startswith("qemu-") and found and (int(found[1]), int(found[2])) < MIN_QEMU
-    say(f"{indent}{tool}: {version}" + (f"  TOO OLD, expected {MIN_QEMU[0]}.{MIN_QEMU[1]}" if old else ""))
+    say(
+        f"{indent}{tool}: {version}"
+        + (f"  TOO OLD, expected {MIN_QEMU[0]}.{MIN_QEMU[1]}" if old else "")
+    )
     if old:
         missing[tool] = package
 
@@ -101,7 +104,9 @@ def _kvm(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> No
             continue
         kept = [e for e in store.list() if e.kind == "kernel" and f", {arch.name}, " in e.label]
         if not kept:
-            say(f"KVM for {arch.name}: {DEVICE} is there; only a boot proves it, and there is no kernel")
+            say(
+                f"KVM for {arch.name}: not proven, only a boot proves it and there is no kernel"
+            )
             say(f"  build one: faultline build --arch {arch.name}")
             continue
         image = max(kept, key=lambda entry: entry.used).path / Path(arch.image).name

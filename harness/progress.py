@@ -62,8 +62,14 @@ class BarProgress(AbstractContextManager["BarProgress"]):
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
-        from rich.progress import TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
         self._progress = Progress(
             SpinnerColumn(),
@@ -102,9 +108,7 @@ class BarProgress(AbstractContextManager["BarProgress"]):
     def result(self, record: ResultRecord) -> None:
         if record.attempt == 1:
             self._progress.advance(self._task)
-        self._progress.update(
-            self._task, description=f"{record.column} {record.scenario}"[:70]
-        )
+        self._progress.update(self._task, description=f"{record.column} {record.scenario}"[:70])
         if record.verdict not in QUIET:
             self.say(describe(record))
 

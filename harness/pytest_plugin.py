@@ -74,7 +74,10 @@ class MatrixFile(pytest.File):
 
         for column in columns(
             [project.arch(name) for name in chosen("--arch", "arches", project.arches)],
-            [project.kernel(name) for name in chosen("--kernel", "kernels", [project.kernels.default])],
+            [
+                project.kernel(name)
+                for name in chosen("--kernel", "kernels", [project.kernels.default])
+            ],
             [project.flavour(name) for name in chosen("--flavour", "flavours", ["core"])],
         ):
             yield ColumnCollector.from_parent(

@@ -74,7 +74,8 @@ class ColumnRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     flavour: str = "core"
     version: str = ""  # exact version it resolved to
     release: str = ""  # uname -r as the guest said it
-    provenance: dict[str, str] = {}  # source, patches, config digest, compiler, qemu, accel, cpu, command
+    # source, patches, config digest, compiler, qemu, accel, cpu, command
+    provenance: dict[str, str] = {}
     timings: dict[str, float] = {}  # seconds: build_kernel, build_guest, boot
     planned: list[str] = []  # scenarios: what is planned and has no result is missing
 
@@ -154,10 +155,12 @@ class Results:
         if isinstance(record, RunRecord):
             self.runs[record.run_id] = record
         elif isinstance(record, ColumnRecord):
-            self.columns[record.run_id, record.column] = record
+            key = (record.run_id, record.column)
+            known = self.columns.get(key)
+            self.columns[key] = merge_columns(known, record) if known else record
         elif isinstance(record, ResultRecord):
-            key = (record.run_id, record.column, record.scenario, record.attempt)
-            self.results[key] = record
+            cell = (record.run_id, record.column, record.scenario, record.attempt)
+            self.results[cell] = record
         else:
             self.ends[record.run_id] = record
 
@@ -179,6 +182,25 @@ class Results:
             for scenario in column.planned
             if (run, name, scenario) not in seen
         ]
+
+
+def merge_columns(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
+    """What several records say of one column: each part is written by who knows it.
+
+    The order does not matter: a field is set in one of them, or equal in both; of several
+    times and texts the greatest counts.
+    """
+    changes: dict[str, object] = {
+        name: max(getattr(one, name), getattr(other, name))
+        for name in ("arch", "kernel", "version", "release")
+    }
+    for name in ("provenance", "timings"):
+        first, second = getattr(one, name), getattr(other, name)
+        both = {k: max(first[k], second[k]) for k in first.keys() & second.keys()}
+        changes[name] = {**first, **second, **both}
+    changes["planned"] = sorted({*one.planned, *other.planned})
+    base = one if one.arch else other
+    return msgspec.structs.replace(base, **changes)
 
 
 def decode_lines(lines: Iterable[bytes], name: str = "results") -> Iterator[Record | str]:
@@ -207,7 +229,8 @@ def read_results(paths: Iterable[Path]) -> Results:
 
 def interrupted(results: Results) -> list[str]:
     """Ids of the runs that left records but no ``end``, oldest first."""
-    recorded = {key[0] for key in [*results.columns, *results.results]} | set(results.runs)
+    recorded = {*results.runs, *(run for run, _ in results.columns)}
+    recorded.update(run for run, *_ in results.results)
     return sorted(recorded - set(results.ends), key=lambda run: _age(results, run))
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,9 +117,7 @@ class QemuProcess:
         self.port, port_far = socket.socketpair()
         self.qmp, qmp_far = socket.socketpair()
         fds = (port_far.fileno(), qmp_far.fileno())
-        self.argv = command(
-            spec, nonce, port=f"socket,fd={fds[0]}", qmp=f"socket,fd={fds[1]}"
-        )
+        self.argv = command(spec, nonce, port=f"socket,fd={fds[0]}", qmp=f"socket,fd={fds[1]}")
         try:
             self._child = self._spawn(fds, spec.package)
         except BaseException:
@@ -180,29 +179,23 @@ class QemuProcess:
         return total
 
     def status(self) -> str:
-        """"" while it runs, else how it ended."""
+        """ "" while it runs, else how it ended."""
         if self._child.isalive():
             return ""
         if self._child.signalstatus is not None:
             return f"killed by {signal.Signals(self._child.signalstatus).name}"
         return f"exit status {self._child.exitstatus}"
 
-    def _reap(self) -> None:
-        """Wait for QEMU to die; not for ever: a broken /dev/kvm can hold it in the kernel."""
+    def close(self) -> None:
+        """Kill QEMU if it still runs, reap it, close everything. Never raises."""
+        for step in (self._kill, self._child.close, self.port.close, self.qmp.close):
+            with suppress(pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
+                step()
+
+    def _kill(self) -> None:
+        """Not waited for without end: a broken /dev/kvm can hold QEMU in the kernel."""
+        if self._child.isalive():
+            os.kill(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + 5.0
         while self._child.isalive() and time.monotonic() < deadline:
             time.sleep(0.005)
-
-    def close(self) -> None:
-        """Kill QEMU if it still runs, reap it, close everything. Never raises."""
-        try:
-            if self._child.isalive():
-                os.kill(self.pid, signal.SIGKILL)
-                self._reap()
-        except (pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
-            pass
-        for close in (self._child.close, self.port.close, self.qmp.close):
-            try:
-                close()
-            except (pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
-                pass

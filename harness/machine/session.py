@@ -379,4 +379,3 @@ def _with_kernel(outcome: str, cell: _Cell) -> str:
         word = f"warn({warn.name or 'unknown'})"
     actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
     return f"{actors} | kernel: {word}"
-

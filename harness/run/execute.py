@@ -67,11 +67,11 @@ class Interrupted(Exception):
 
 def new_run_id() -> str:
     """Sorts by time, and does not collide between machines."""
-    return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def execute(
@@ -112,10 +112,12 @@ def execute(
 
 
 def run_record(run_id: str) -> RunRecord:
-    host = {"machine": platform.machine(), "system": platform.release(), "cpus": str(os.cpu_count())}
-    return RunRecord(
-        run_id=run_id, started=now(), harness=__version__, command=sys.argv, host=host
-    )
+    host = {
+        "machine": platform.machine(),
+        "system": platform.release(),
+        "cpus": str(os.cpu_count()),
+    }
+    return RunRecord(run_id=run_id, started=now(), harness=__version__, command=sys.argv, host=host)
 
 
 # -- before the boots ----------------------------------------------------------------------
@@ -155,7 +157,9 @@ def _prepare_all(
 
 def _announce(ready: Ready, progress: Progress) -> None:
     record = ready.record
-    progress.say(f"{record.column}: Linux {record.version}, QEMU {record.provenance['qemu']}, {ready.accel}")
+    progress.say(
+        f"{record.column}: Linux {record.version}, QEMU {record.provenance['qemu']}, {ready.accel}"
+    )
     for declared, piece in ready.stale:
         progress.say(
             f"{declared}: stale evidence {piece.id!r}: {piece.file} of {record.version} does not "
@@ -176,7 +180,12 @@ def _record_unbuilt(
     arch, kernel, flavour = column.arch.name, column.kernel.name, column.flavour
     writer.write(
         ColumnRecord(
-            run_id=run_id, column=column.id, arch=arch, kernel=kernel, flavour=flavour, planned=names
+            run_id=run_id,
+            column=column.id,
+            arch=arch,
+            kernel=kernel,
+            flavour=flavour,
+            planned=names,
         )
     )
     for name in names:

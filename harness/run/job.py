@@ -48,8 +48,9 @@ class CellRunner:
         record = self._record(cell, seen, verdict, 1)
         self._write(record)
         if _surprising(seen, verdict):
-            for record in self._confirm(cell, record, before):
-                self._write(record)
+            for again in self._confirm(cell, record, before):
+                self._write(again)
+                record = again
         return record
 
     def close(self) -> None:
@@ -123,7 +124,10 @@ class CellRunner:
             run_id=self._job.run_id,
             column=self._job.column,
             release=session.hello.release,
-            provenance={"guest_version": session.hello.version, "command": " ".join(session.command)},
+            provenance={
+                "guest_version": session.hello.version,
+                "command": " ".join(session.command),
+            },
             timings={"boot": round(session.boot_seconds, 3)},
         )
 
@@ -174,5 +178,3 @@ def run_job(job: Job, out: Path) -> None:
                 runner.run(cell)
         finally:
             runner.close()
-
-

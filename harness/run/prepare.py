@@ -82,7 +82,9 @@ def prepare(
     started = time.monotonic()
     initrd = guest_initramfs(arch, project, options.store)
     timings["build_guest"] = time.monotonic() - started
-    spec, accel = _accelerated(machine_spec(arch, built.image, initrd, "tcg"), arch.accel_cpu, options)
+    spec, accel = _accelerated(
+        machine_spec(arch, built.image, initrd, "tcg"), arch.accel_cpu, options
+    )
     template = Job(
         run_id=run_id,
         column=column.id,
@@ -190,7 +192,9 @@ def page_size(config: Mapping[str, str] | None) -> int | None:
         return None
     if config.get("CONFIG_PAGE_SHIFT", "").isdigit():  # since 6.9
         return 1 << int(config["CONFIG_PAGE_SHIFT"])
-    found = (re.fullmatch(r"CONFIG_\w+_(\d+)K_PAGES|CONFIG_PAGE_SIZE_(\d+)KB", name) for name in config)
+    found = (
+        re.fullmatch(r"CONFIG_\w+_(\d+)K_PAGES|CONFIG_PAGE_SIZE_(\d+)KB", name) for name in config
+    )
     return next((1024 * int(match[1] or match[2]) for match in found if match), None)
 
 
@@ -199,5 +203,5 @@ def _read_config(path: Path | None) -> dict[str, str] | None:
     if path is None:
         return None
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_") and "=" in line)
-    return {name: value for name, value in pairs}
+    found = (re.fullmatch(r"(CONFIG_\w+)=(.*)", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}

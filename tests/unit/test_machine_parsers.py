@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.machine.console import MAX_LINE, Excerpt, LineReader, Sign, classify
-from harness.machine.port import MAX_FRAME, Begin, End, FrameReader, Hello, encode_frame
+from harness.machine.port import MAX_FRAME, Begin, End, FrameReader, Hello, Message, encode_frame
 
 NONCE = "00ff00ff00ff00ff"
 
@@ -42,7 +42,7 @@ def test_lines_do_not_depend_on_how_they_are_torn(chunks: list[bytes]) -> None:
     data = b"".join(chunks)
     if any(len(line) > MAX_LINE for line in data.split(b"\n")):
         return  # where a long line is cut depends on the chunks
-    expected = list(whole.feed(data)) + [whole.rest()]
+    expected = [*whole.feed(data), whole.rest()]
     assert [line for chunk in chunks for line in torn.feed(chunk)] + [torn.rest()] == expected
 
 
@@ -50,7 +50,7 @@ def test_lines_do_not_depend_on_how_they_are_torn(chunks: list[bytes]) -> None:
 def test_text_is_found_wherever_a_long_line_is_cut(offset: int) -> None:
     reader = LineReader()
     data = b"\n" + b"x" * offset + b"needle in the hay" + b"y" * 5000
-    pieces = list(reader.feed(data)) + [reader.rest()]
+    pieces = [*reader.feed(data), reader.rest()]
     assert any("needle in the hay" in piece for piece in pieces)
     assert all(len(piece) <= 4 * MAX_LINE for piece in pieces)
 
@@ -62,7 +62,7 @@ def test_excerpt_is_bounded() -> None:
     assert excerpt.lines() == ["line ", "line ", "[... 96 lines left out ...]", "line ", "line "]
 
 
-MESSAGES = [
+MESSAGES: list[Message] = [
     Hello(protocol=1, release="6.1"),
     Begin("hole/read", 3),
     End("hole/read", "SIGSEGV/SEGV_MAPERR @exact", {"addr": "0x10"}),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine import session as session_module
 from harness.machine import QemuError
+from harness.machine import session as session_module
 from harness.machine.qemu import MachineSpec, QemuProcess, command
 from harness.machine.session import BootError, Session
 

@@ -1,0 +1,411 @@
+"""Judging, confirming and running jobs, on machines that a test makes up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from harness.machine.qemu import MachineSpec
+from harness.machine.session import BootError
+from harness.results import (
+    ColumnRecord,
+    Observation,
+    Record,
+    ResultRecord,
+    Results,
+    ResultsWriter,
+    Verdict,
+    merge_columns,
+    read_results,
+)
+from harness.run.execute import Follower, _run_jobs
+from harness.run.job import CellRunner, run_job
+from harness.run.judge import Expectation, judge
+from harness.run.plan import Cell, Job, jobs, repeat_command
+
+FAKE = Path(__file__).with_name("fake_qemu.py")
+FAULT = "SIGSEGV/SEGV_MAPERR @exact"
+HANG = "hang(unkillable, spin-kernel)"
+
+
+def spec(play: str = "good") -> MachineSpec:
+    return MachineSpec(
+        qemu=str(FAKE),
+        machine=play,
+        cpu="",
+        smp=1,
+        memory=64,
+        console="ttyS0",
+        port_device="virtio-serial-device",
+        image=Path("vmlinux"),
+        initrd=Path("initrd"),
+    )
+
+
+def job(*cells: Cell, play: str = "good") -> Job:
+    return Job(
+        run_id="r1",
+        column="k,a",
+        arch="a",
+        kernel="k",
+        flavour="core",
+        spec=spec(play),
+        cells=cells,
+    )
+
+
+def expect(*outcomes: str, want: str = "") -> Expectation:
+    return Expectation(outcomes=outcomes, want=want, declared="expectations/hole.yaml:3")
+
+
+@pytest.mark.parametrize(
+    ("expectation", "seen", "verdict"),
+    [
+        (expect("ok"), Observation(scenario="s/s", outcome="ok"), Verdict.MATCH),
+        (expect("ok", FAULT), Observation(scenario="s/s", outcome=FAULT), Verdict.MATCH),
+        (expect("ok"), Observation(scenario="s/s", outcome="EFAULT"), Verdict.MISMATCH),
+        (expect("ok"), Observation(scenario="s/s", outcome="n/a"), Verdict.MISMATCH),
+        (expect("n/a"), Observation(scenario="s/s", outcome="n/a"), Verdict.NOT_APPLICABLE),
+        (expect("n/a"), Observation(scenario="s/s", outcome="ok"), Verdict.MISMATCH),
+        (expect(HANG, want="ok"), Observation(scenario="s/s", outcome=HANG), Verdict.KNOWN_BUG),
+        (expect(HANG, want="ok"), Observation(scenario="s/s", outcome="ok"), Verdict.FIXED),
+        (expect(HANG, want="ok"), Observation(scenario="s/s", outcome="oops"), Verdict.MISMATCH),
+        (None, Observation(scenario="s/s", outcome="ok"), Verdict.NO_EXPECTATION),
+        (expect("ok"), Observation(scenario="s/s", failure="mmap 12"), Verdict.INFRA),
+        (None, Observation(scenario="s/s"), Verdict.INFRA),
+    ],
+)
+def test_judge(expectation: Expectation | None, seen: Observation, verdict: Verdict) -> None:
+    assert judge(expectation, seen) is verdict
+
+
+class FakeSession:
+    """A machine that answers from a script: (boot number, scenario, nth on this boot)."""
+
+    boots = 0
+    answer: Callable[[int, str, int], str] = staticmethod(lambda boot, name, nth: "ok")
+    scales: ClassVar[list[float]] = []
+
+    def __init__(self, spec: MachineSpec) -> None:
+        self.spec, self.count, self.boot_seconds = spec, 0, 0.5
+        self.command = ["qemu"]
+        self.hello = type("Hello", (), {"release": "6.1.0", "version": "#1"})()
+
+    def boot(self) -> None:
+        type(self).boots += 1
+        if self.answer(self.boots, "boot", 0) == "no boot":
+            raise BootError("no hello", ["last words"], ["qemu"])
+
+    def observe(self, name: str, scale: float = 1.0) -> Observation:
+        self.count += 1
+        self.scales.append(scale)
+        outcome = self.answer(self.boots, name, self.count)
+        alive = not any(word in outcome for word in ("unkillable", "oops", "lost"))
+        if outcome == "lost":
+            return Observation(scenario=name, failure="machine lost", alive=False)
+        return Observation(scenario=name, outcome=outcome, alive=alive)
+
+    def close(self) -> None:
+        pass
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[int, str, int], str],
+    *cells: Cell,
+) -> list[ResultRecord]:
+    monkeypatch.setattr(FakeSession, "boots", 0)
+    monkeypatch.setattr(FakeSession, "scales", [])
+    monkeypatch.setattr(FakeSession, "answer", staticmethod(answer))
+    written: list[Record] = []
+    runner = CellRunner(job(*cells), written.append, start=FakeSession)  # type: ignore[arg-type]
+    for cell in cells:
+        runner.run(cell)
+    return [record for record in written if isinstance(record, ResultRecord)]
+
+
+def cell(name: str, *outcomes: str) -> Cell:
+    return Cell(scenario=name, expectation=expect(*(outcomes or ("ok",))))
+
+
+def test_one_boot_serves_all_that_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(monkeypatch, lambda *_: "ok", cell("a/a"), cell("a/b"), cell("a/c"))
+    assert FakeSession.boots == 1
+    assert [record.verdict for record in records] == [Verdict.MATCH] * 3
+    assert records[0].repeat == "faultline run a/a --kernel k --arch a"
+
+
+def test_expected_oops_costs_a_boot_and_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: "oops" if name == "a/b" else "ok",
+        cell("a/a"),
+        cell("a/b", "oops"),
+        cell("a/c"),
+    )
+    assert FakeSession.boots == 2
+    assert [(r.attempt, r.verdict) for r in records] == [(1, Verdict.MATCH)] * 3
+
+
+def test_unexpected_hang_is_confirmed_alone_with_four_times_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: HANG if name == "a/b" else "ok",
+        cell("a/a"),
+        cell("a/b"),
+        cell("a/c"),
+    )
+    hang = [record for record in records if record.scenario == "a/b"]
+    assert [(r.attempt, r.confirmation) for r in hang] == [(1, ""), (2, "confirmed")]
+    assert FakeSession.scales == [1.0, 1.0, 4.0, 1.0]
+    assert records[-1].scenario == "a/c"
+    assert records[-1].verdict is Verdict.MATCH
+
+
+def test_a_hang_that_does_not_come_back_is_a_flake(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: HANG if (boot, name) == (1, "a/b") else "ok",
+        cell("a/a"),
+        cell("a/b"),
+    )
+    last = records[-1]
+    assert (last.attempt, last.verdict, last.confirmation) == (2, Verdict.MATCH, "flake")
+
+
+def test_a_hang_that_needs_its_predecessor_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: HANG if name == "a/b" and nth == 2 else "ok",
+        cell("a/a"),
+        cell("a/b"),
+    )
+    last = records[-1]
+    assert (last.attempt, last.verdict) == (3, Verdict.MISMATCH)
+    assert last.confirmation == "order-dependent(a/a)"
+
+
+def test_a_lost_machine_is_infra_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: "lost" if name == "a/a" else "ok",
+        cell("a/a"),
+        cell("a/b"),
+    )
+    assert [(r.scenario, r.verdict) for r in records] == [
+        ("a/a", Verdict.INFRA),
+        ("a/a", Verdict.INFRA),
+        ("a/b", Verdict.MATCH),
+    ]
+    assert records[1].confirmation == "confirmed"
+
+
+def test_boot_failure_keeps_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(monkeypatch, lambda boot, name, nth: "no boot", cell("a/a"))
+    assert records[0].verdict is Verdict.INFRA
+    assert records[0].observation.failure == "boot: no hello"
+    assert records[0].observation.console == ["last words"]
+
+
+def test_wedging_cells_and_big_ones_have_boots_of_their_own() -> None:
+    cells = [
+        Cell(scenario="a/a", expectation=None),
+        Cell(scenario="a/hang", expectation=None, wedges=True),
+        Cell(scenario="a/big", expectation=None, memory=512),
+        Cell(scenario="a/b", expectation=None),
+    ]
+    cut = jobs(cells, job())
+    assert [[c.scenario for c in one.cells] for one in cut] == [
+        ["a/a", "a/b"],
+        ["a/big"],
+        ["a/hang"],
+    ]
+    assert [one.spec.memory for one in cut] == [64, 512, 64]
+
+
+def test_repeat_command_names_the_flavour_where_it_matters() -> None:
+    assert repeat_command("k", "a", "full", "f/n").endswith("--arch a --flavour full")
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.records: list[ResultRecord] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def stage(self, column: str, what: str) -> None: ...
+
+    def expect(self, cells: int) -> None: ...
+
+    def result(self, record: ResultRecord) -> None:
+        self.records.append(record)
+
+
+class Choice:
+    """What _run_jobs wants of Options."""
+
+    jobs = 2
+
+
+def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    queue = [job(cell(f"a/x{n}"), cell(f"a/y{n}")) for n in range(4)]
+    _run_jobs(queue, "r1", Choice, out, listener)  # type: ignore[arg-type]
+    assert len(listener.records) == 8
+    assert {r.verdict for r in read_results([out]).last()} == {Verdict.MATCH}
+
+
+def test_run_job_writes_what_a_dying_machine_left(tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    run_job(job(cell("a/a"), cell("a/b"), play="die"), out)
+    found = read_results([out])
+    assert {(r.scenario, r.verdict) for r in found.last()} == {
+        ("a/a", Verdict.INFRA),
+        ("a/b", Verdict.INFRA),
+    }
+    assert found.columns["r1", "k,a"].release == "6.1.0"
+
+
+def test_follower_waits_for_whole_lines(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    out.touch()
+    follow = Follower(out, "r1", listener)
+    with ResultsWriter(tmp_path / "other") as writer:
+        writer.write(
+            ResultRecord(
+                run_id="r1", column="k,a", scenario="a/a", observation=Observation(scenario="a/a")
+            )
+        )
+    line = (tmp_path / "other").read_bytes()
+    with open(out, "ab", buffering=0) as file:
+        file.write(line[:20])
+        follow.look()
+        assert not listener.records
+        file.write(line[20:])
+    follow.look()
+    assert [record.scenario for record in listener.records] == ["a/a"]
+    assert not follow.undone(job(cell("a/a"))).cells
+
+
+def test_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
+    """SIGTERM in the middle: workers and machines end, what was seen is in the file."""
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_run_job import *
+from harness.run.execute import _run_jobs, _signals, Interrupted
+out = Path({str(tmp_path / "r.jsonl")!r}); ResultsWriter(out).close()
+try:
+    with _signals():
+        print("ready", flush=True)
+        _run_jobs([job(cell("a/a"), play="good"), job(cell("a/b"), play="silent")], "r1", Choice, out, Listener())
+except Interrupted as stop:
+    sys.exit(stop.exit_code)
+"""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 10
+    out = tmp_path / "r.jsonl"
+    while '"a/a"' not in out.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    tree = _descendants(process.pid)
+    assert any("fake_qemu" in name for name in tree.values())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    left = {pid for pid in tree if Path(f"/proc/{pid}/cmdline").exists() and _alive(pid)}
+    assert not left
+    assert [r.scenario for r in read_results([out]).last()] == ["a/a"]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _descendants(pid: int) -> dict[int, str]:
+    """pid -> command line of everything below a process."""
+    found: dict[int, str] = {}
+    for task in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((task / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (task / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if parent == pid:
+            found[int(task.name)] = line
+            found |= _descendants(int(task.name))
+    return found
+
+
+def test_column_records_merge_in_any_order() -> None:
+    one = ColumnRecord(run_id="r", column="c", arch="m68k", planned=["b"], timings={"boot": 1.0})
+    two = ColumnRecord(run_id="r", column="c", release="6.1", timings={"boot": 2.0, "x": 1.0})
+    both = merge_columns(one, two)
+    assert both == merge_columns(two, one)
+    assert (both.arch, both.release, both.timings) == ("m68k", "6.1", {"boot": 2.0, "x": 1.0})
+
+
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_results_are_readable_up_to_where_the_file_was_cut(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "r.jsonl"
+    with ResultsWriter(path) as writer:
+        for name in ("a/a", "a/b"):
+            seen = Observation(scenario=name, outcome="ok")
+            writer.write(ResultRecord(run_id="r", column="c", scenario=name, observation=seen))
+    data = path.read_bytes()
+    path.write_bytes(data[:cut])
+    found: Results = read_results([path])
+    whole = data[:cut].count(b"\n") + (cut < len(data) and data[cut : cut + 1] == b"\n")
+    assert len(found.results) == whole
+    torn = bool(data[:cut].rpartition(b"\n")[2]) and not (data[cut : cut + 1] == b"\n")
+    assert len(found.damaged) == torn
+
+
+def test_writers_do_not_tear_each_others_lines(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for worker in range(4):
+        if os.fork() == 0:
+            with ResultsWriter(path) as writer:
+                for number in range(50):
+                    seen = Observation(scenario=f"a/{number}", console=["x" * 500] * 20)
+                    writer.write(
+                        ResultRecord(
+                            run_id="r",
+                            column=f"c{worker}",
+                            scenario=f"a/{number}",
+                            observation=seen,
+                        )
+                    )
+            os._exit(0)
+    for _ in range(4):
+        os.wait()
+    found = read_results([path])
+    assert not found.damaged
+    assert len(found.results) == 200
+
+
+def test_job_is_plain_data() -> None:
+    import pickle
+
+    one = job(cell("a/a"))
+    assert pickle.loads(pickle.dumps(one)) == replace(one)
