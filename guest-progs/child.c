@@ -2,8 +2,6 @@
 /* Helper processes of a scenario, and how they end. */
 #include "runtime.h"
 
-#include <stdlib.h>
-#include <sys/personality.h>
 #include <sys/wait.h>
 
 /* A line is progress to those who watch; sleep at most this long without one. */
@@ -98,19 +96,4 @@ bool result_hang(pid_t pid)
 		state = hang_sample(pid, 0, note);
 	result("%s", hang_text(ended, state));
 	return ended;
-}
-
-void restart_with_random_layout(const char *cause)
-{
-	const char *tries = getenv("FAULT_TRIES");
-	char again[] = "FAULT_TRIES=x";
-	char *argv[] = { "faults", "--scenario", (char *)current->name, NULL };
-	char *envp[] = { again, NULL };
-
-	if (tries && *tries == '8')
-		not_applicable("%s", cause);
-	again[sizeof(again) - 2] = tries ? *tries + 1 : '1';
-	must("personality", personality(personality(0xffffffff) & ~ADDR_NO_RANDOMIZE));
-	execve("/proc/self/exe", argv, envp);
-	setup_failed("exec");
 }

@@ -104,6 +104,9 @@ enum width { BYTE = 1, HALF = 2, INT = 4, LONG = 8 };
  */
 bool load(const char *label, const void *addr, enum width width);
 bool store(const char *label, void *addr, enum width width);
+/* n stores, each stride further, as one step: the result is that of the last one made, which */
+/* is the first that does not complete. Gives how many did. */
+size_t store_series(const char *label, void *addr, long stride, size_t n, enum width width);
 /* What store() stores, as a load of that width sees it. */
 uint64_t stored(enum width width);
 /* A load of a value that is known, but is not the point: a wrong one gives `ok data=changed`. */
@@ -137,7 +140,10 @@ extern size_t page_size;
 
 /* n private anonymous pages, never touched. */
 char *anon_pages(size_t n, int prot);
-/* A page that is not mapped, between two that are. */
+/*
+ * A page that is not mapped, between two that are. Build it last: the next mmap may well be
+ * put there. Each step proves anew that no hole has been filled.
+ */
 char *hole_page(void);
 /* E: the end of a mapped and touched page; the page at E is not mapped. */
 char *edge(void);
@@ -188,12 +194,6 @@ bool result_fate(pid_t pid);
 bool result_hang(pid_t pid);
 /* Sleep, telling those outside that we do so on purpose. */
 void pause_ms(unsigned int ms);
-
-/*
- * Run the scenario again from its start, in a random memory layout: for those that need room
- * which a fixed one has not. n/a with the cause when several layouts have not, either.
- */
-void restart_with_random_layout(const char *cause) __noreturn;
 
 /* -- uffd.c: a child that waits for a page nobody brings ------------------------------- */
 

@@ -8,8 +8,6 @@
 
 enum { OBSERVED = 0, USAGE = 2, SETUP_FAILED = 3 };
 
-const struct scenario *current;
-
 static int usage(void)
 {
 	fputs("usage: faults --list | faults FAMILY/NAME [LIMIT_MS]\n", stderr);
@@ -36,12 +34,13 @@ static void check_memory_still_works(void)
 
 static int body(const char *name)
 {
-	current = find_scenario(name);
-	if (!current)
+	const struct scenario *scenario = find_scenario(name);
+
+	if (!scenario)
 		return usage();
 	page_size = sysconf(_SC_PAGESIZE);
 	catch_signals();
-	current->run();
+	scenario->run();
 	check_memory_still_works();
 	report_done();
 	_exit(0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Edges: built, and then proven by what /proc/self shows of them. */
-#include "fault.h"
+#include "runtime.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -185,6 +185,17 @@ char *anon_pages(size_t n, int prot)
 	return must("mmap", mmap(NULL, n * page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
+#define MAX_HOLES 8
+
+static char *holes[MAX_HOLES];
+static int n_holes;
+
+void prove_holes(void)
+{
+	for (int i = 0; i < n_holes; i++)
+		prove("hole still unmapped", unmapped(holes[i], page_size));
+}
+
 char *hole_page(void)
 {
 	char *pages = anon_pages(3, PROT_READ | PROT_WRITE), *hole = pages + page_size;
@@ -196,7 +207,8 @@ char *hole_page(void)
 	prove("hole unmapped", unmapped(hole, page_size) && !unmapped(hole - 1, 1));
 	prove("vma above hole", find_vma(hole, &above) &&
 	      above.start == (uintptr_t)hole + page_size);
-	return hole;
+	prove("few holes", n_holes < MAX_HOLES);
+	return holes[n_holes++] = hole;
 }
 
 char *edge(void)

@@ -8,11 +8,11 @@
 /* Install the handlers and the alternate stack of a scenario process. */
 void catch_signals(void);
 
+/* Those that hole_page() made are still holes: memory.c. */
+void prove_holes(void);
+
 /* The scenario came to its end: report.c. */
 void report_done(void);
-
-/* The one that this process runs. */
-extern const struct scenario *current;
 
 /* -- hang.c: why does it not end? ------------------------------------------------------ */
 

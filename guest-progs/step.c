@@ -138,6 +138,7 @@ static void open_step(const char *label, const void *touch)
 	now.touch = (uintptr_t)touch;
 	now.n = 0;
 	now.jump = 0;
+	prove_holes();
 	step(label);
 	now.open = 1;
 }
@@ -188,19 +189,29 @@ static void do_access(struct access *a, void *addr)
 	}
 }
 
-/* Takes the step up to its result; tells whether the access completed. */
-static bool try_access(const char *label, struct access *a, const void *addr)
+/* One access within the step that is open; tells whether it completed. */
+static bool attempt(struct access *a, const void *addr)
 {
 	volatile bool completed = false;
 
-	prove("one instruction", a->width <= sizeof(long));
-	open_step(label, addr);
+	now.touch = (uintptr_t)addr;
 	if (!sigsetjmp(now.env, 1)) {
 		now.jump = 1;
 		do_access(a, (void *)addr);
 		completed = true;
 	}
 	now.jump = 0;
+	return completed;
+}
+
+/* Takes the step up to its result. */
+static bool try_access(const char *label, struct access *a, const void *addr)
+{
+	bool completed;
+
+	prove("one instruction", a->width <= sizeof(long));
+	open_step(label, addr);
+	completed = attempt(a, addr);
 	close_step();
 	return completed;
 }
@@ -264,6 +275,20 @@ bool load_data(const char *label, const void *addr, enum width width, uint64_t w
 bool store(const char *label, void *addr, enum width width)
 {
 	return access_step(label, (struct access){ .kind = STORE, .width = width }, addr);
+}
+
+size_t store_series(const char *label, void *addr, long stride, size_t n, enum width width)
+{
+	struct access a = { .kind = STORE, .width = width };
+	bool completed = true;
+	size_t done = 0;
+
+	open_step(label, addr);
+	while (done < n && (completed = attempt(&a, (char *)addr + (long)done * stride)))
+		done++;
+	close_step();
+	result_access(completed, "");
+	return done;
 }
 
 bool store_with_sp(const char *label, void *sp, void *addr, enum width width)

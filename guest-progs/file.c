@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* File mappings and the end of their file. The files are memfds: tmpfs, whatever /tmp is. */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+
+/* The first byte of the page that lies behind the end of a file of one byte. */
+static char *beyond_eof(int flags)
+{
+	char *page = map_file(tmpfile_of(1), 2, RW, flags) + page_size;
+
+	prove("page behind the end absent", !present(page));
+	return page;
+}
+
+void file_eof_tail(void)
+{
+	char *page = map_file(tmpfile_of(1), 2, RW, MAP_SHARED);
+
+	load_known("", page + page_size - 1, BYTE, 0);
+}
+
+void file_eof_shared_load(void)
+{
+	load("", beyond_eof(MAP_SHARED) + 8, INT);
+}
+
+void file_eof_private_load(void)
+{
+	load("", beyond_eof(MAP_PRIVATE) + 8, INT);
+}
+
+void file_eof_store(void)
+{
+	store("", beyond_eof(MAP_SHARED) + 8, INT);
+}
+
+/* A page of a file that was written through this mapping, and then cut off the file. */
+static char *truncated_page(int flags)
+{
+	int fd = tmpfile_of(page_size <= 4096 ? page_size : 4096);
+	char *page = map_file(fd, 1, RW, flags);
+
+	fill(page, 64);
+	prove("page present", present(page));
+	must("ftruncate", ftruncate(fd, 0));
+	return page;
+}
+
+void file_truncated(void)
+{
+	load("", truncated_page(MAP_SHARED), INT);
+}
+
+void file_truncated_cow(void)
+{
+	load("", truncated_page(MAP_PRIVATE), INT);
+}
+
+void file_eof_read(void)
+{
+	char *page = beyond_eof(MAP_SHARED);
+	int fd = pipe_holding(64);
+
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+void file_eof_write(void)
+{
+	char *page = beyond_eof(MAP_SHARED);
+	int fd = pipe_sink();
+
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+void file_eof_write_file(void)
+{
+	char *page = beyond_eof(MAP_SHARED);
+	int fd = tmpfile_of(0);
+
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+void file_hole_punch(void)
+{
+	int fd = tmpfile_of(1);
+	char *page;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	page = map_file(fd, 1, RW, MAP_SHARED);
+	fill(page, page_size);
+	prove("page present", present(page));
+	if (call("punch", page, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page_size)) == 0)
+		load_data("load", page, INT, 0);
+}
+
+void file_wronly_fd(void)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", tmpfile_of(1));
+	fd = must("open O_WRONLY", open(path, O_WRONLY | O_CLOEXEC));
+	call("", NULL, mmap(NULL, page_size, PROT_READ, MAP_SHARED, fd, 0));
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Accesses that a mapping does not permit, or that some architectures cannot refuse. */
+#include "fault.h"
+
+#include <sys/mman.h>
+
+/* A page that has never been touched, with just these rights. */
+static char *fresh_page(int prot)
+{
+	char *page = anon_pages(1, prot);
+
+	prove("page absent", !present(page));
+	return page;
+}
+
+void protection_none_read(void)
+{
+	load("", fresh_page(PROT_NONE), INT);
+}
+
+void protection_none_write(void)
+{
+	store("", fresh_page(PROT_NONE), INT);
+}
+
+void protection_ro_write_fresh(void)
+{
+	store("", fresh_page(PROT_READ), INT);
+}
+
+static char *loaded_page(void)
+{
+	char *page = fresh_page(PROT_READ);
+
+	arch_load(page, INT);
+	prove("page present", present(page));
+	return page;
+}
+
+void protection_ro_write_present(void)
+{
+	store("", loaded_page(), INT);
+}
+
+void protection_ro_write_fork(void)
+{
+	char *page = loaded_page();
+	pid_t child = fork_child();
+
+	if (child == 0) {
+		store("", page, INT);
+		child_done();
+	}
+	join_child(child);
+}
+
+void protection_ro_write_mprotect(void)
+{
+	char *page = fresh_page(PROT_READ | PROT_WRITE);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	prove("page present", present(page));
+	store("", page, INT);
+}
+
+void protection_wonly_read(void)
+{
+	load_known("", fresh_page(PROT_WRITE), INT, 0);
+}
+
+void protection_wonly_read_after_write(void)
+{
+	char *page = fresh_page(PROT_WRITE);
+
+	store("store", page, INT);
+	load_known("load", page, INT, stored(INT));
+}
+
+void protection_xonly_read(void)
+{
+	load_known("", fresh_page(PROT_EXEC), INT, 0);
+}
+
+void protection_xonly_exec(void)
+{
+	int fd = tmpfile_of(1);
+
+	put_return_stub(map_file(fd, 1, PROT_READ | PROT_WRITE, MAP_SHARED));
+	jump("", map_file(fd, 1, PROT_EXEC, MAP_PRIVATE));
+}
+
+void protection_exec_nx(void)
+{
+	char *page = fresh_page(PROT_READ | PROT_WRITE);
+
+	put_return_stub(page);
+	jump("", page);
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Stack growth: what kernels compare an address with before a stack VMA grows. exec gives a
+ * stack 128K more than it uses, so an edge is always taken from what /proc shows, never from
+ * the stack pointer alone.
+ */
+#include "fault.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define K 1024UL
+#define M (1024UL * 1024)
+
+static struct vma stack(void)
+{
+	struct vma vma;
+
+	prove("stack in maps", find_stack(&vma));
+	prove("stack grows down", grows_down((void *)vma.start));
+	return vma;
+}
+
+/* The address is below the stack VMA, and the stack is the first VMA above it. */
+static char *below_stack(uintptr_t addr)
+{
+	struct vma above;
+
+	prove("below the stack", addr < stack().start);
+	prove("stack is next above", find_vma((void *)addr, &above) && above.start == stack().start);
+	return (char *)addr;
+}
+
+/* SP just above the lowest byte of the stack, the touch so many bytes below SP. */
+static void store_below_sp(size_t bytes)
+{
+	uintptr_t sp = stack().start + 64;
+
+	store_with_sp("", (void *)sp, below_stack(sp - bytes), BYTE);
+}
+
+void stack_below_usp_256(void)
+{
+	store_below_sp(256);
+}
+
+void stack_below_usp_257(void)
+{
+	store_below_sp(257);
+}
+
+static void store_below_frame(size_t bytes)
+{
+	store("", below_stack(((uintptr_t)arch_sp() - bytes) & ~63UL), INT);
+}
+
+void stack_fp_1m(void)
+{
+	store_below_frame(1 * M);
+}
+
+void stack_fp_7m(void)
+{
+	store_below_frame(7 * M);
+}
+
+void stack_past_rlimit(void)
+{
+	struct rlimit limit;
+
+	must("getrlimit", getrlimit(RLIMIT_STACK, &limit));
+	prove("stack limit is 8M", limit.rlim_cur == 8 * M);
+	store_below_frame(9 * M);
+}
+
+void stack_rlimit_low(void)
+{
+	struct rlimit limit;
+
+	must("getrlimit", getrlimit(RLIMIT_STACK, &limit));
+	limit.rlim_cur = 256 * K;
+	must("setrlimit", setrlimit(RLIMIT_STACK, &limit));
+	store("", below_stack(stack().end - 300 * K), INT);
+}
+
+/* A neighbour 100 pages below the stack; the guard gap is 256. */
+static void grow_towards_neighbour(int prot)
+{
+	uintptr_t start = stack().start;
+	char *touch = below_stack(start - page_size), *neighbour = touch - 99 * page_size;
+
+	prove("room for a neighbour", unmapped(neighbour, touch - neighbour));
+	must("mmap", mmap(neighbour, page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	prove("neighbour below", !unmapped(neighbour, page_size));
+	store_with_sp("", (void *)(start + 64), touch, INT);
+}
+
+void stack_guard_gap(void)
+{
+	grow_towards_neighbour(PROT_READ | PROT_WRITE);
+}
+
+void stack_guard_gap_none(void)
+{
+	grow_towards_neighbour(PROT_NONE);
+}
+
+void stack_alloca_1m(void)
+{
+	char *sp = below_stack(((uintptr_t)arch_sp() - 1 * M) & ~63UL);
+
+	store_with_sp("", sp, sp, INT);
+}
+
+void stack_read_below(void)
+{
+	char *buffer = below_stack(((uintptr_t)arch_sp() - 200 * K) & ~63UL);
+	int fd = pipe_holding(16);
+
+	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
+/* -- growable mappings that are not the stack ------------------------------------------ */
+
+#define ROOM (32 * M)	/* more than the guard gap of any page size in use, and then some */
+
+static char *growable_page(char *at)
+{
+	char *page = must("mmap", mmap(at, page_size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0));
+
+	prove("mapped where asked", page == at);
+	prove("grows down", grows_down(page));
+	return page;
+}
+
+/* In the area of mmap, with room to grow. */
+static char *growable_region(void)
+{
+	char *room = must("mmap room", mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	char *region;
+
+	must("munmap room", munmap(room, ROOM));
+	region = growable_page(room + ROOM - page_size);
+	prove("room below", unmapped(room, region - room));
+	return region;
+}
+
+void stack_growsdown_user(void)
+{
+	store("", growable_region() - 4, INT);
+}
+
+void stack_growsdown_read(void)
+{
+	char *buffer = growable_region() - 10 * page_size;
+	int fd = pipe_holding(16);
+
+	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
+/* Down towards address 0, a page at a time, until it is refused. */
+void stack_growsdown_low(void)
+{
+	char *start = growable_page((char *)0x10000);
+	size_t pages = 0x10000 / page_size;
+
+	prove("nothing below", unmapped(NULL, 0x10000));
+	pages = store_series("", start - 4, -(long)page_size, pages, INT);
+	detail("lowest", "0x%lx", (unsigned long)start - pages * page_size);
+}
