@@ -1,0 +1,5 @@
+"""Results to text: `terminal.render_terminal` and `markdown.render_markdown`.
+
+Reads `harness.results` only: nothing here knows how a result came about. Each renderer is a
+module of its own, so that rich is imported only where something is printed with it.
+"""
