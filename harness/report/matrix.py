@@ -1,0 +1,142 @@
+"""The matrix on a terminal: scenarios x columns.
+
+Each outcome of a scenario stands once, on a line of its own, and marks the columns that had
+it: outcomes need no abbreviation, columns stay narrow, and a scenario of more than one line
+is one that differs. Verdicts have a mark each; colour only repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from harness.report import text
+from harness.report.model import Column, Report, Scenario, shown_outcome, where
+from harness.results import ResultRecord, Verdict
+
+Mark = tuple[str, str]  # character, style
+
+# verdict: mark, style, what the legend says
+LOOKS = {
+    Verdict.MATCH: ("*", "bold cyan", "differs, as expected"),
+    Verdict.KNOWN_BUG: ("~", "yellow", "known bug"),
+    Verdict.FIXED: ("+", "bold green", "fixed"),
+    Verdict.MISMATCH: ("!", "bold red", "mismatch"),
+    Verdict.NO_EXPECTATION: ("?", "bold magenta", "no expectation"),
+    Verdict.NOT_APPLICABLE: ("-", "dim", "n/a"),
+    Verdict.MISSING: ("_", "bold red", "missing"),
+    Verdict.INFRA: ("x", "bold red", "infra"),
+}
+_AS_MOST = (".", "dim")
+_NOTHING = (" ", "")
+_QUIET = {_AS_MOST, _NOTHING, LOOKS[Verdict.NOT_APPLICABLE][:2]}
+_OUTCOME_ROOM = 26  # characters that outcomes get at least, before columns go to another page
+
+
+def pages(report: Report, width: int | None) -> Iterator[Sequence[Column]]:
+    """Columns that fit side by side; unless all do, a page ends with its kernel."""
+    room = (width or 0) - _name_width(report) - _OUTCOME_ROOM
+    if width is None or sum(map(_mark_width, report.columns)) <= room:
+        yield from [report.columns] if report.columns else []
+        return
+    page: list[Column] = []
+    for column in report.columns:
+        used = sum(map(_mark_width, [*page, column]))
+        if page and (page[-1].record.kernel != column.record.kernel or used > room):
+            yield page
+            page = []
+        page.append(column)
+    if page:
+        yield page
+
+
+def matrix(report: Report, page: Sequence[Column], width: int | None) -> Iterator[Text]:
+    names = _name_width(report)
+    longest = text.OUTCOME_LIMIT
+    if width is not None:
+        longest = max(width - names - sum(map(_mark_width, page)), 20)
+    rows = [(scenario, _lines(scenario, page, longest)) for scenario in report.scenarios]
+    outcomes = max((len(outcome) for _, lines in rows for outcome, _ in lines), default=0)
+    yield from _header(page, names + outcomes)
+    family = ""
+    for scenario, lines in rows:
+        if lines and scenario.family != family:
+            family = scenario.family
+            yield Text(text.clean(family, 40), "bold")
+        name = _name(scenario)
+        for outcome, marks in lines:
+            quiet = all(mark in _QUIET for mark in marks)
+            line = Text(f"{name:<{names}}").append(f"{outcome:<{outcomes}}", "dim" * quiet)
+            for column, (mark, style) in zip(page, marks, strict=True):
+                line.append(" " * (_mark_width(column) - 1)).append(mark, style)
+            line.rstrip()
+            yield line
+            name = ""
+
+
+def _lines(
+    scenario: Scenario, page: Sequence[Column], longest: int
+) -> list[tuple[str, list[Mark]]]:
+    """(outcome, a mark for each column of the page), largest group first."""
+    cells = {column.id: scenario.cells.get(column.id) for column in page}
+    seen = dict.fromkeys(group.outcome for group in scenario.groups)
+    seen.update(dict.fromkeys(shown_outcome(cell) for cell in cells.values() if cell))
+    lines: list[tuple[str, list[Mark]]] = []
+    for outcome in seen:
+        marks = [_mark(scenario, cell, outcome) for cell in cells.values()]
+        if any(mark.strip() for mark, _ in marks):
+            lines.append((text.short_outcome(outcome, longest), marks))
+    return lines
+
+
+def _mark(scenario: Scenario, cell: ResultRecord | None, outcome: str) -> Mark:
+    if cell is None or shown_outcome(cell) != outcome:
+        return _NOTHING
+    most = scenario.majority
+    if cell.verdict is Verdict.MATCH and most and outcome == most.outcome:
+        return _AS_MOST
+    return LOOKS[cell.verdict][:2]
+
+
+def _header(page: Sequence[Column], indent: int) -> Iterator[Text]:
+    """A line of arches; above it, if there are several, each kernel over its first column."""
+    kernels, line = " " * indent, " " * indent
+    kernel = ""
+    for column in page:
+        if column.record.kernel != kernel:
+            kernel = column.record.kernel
+            kernels = f"{kernels:<{len(line)}}  {text.clean(kernel, 24)}"
+        line += f"{_place(column):>{_mark_width(column)}}"
+    if all(column.record.kernel == kernel for column in page):
+        version = page[0].record.version
+        title = text.clean(f"{kernel} ({version})" if version else kernel, indent)
+        line = title + line[len(title) :]
+    else:
+        yield Text(kernels, "bold")
+    yield Text(line, "bold")
+
+
+def _place(column: Column) -> str:
+    return text.clean(where(column.record), 24)
+
+
+def _mark_width(column: Column) -> int:
+    return max(len(_place(column)), 4) + 2
+
+
+def _name(scenario: Scenario) -> str:
+    return "  " + text.clean(scenario.short, 40)
+
+
+def _name_width(report: Report) -> int:
+    return max((len(_name(scenario)) for scenario in report.scenarios), default=0) + 2
+
+
+def legend(report: Report) -> Text:
+    """Only the symbols that occur."""
+    legend = Text().append(f"{_AS_MOST[0]} as most columns", "dim")
+    for verdict, (symbol, style, meaning) in LOOKS.items():
+        if report.total[verdict]:
+            legend.append("   ").append(f"{symbol} {meaning}", style)
+    return legend

@@ -1,0 +1,243 @@
+"""The results on a terminal: matrix, cells not as expected, counts a column.
+
+Every line is a `rich.text.Text` built from parts that went through `text.clean`: nothing is
+ever read as markup, and off a terminal its plain text is the output.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from textwrap import wrap
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.report import text
+from harness.report.matrix import LOOKS, legend, matrix, pages
+from harness.report.model import (
+    LOST,
+    WRONG,
+    Report,
+    build,
+    shown_outcome,
+    stale_evidence,
+)
+from harness.results import ResultRecord, Results, Verdict
+
+_LABEL = 13  # characters that the name of a field takes
+_CONSOLE_TAIL = 12  # lines
+_NAMES_SHOWN = 8
+_NOTES_SHOWN = 10
+_NO_FOLD = 1 << 16  # characters: the width where there is no terminal
+
+Lines = Iterator[Text]
+Field = tuple[str, str, str]  # name, value, style
+
+
+def render_terminal(results: Results, console: Console | None = None) -> None:
+    """Print everything to `console` (default: stdout). Raises OSError as writing does."""
+    console = console or Console()
+    report = build(results)
+    if console.is_terminal:
+        for line in _report(report, console.width):
+            console.print(line, highlight=False, crop=False)
+    else:
+        plain = (line.plain.rstrip() for line in _report(report, None))
+        console.out("\n".join(plain), highlight=False)
+
+
+def _report(report: Report, width: int | None) -> Lines:
+    """Everything in reading order; what matters most stands last, next to the prompt."""
+    for page in pages(report, width):
+        yield from matrix(report, page, width)
+        yield Text()
+    if report.scenarios:
+        yield from (legend(report), Text())
+    sections: Sequence[tuple[str, Callable[[Report, int], Sequence[Lines]]]] = (
+        ("Not the same on all kernels", _changes),
+        ("Known bugs, as predicted", _known_bugs),
+        ("Fixed: amend these rows", _fixed),
+        ("Stale evidence: the text is not where the matrix says", _stale),
+        ("Not as expected", _unexpected),
+    )
+    for title, section in sections:
+        if entries := section(report, width or _NO_FOLD):
+            yield Text(f"{title} ({len(entries)})", "bold underline")
+            for entry in entries:
+                yield from entry
+            yield Text()
+    yield from (*_counts(report), Text())
+    for note in _some(report.notes, _NOTES_SHOWN, "more notes"):
+        yield Text().append("note: ", "bold yellow").append(text.clean(note))
+    yield _verdict(report)
+
+
+# --- sections: a list of entries, each a few lines
+
+
+def _changes(report: Report, width: int) -> list[Lines]:
+    def entry(name: str, places: Iterable[str], cells: dict[str, ResultRecord]) -> Lines:
+        yield Text(f"  {text.clean(name, 80)}").append(f"  {text.clean(', '.join(places))}", "bold")
+        for kernel, cell in cells.items():
+            outcome = text.short_outcome(shown_outcome(cell))
+            yield from _fields(width, (text.clean(kernel, 40), outcome, ""))
+
+    return [entry(change.scenario, change.where, change.cells) for change in report.changes]
+
+
+def _known_bugs(report: Report, width: int) -> list[Lines]:
+    def entry(name: str, cells: Sequence[ResultRecord]) -> Lines:
+        yield _head(Verdict.KNOWN_BUG, name, _columns(report, cells))
+        yield from _fields(
+            width,
+            ("observed", " or ".join(dict.fromkeys(map(text.observed, cells))), ""),
+            ("correct", text.clean(cells[0].want, text.OUTCOME_LIMIT), ""),
+            ("see", text.clean(cells[0].bug), ""),
+        )
+
+    rows = ((s.name, s.cells_with(Verdict.KNOWN_BUG)) for s in report.scenarios)
+    return [entry(name, cells) for name, cells in rows if cells]
+
+
+def _fixed(report: Report, width: int) -> list[Lines]:
+    cells = (cell for s in report.scenarios for cell in s.cells_with(Verdict.FIXED))
+    return [_cell(cell, width) for cell in cells]
+
+
+def _unexpected(report: Report, width: int) -> list[Lines]:
+    """Mismatches one by one; what was lost together is told together."""
+    entries = [_cell(c, width) for s in report.scenarios for c in s.cells_with(*WRONG)]
+    lost: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
+    for scenario in report.scenarios:
+        for cell in scenario.cells_with(*LOST):
+            lost[cell.column, cell.verdict, cell.observation.failure].append(cell)
+    return entries + [_lost(cells, width) for cells in lost.values()]
+
+
+def _stale(report: Report, width: int) -> list[Lines]:
+    def entry(name: str, what: str, cells: Sequence[ResultRecord]) -> Lines:
+        yield Text(f"? {name}", "bold magenta")
+        scenarios = list(dict.fromkeys(text.clean(cell.scenario, 60) for cell in cells))
+        yield from _fields(
+            width,
+            ("text", what, ""),
+            ("used by", ", ".join(_some(scenarios, _NAMES_SHOWN, "more")), ""),
+            ("built for", _columns(report, cells), ""),
+        )
+
+    return [
+        entry(f"{text.clean(item.id)}  {text.place(item)}", text.clean(item.text), cells)
+        for item, cells in stale_evidence(report).items()
+    ]
+
+
+# --- entries
+
+
+def _cell(cell: ResultRecord, width: int) -> Lines:
+    yield _head(cell.verdict, cell.scenario, text.clean(cell.column))
+    yield from _fields(
+        width,
+        ("expected", text.expected(cell), ""),
+        ("observed", text.observed(cell), LOOKS[cell.verdict][1]),
+        ("run again", text.clean(cell.confirmation), ""),
+        ("correct", text.clean(cell.want, text.OUTCOME_LIMIT), ""),
+        ("because", text.clean(cell.because, text.PROSE_LIMIT), ""),
+        *(("evidence", f"{text.place(e)}: {text.clean(e.text)}", "") for e in cell.evidence),
+        ("declared", text.clean(cell.declared), ""),
+        *_console(cell),
+    )
+    yield from _repeat(cell)
+
+
+def _lost(cells: Sequence[ResultRecord], width: int) -> Lines:
+    first = cells[0]
+    several = len(cells) > 1
+    names = [text.clean(cell.scenario, 60) for cell in cells] if several else []
+    what = text.plural(len(cells), "scenario") if several else first.scenario
+    yield _head(first.verdict, what, text.clean(first.column))
+    yield from _fields(
+        width,
+        ("lost", ", ".join(_some(names, _NAMES_SHOWN, "more")), ""),
+        ("because", text.clean(first.observation.failure, text.PROSE_LIMIT), ""),
+        ("run again", text.clean(first.confirmation), ""),
+        *_console(first),
+    )
+    yield from _repeat(first)
+
+
+def _console(cell: ResultRecord) -> Iterator[Field]:
+    lines = cell.observation.console
+    if (earlier := len(lines) - _CONSOLE_TAIL) > 0:
+        yield "console", f"({text.plural(earlier, 'earlier line')})", "dim"
+    for line in lines[-_CONSOLE_TAIL:]:
+        yield "console", text.clean(line), "dim"
+
+
+def _repeat(cell: ResultRecord) -> Lines:
+    if cell.repeat:  # never folded by us: it is there to be copied
+        line = Text(no_wrap=True, overflow="ignore")
+        line.append(f"    {'repeat':<{_LABEL}}", "dim")
+        yield line.append(text.clean(cell.repeat, text.PROSE_LIMIT))
+
+
+def _head(verdict: Verdict, scenario: str, columns: str) -> Text:
+    symbol, style, _ = LOOKS[verdict]
+    head = Text().append(f"{symbol} {text.clean(scenario, 80)}", style)
+    return head.append(f"  {columns}", "bold").append(f"  {verdict.value}", style)
+
+
+def _fields(width: int, *fields: Field) -> Lines:
+    """The fields that have a value below each other, long values folded under themselves."""
+    said = ""
+    for name, value, style in fields:
+        label = f"    {name if name != said else '':<{_LABEL}}"
+        for line in wrap(value, max(width - len(label), 20)):
+            yield Text().append(label, "dim").append(line, style)
+            label = " " * len(label)
+            said = name
+
+
+def _columns(report: Report, cells: Iterable[ResultRecord]) -> str:
+    return text.clean(report.name_columns(cell.column for cell in cells))
+
+
+def _some(items: Sequence[str], limit: int, noun: str) -> list[str]:
+    """The first `limit`, and how many there are besides."""
+    rest = len(items) - limit
+    return [*items[:limit], *([f"and {rest} {noun}"] if rest > 0 else [])]
+
+
+# --- counts
+
+
+def _counts(report: Report) -> Lines:
+    rows = []
+    for column in report.columns:
+        record = column.record
+        facts = (column.id, record.version or "-", record.provenance.get("accel", "-"))
+        rows.append([text.clean(fact, 40) for fact in facts])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row, column in zip(rows, report.columns, strict=True):
+        line = Text("  ".join(f"{fact:<{w}}" for fact, w in zip(row, widths, strict=True)))
+        between = "  "
+        for verdict, (_, style, _) in LOOKS.items():
+            if count := column.counts[verdict]:
+                quiet = "" if verdict is Verdict.MATCH else style
+                line.append(between).append(f"{count} {verdict.value}", quiet)
+                between = ", "
+        yield line
+
+
+def _verdict(report: Report) -> Text:
+    cells = sum(report.total.values())
+    total = f"{text.plural(len(report.scenarios), 'scenario')} on "
+    total += f"{text.plural(len(report.columns), 'column')}, {text.plural(cells, 'cell')}: "
+    said, style = {
+        0: ("as expected", "bold green"),
+        1: ("mismatch", "bold red"),
+        2: ("no expectation, or evidence that is stale", "bold magenta"),
+        3: ("not everything was observed", "bold red"),
+    }[report.exit_code]
+    return Text(total).append(said, style).append(f" (exit code {report.exit_code})")
