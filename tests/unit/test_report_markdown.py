@@ -1,0 +1,206 @@
+"""The Markdown report: order of sections, groups with reasons, and text that cannot break out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import report_samples as samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_report_terminal import HOSTILE, hostile_results
+
+from harness.report.markdown import code, fence, prose, render_markdown, table
+from harness.results import Results, Verdict
+
+
+def section(report: str, title: str) -> str:
+    """What stands under a heading, up to the next of its level or above."""
+    level = title.split(" ")[0]
+    body = report.split(f"\n{title}\n", 1)[1]
+    return re.split(rf"^#{{1,{len(level)}}} ", body, maxsplit=1, flags=re.M)[0]
+
+
+def headings(report: str) -> list[str]:
+    return re.findall(r"^## (.*)$", report, flags=re.M)
+
+
+def test_what_needs_a_decision_comes_first() -> None:
+    assert headings(render_markdown(samples.troubled())) == [
+        "Columns",
+        "Not as expected",
+        "Not observed",
+        "Stale evidence",
+        "Fixed: amend these rows",
+        "Known bugs",
+        "Expected divergences",
+        "Kernels compared",
+        "All agree",
+        "Not applicable",
+    ]
+
+
+def test_sections_without_content_are_left_out() -> None:
+    titles = headings(render_markdown(samples.sample()))
+    assert "Not as expected" not in titles
+    assert "Stale evidence" not in titles
+
+
+def test_summary_provenance_and_counts() -> None:
+    report = render_markdown(samples.troubled())
+    assert "**18 scenarios on 8 columns: 4 not as expected, 1 fixed, 1 with a known bug, " in report
+    assert "| column | kernel | compiler | QEMU | accelerator |\n" in report
+    assert (
+        "| `debian-6.1,m68k` | 6.1.192-faultline | m68k-linux-gnu-gcc 12.2.0 | 7.2.13 | tcg |"
+        in report
+    )
+    assert "| `debian-6.1,m68k` | 15 | 2 |  |  |  | 1 |  |  |" in report
+
+
+def test_groups_minority_reason_and_evidence() -> None:
+    report = render_markdown(samples.sample())
+    assert section(report, "### `stack/below-usp-257`").strip().splitlines() == [
+        "Minority: **m68k** (`SIGSEGV/SEGV_MAPERR @exact`), 2 against 6, of 8 columns.",
+        "",
+        "| outcome | columns | verdict |",
+        "| --- | --- | --- |",
+        "| `ok` | alpha, arm64, x86_64 | match |",
+        "| `SIGSEGV/SEGV_MAPERR @exact` | m68k | match |",
+        "",
+        "- `ok` (alpha, arm64, x86_64): user stack growth below usp-256 is refused",
+        *(
+            f"  - `arch/{arch}/mm/fault.c:105 do_page_fault` on debian-6.1, `:107` on debian-6.12"
+            for arch in ("alpha", "arm64", "x86")
+        ),
+        "- `SIGSEGV/SEGV_MAPERR @exact` (m68k): user stack growth below usp-256 is refused",
+        "  - `arch/m68k/mm/fault.c:105 do_page_fault` on debian-6.1, `:107` on debian-6.12",
+    ]
+
+
+def test_ties_are_said() -> None:
+    tie = section(render_markdown(samples.sample()), "### `hwpoison/anon-load`")
+    assert tie.strip().startswith("A tie: 2 outcomes, each on 4 of 8 columns.")
+
+
+def test_known_bugs_say_what_is_correct() -> None:
+    bug = section(render_markdown(samples.sample()), "### `retry/kill-in-read`")
+    assert "  - a correct kernel: `killed(SIGKILL)` (VM_FAULT_RETRY fixes, 2023)" in bug
+
+
+def test_a_mismatch_says_all_it_takes_to_judge_it() -> None:
+    wrong = section(render_markdown(samples.troubled()), "### `hole/write`")
+    for line in (
+        "**mismatch** on `debian-6.12,m68k` (confirmed)",
+        "- expected: `SIGSEGV/SEGV_MAPERR @exact`",
+        "- observed: `SIGSEGV/SEGV_ACCERR @exact`",
+        "- declared: `expectations/hole.yaml:12`",
+        "- repeat: `faultline run hole/write --arch m68k --kernel debian-6.12`",
+        "```text",
+    ):
+        assert f"\n{line}\n" in wrong
+
+
+def test_a_lost_cell_hides_no_divergence() -> None:
+    report = render_markdown(samples.troubled())
+    assert "`memfd_create: ENOSYS`" in section(report, "## Not observed")
+    eof = section(section(report, "## Expected divergences"), "### `file/eof-read`")
+    assert "|  | alpha on debian-6.1 | infra |" in eof
+
+
+def test_kernels_compared() -> None:
+    body = section(render_markdown(samples.sample()), "## Kernels compared")
+    assert "| scenario | arches | debian-6.1 | debian-6.12 |" in body
+    assert (
+        "| `retry/kill-in-read` | alpha, m68k | `hang(unkillable, spin-kernel)` (known-bug) "
+        "| `killed(SIGKILL)` |" in body
+    )
+
+
+def test_agreement_is_compact_and_not_applicable_has_causes() -> None:
+    report = render_markdown(samples.sample())
+    assert "- `SIGSEGV/SEGV_MAPERR @exact`: `hole/read`, `hole/write`\n" in report
+    assert "| `uaccess/noncanonical` | m68k | `32-bit addresses` |" in report
+
+
+def test_empty_and_interrupted() -> None:
+    assert "**0 scenarios on 0 columns: nothing.**" in render_markdown(Results())
+    found = samples.sample()
+    found.ends.clear()
+    found.damaged.append("results.jsonl:9: torn")
+    report = render_markdown(found)
+    assert "- **Note:** run r1 was interrupted: it has no end record" in report
+    assert "- **Note:** damaged line, not read: results.jsonl:9: torn" in report
+
+
+@pytest.mark.parametrize(
+    ("content", "span"),
+    [
+        ("ok", "`ok`"),
+        ("a`b", "``a`b``"),
+        ("`", "`` ` ``"),
+        ("<script>", "`<script>`"),
+        ("a\n# b", "`a # b`"),
+        ("", ""),
+    ],
+)
+def test_code_cannot_be_left(content: str, span: str) -> None:
+    assert code(content) == span
+
+
+@pytest.mark.parametrize(
+    ("content", "escaped"),
+    [
+        ("do_sigbus in VM_FAULT_RETRY", "do_sigbus in VM_FAULT_RETRY"),
+        ("_it_ **b** [x](y) `c`", r"\_it\_ \*\*b\*\* \[x\](y) \`c\`"),
+        ("<img src=x> & co", "&lt;img src=x&gt; &amp; co"),
+        ("ask @exact or @touch+1", "ask `@exact` or `@touch+1`"),
+    ],
+)
+def test_prose_is_no_markdown(content: str, escaped: str) -> None:
+    assert prose(content) == escaped
+
+
+def test_a_fence_cannot_be_closed_from_inside() -> None:
+    assert list(fence(["a", "````", "b"])) == ["`````text", "a", "````", "b", "`````", ""]
+
+
+@given(st.text(max_size=30))
+def test_a_table_row_keeps_its_cells(content: str) -> None:
+    row = list(table(("a", "b"), [[code(content), prose(content)]]))[2]
+    # As GitHub reads it: a backslash escapes what follows, a bare pipe ends the cell.
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert not re.search(r"\\\\\|", row)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=()), min_size=1, max_size=40))
+def test_any_text_stays_in_its_place(evil: str) -> None:
+    check_structure(render_markdown(hostile_results(evil)))
+
+
+@pytest.mark.parametrize("evil", [HOSTILE, "```\n# x", "a|b\\|c", "<!--", "\n\n## x", "](x)<b>"])
+def test_hostile_text_stays_in_its_place(evil: str) -> None:
+    check_structure(render_markdown(hostile_results(evil)))
+
+
+def check_structure(report: str) -> None:
+    """Only our headings, tables as wide as their header, fences in pairs."""
+    known = {"Columns", "Not as expected", "Not observed", "Stale evidence", "Known bugs"}
+    known |= {"Kernels compared", "Expected divergences", "All agree"}
+    assert all(char.isprintable() or char == "\n" for char in report)
+    outside, fenced, width = [], "", 0
+    for line in report.splitlines():
+        if fenced:
+            fenced = "" if line == fenced else fenced
+        elif line.startswith("```"):
+            fenced = line.removesuffix("text")
+        else:
+            outside.append(line)
+    assert not fenced
+    for line in outside:
+        pipes = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("| ") else 0
+        assert not pipes or not width or pipes == width
+        width = pipes
+        if line.startswith("## "):
+            assert line[3:] in known
+    assert Verdict.MISMATCH.value in report
