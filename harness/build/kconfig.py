@@ -117,27 +117,38 @@ def describe_lost(request: Request, config: str, tree: Path) -> str:
 
 
 def _reason(symbol: str, config: Mapping[str, str], tree: Path) -> str:
-    """What Kconfig says of a symbol: unknown here, or what it depends on and is not set."""
-    block = re.compile(
-        rf"^(?:menu)?config {re.escape(symbol)}\n((?:[ \t].*\n|[ \t]*\n|#.*\n)*)", re.MULTILINE
-    )
-    places = []
+    """What Kconfig says of a symbol: unknown here, its conditions and which are not met, and
+    which symbols that are set select it.
+    """
+    places, selectors = [], []
     for path in sorted(tree.rglob("Kconfig*")):
-        try:
-            text = path.read_text(errors="replace")
-        except OSError:
+        if not path.is_file():
             continue
-        for match in block.finditer(text):
-            line = text.count("\n", 0, match.start()) + 1
-            places.append(f"{path.relative_to(tree)}:{line}{_depends(match[1], config)}")
+        text = path.read_text(errors="replace")
+        for match in _ENTRY.finditer(text):
+            name, body = match.groups()
+            if name == symbol:
+                line = text.count("\n", 0, match.start()) + 1
+                places.append(f"{path.relative_to(tree)}:{line}{_conditions(body, config)}")
+            elif f"CONFIG_{name}" in config and re.search(rf"^\s+select {symbol}\b", body, re.M):
+                selectors.append(name)
     if not places:
         return "this kernel has no such symbol (limit the line with `# kernel: RANGE`?)"
-    return "see " + "; ".join(places[:3])
+    selected = f"; selected by {', '.join(selectors[:3])}" if selectors else ""
+    return "see " + "; ".join(places[:3]) + selected
 
 
-def _depends(block: str, config: Mapping[str, str]) -> str:
-    needed = re.findall(r"^\s+depends on (.*(?:\\\n.*)*)", block, re.MULTILINE)
-    words = re.findall(r"\b[A-Z][A-Z0-9_]+\b", " ".join(needed))
+_ENTRY = re.compile(r"^(?:menu)?config (\w+)\n((?:[ \t].*\n|[ \t]*\n|#.*\n)*)", re.MULTILINE)
+_PROMPT = re.compile(r'^\s+(?:bool|tristate|int|hex|string|prompt) ".*" if (.*)$', re.MULTILINE)
+_DEPENDS = re.compile(r"^\s+depends on ((?:.*\\\n)*.*)", re.MULTILINE)
+
+
+def _conditions(body: str, config: Mapping[str, str]) -> str:
+    """ ", depends on A && B, can be set only if C (not set: B, C)"."""
+    depends = [re.sub(r"[\\\s]+", " ", text) for text in _DEPENDS.findall(body)]
+    prompt = _PROMPT.findall(body)
+    words = re.findall(r"\b[A-Z][A-Z0-9_]*\b", " ".join([*depends, *prompt]))
     unset = [word for word in dict.fromkeys(words) if f"CONFIG_{word}" not in config]
-    text = f", depends on {' && '.join(needed)}" if needed else ""
+    text = f", depends on {' && '.join(depends)}" if depends else ""
+    text += f", can be set only if {prompt[0]}" if prompt else ""
     return text + (f" (not set: {', '.join(unset)})" if unset else "")

@@ -61,6 +61,7 @@ def resolve(
         name = f"{kernel.name} tarball {source.sha256}"
     else:
         raise BuildError(f"kernel {kernel.name} has no source: it is a ready image")
+    refresh = refresh and name not in store.refreshed
     with store.name_lock(name):
         known = store.recall(name)
         if known is None or refresh or store.entry("source", known["key"], check) is None:
@@ -69,6 +70,7 @@ def resolve(
                 store.say(f"{kernel.name}: now {fresh['version']}, was {known['version']}")
             known = fresh
             store.remember(name, known)
+            store.refreshed.add(name)
     entry = store.entry("source", known["key"])
     if entry is None:
         raise BuildError(f"{kernel.name}: its source vanished from the store; run it again")
@@ -227,10 +229,13 @@ def unpack(archive: Path, to: Path) -> None:
         failed=f"{archive.name} cannot be unpacked",
     )  # fmt: skip
     _check_links(to, archive.name)
-    if not (to / "Makefile").is_file() or not (to / "Kconfig").is_file():
+    try:
+        makefile_version(to)
+    except BuildError as error:
         raise BuildError(
-            f"{archive.name} is no kernel source: expected one folder with Makefile and Kconfig"
-        )
+            f"{archive.name} is no kernel source: expected one folder with the kernel's Makefile "
+            f"in it ({error.message.rpartition(': ')[2]})"
+        ) from None
 
 
 def _decompressor(archive: Path) -> list[str]:

@@ -103,6 +103,7 @@ class Store:
         self.root = (root if root is not None else default_root()).absolute()
         self.say = say
         self._base = self.root / VERSION
+        self.refreshed: set[str] = set()  # names asked anew by this process: once is enough
         self._trusted: dict[tuple[Path, int], Check] = {}  # checked by this process already
 
     # -- entries --
@@ -179,8 +180,10 @@ class Store:
         check = check or _DEFAULT_CHECK.get(kind, "full")
         try:
             mark = (home, (home / "manifest").stat().st_mtime_ns)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return "it has no manifest" if home.exists() else ""
+        except OSError as error:
+            raise StoreError(f"store: cannot read {home}: {error.strerror}") from error
         if check != "light" and self._trusted.get(mark) in (check, "full"):
             return None
         try:

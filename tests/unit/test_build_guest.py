@@ -1,0 +1,135 @@
+"""The guest binary: its table of scenarios, and what a failed compilation tells."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.build import BuildError
+from harness.build.guest import build_guest, c_string, function_name, scenario_table
+from harness.build.store import Store
+from harness.catalog.arches import Arch
+from harness.catalog.matrix import Scenario
+from tests.unit.build_fakes import fake_arch
+
+MAIN = """\
+#include <stdio.h>
+#include ARCH_HEADER
+#define SCENARIO(name, function, user, summary) void function(void);
+#include "scenarios.inc"
+#undef SCENARIO
+#define SCENARIO(name, function, user, summary) puts(name " " user " " summary); function();
+int main(void)
+{
+#include "scenarios.inc"
+\treturn ANSWER;
+}
+"""
+HOLE = """\
+#define SCENARIO(n, f, u, s) void f(void);
+#include "scenarios.inc"
+void hole_read(void) {}
+"""
+
+
+def scenario(name: str, summary: str = "a summary") -> Scenario:
+    family = name.partition("/")[0]
+    return Scenario(name=name, family=family, summary=summary, user="root", memory=None, rows=(),
+                    file=f"{family}.yaml", line=3)  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root" / "guest-progs"
+    (folder / "arch").mkdir(parents=True)
+    (folder / "main.c").write_text(MAIN)
+    (folder / "hole.c").write_text(HOLE)
+    (folder / "arch" / "m68k.h").write_text("#define ANSWER 42\n")
+    return folder.parent
+
+
+@pytest.fixture
+def arch(root: Path) -> Arch:
+    return fake_arch(root)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_the_table() -> None:
+    table = scenario_table([scenario("stack/below-usp-257"), scenario("hole/read", 'a "b" ?\\ é')])
+    assert table == (
+        'SCENARIO("hole/read", hole_read, "root", "a \\"b\\" \\?\\\\ \\303\\251")\n'
+        'SCENARIO("stack/below-usp-257", stack_below_usp_257, "root", "a summary")\n'
+    )
+    assert function_name("a/b-c") == "a_b_c"
+
+
+def test_two_scenarios_that_are_one_in_c() -> None:
+    with pytest.raises(BuildError, match=r"a\.yaml:3: .* would both be a_b_c\(\)"):
+        scenario_table([scenario("a/b-c"), scenario("a/b_c")])
+
+
+@given(text=st.text())
+def test_no_text_leaves_its_literal(text: str) -> None:
+    literal = c_string(text)
+    assert literal.isascii() and literal.isprintable()
+    assert literal[1:-1].replace('\\"', "").count('"') == 0 or "\\\\" in literal
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no host compiler")
+class TestCompiled:
+    def test_runs_and_is_reproducible(
+        self, root: Path, arch: Arch, store: Store, tmp_path: Path
+    ) -> None:
+        binary = build_guest(root, arch, [scenario("hole/read", 'é "x"')], store)
+        done = subprocess.run([binary], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (42, 'hole/read root é "x"\n')
+        assert build_guest(root, arch, [scenario("hole/read", 'é "x"')], store) == binary
+        moved = shutil.copytree(root, tmp_path / "elsewhere" / "deep")
+        other = build_guest(moved, arch, [scenario("hole/read", 'é "x"')], Store(tmp_path / "s2"))
+        assert other.read_bytes() == binary.read_bytes()
+
+    def test_a_row_without_a_function(self, root: Path, arch: Arch, store: Store) -> None:
+        with pytest.raises(BuildError, match=r"scenarios without a function .*: hole_write"):
+            build_guest(root, arch, [scenario("hole/read"), scenario("hole/write")], store)
+
+    def test_a_function_without_a_row(self, root: Path, arch: Arch, store: Store) -> None:
+        with pytest.raises(BuildError, match=r"functions without a row .*: hole_read"):
+            build_guest(root, arch, [], store)
+
+    def test_flags_and_headers_count(self, root: Path, arch: Arch, store: Store) -> None:
+        seen = {build_guest(root, arch, [scenario("hole/read")], store)}
+        seen.add(
+            build_guest(root, replace(arch, cc_flags=("-DX",)), [scenario("hole/read")], store)
+        )
+        (root / "guest-progs" / "arch" / "m68k.h").write_text("#define ANSWER 43\n")
+        seen.add(build_guest(root, arch, [scenario("hole/read")], store))
+        assert len(seen) == 3
+
+
+def test_a_missing_compiler_is_named_with_its_package(root: Path, arch: Arch, store: Store) -> None:
+    other = replace(
+        arch, cross="none-linux-gnu-", packages={"none-linux-gnu-gcc": "gcc-none-linux-gnu"}
+    )
+    with pytest.raises(
+        BuildError, match=r"none-linux-gnu-gcc is not installed: .* package gcc-none-linux-gnu"
+    ):
+        build_guest(root, other, [], store)
+
+
+def test_missing_files_are_told(root: Path, arch: Arch, store: Store) -> None:
+    with pytest.raises(BuildError, match=r"arch/alpha\.h is missing"):
+        build_guest(root, replace(arch, guest_header="alpha.h"), [], store)
+    for path in (root / "guest-progs").glob("*.c"):
+        path.unlink()
+    with pytest.raises(BuildError, match="holds no C files"):
+        build_guest(root, arch, [], store)

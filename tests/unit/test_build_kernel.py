@@ -1,0 +1,297 @@
+"""Kernel builds, on a fake tree: what is kept, what is told, what is done again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.build import BuildError
+from harness.build import kernel as kernel_module
+from harness.build.kernel import BuiltKernel, build_kernel, excerpt, image_version
+from harness.build.store import Store
+from harness.build.tools import file_digest
+from harness.catalog.arches import Arch
+from harness.catalog.kernels import ImageSource, Kernel, Patch, TarballSource, TreeSource
+from tests.unit.build_fakes import fake_arch, fake_tree, tarball
+
+PATCH = "--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n-one\n+uno\n two\n three\n"
+
+
+@pytest.fixture(autouse=True)
+def no_real_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.build.tools import Toolchain
+
+    tools = Toolchain("", "gcc (Test) 12", "ld 2.40")
+    monkeypatch.setattr(kernel_module, "toolchain", lambda prefix, packages: tools)
+    monkeypatch.setattr(kernel_module, "HOST_TOOLS", ("make",))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return fake_tree(tmp_path / "tree")
+
+
+@pytest.fixture
+def arch(tmp_path: Path) -> Arch:
+    return fake_arch(tmp_path / "root")
+
+
+def packaged(tree: Path, tmp_path: Path, *patches: Patch) -> Kernel:
+    path = tarball(tree, tmp_path / "linux.tar", "w")
+    return Kernel("tar", TarballSource(path, None, file_digest(path)), patches)
+
+
+def leftovers(store: Store) -> list[str]:
+    return [path.name for path in (store.root / "v1" / "tmp").iterdir()]
+
+
+def test_built_once_and_kept(tree: Path, tmp_path: Path, arch: Arch, store: Store) -> None:
+    kernel = packaged(tree, tmp_path)
+    seen: list[tuple[str, int]] = []
+    built = build_kernel(kernel, arch, "core", store, lambda stage, n: seen.append((stage, n)))
+    assert (
+        built.image.read_text()
+        == "m68k Thu Jan  1 00:00:00 UTC 1970 one two three four five six \n"
+    )
+    assert built.config is not None and "CONFIG_A=y" in built.config.read_text()
+    assert built.version == "6.12.117" and not built.cached and built.seconds > 0
+    assert built.source is not None and (built.source / "mm" / "memory.c").is_file()
+    assert built.provenance["release"] == "6.12.117"
+    assert built.provenance["compiler"] == "gcc (Test) 12"
+    assert built.provenance["config_sha256"] == file_digest(built.config)
+    assert (built.image.parent / "System.map").is_file()
+    assert [stage for stage, _ in seen] == ["configure", "configure", "compile", "compile",
+                                            "compile", "collect"]  # fmt: skip
+    assert seen[-1] == ("collect", 2)
+    assert leftovers(store) == [] and not list((store.root / "v1" / "logs").iterdir())
+    again = build_kernel(kernel, arch, "core", Store(store.root))
+    assert again.cached and (again.image, again.provenance) == (built.image, built.provenance)
+
+
+def test_what_decides_an_image_is_in_its_key(tree: Path, tmp_path: Path, store: Store) -> None:
+    kernel = packaged(tree, tmp_path)
+    root = tmp_path / "root"
+    arch = fake_arch(root)
+    keys = {build_kernel(kernel, arch, "core", store).key}
+    arch = fake_arch(root, fragment="# only a comment more\nCONFIG_A=y\n")
+    assert build_kernel(kernel, arch, "core", store).key in keys
+    arch = fake_arch(root, fragment="CONFIG_A=m\n")
+    keys.add(build_kernel(kernel, arch, "core", store).key)
+    keys.add(build_kernel(kernel, fake_arch(root, "alpha"), "core", store).key)
+    (root / "flavours" / "full.config").write_text("CONFIG_FULL=y\n")
+    keys.add(build_kernel(kernel, arch, "full", store).key)
+    assert len(keys) == 4
+
+
+def test_patches_are_applied_and_told(tree: Path, tmp_path: Path, arch: Arch, store: Store) -> None:
+    path = tmp_path / "uno.patch"
+    path.write_text(PATCH)
+    kernel = packaged(tree, tmp_path, Patch(path, (), None, "x"))
+    built = build_kernel(kernel, arch, "core", store)
+    assert "uno two" in built.image.read_text()
+    assert built.provenance["patches"] == "uno.patch"
+    assert built.source is not None and "uno" in (built.source / "text").read_text()
+
+
+def test_lost_symbols_are_named(tree: Path, tmp_path: Path, store: Store) -> None:
+    fragment = "CONFIG_A=y\nCONFIG_LOST=y\n# CONFIG_STUCK is not set\n"
+    arch = fake_arch(tmp_path / "root", fragment=fragment)
+    with pytest.raises(BuildError) as caught:
+        build_kernel(packaged(tree, tmp_path), arch, "core", store)
+    told = str(caught.value)
+    assert "m68k.config:2: CONFIG_LOST=y did not survive" in told
+    assert "not set: NEEDED" in told
+    assert "m68k.config:3: # CONFIG_STUCK is not set did not survive (CONFIG_STUCK=y)" in told
+    assert "CONFIG_A" not in told
+
+
+def test_symbols_of_other_versions_are_left_out(tree: Path, tmp_path: Path, store: Store) -> None:
+    arch = fake_arch(tmp_path / "root", fragment="CONFIG_LOST=y  # kernel: <6.4\n")
+    build_kernel(packaged(tree, tmp_path), arch, "core", store)
+
+
+def test_a_compilers_error_is_shown_and_the_log_kept(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store
+) -> None:
+    (tree / "fail").touch()
+    with pytest.raises(BuildError) as caught:
+        build_kernel(packaged(tree, tmp_path), arch, "core", store)
+    error = caught.value
+    assert "init/main.c:3:1: error: expected fault" in error.excerpt
+    assert error.log is not None and "expected fault" in error.log.read_text()
+    assert str(error.log) in str(error)
+    assert leftovers(store) == []
+    assert [entry.kind for entry in store.list() if entry.kind == "kernel"] == []
+
+
+def test_an_image_that_was_not_made(tree: Path, tmp_path: Path, arch: Arch, store: Store) -> None:
+    object.__setattr__(arch, "image", "arch/m68k/boot/Image")
+    with pytest.raises(BuildError, match=r"make made no arch/m68k/boot/Image: check `image`"):
+        build_kernel(packaged(tree, tmp_path), arch, "core", store)
+
+
+def test_an_unknown_flavour_names_those_there_are(arch: Arch, store: Store, tree: Path) -> None:
+    with pytest.raises(BuildError, match=r"no flavour 'cor'; there are: core"):
+        build_kernel(Kernel("t", TreeSource(tree)), arch, "cor", store)
+
+
+def test_a_users_tree_keeps_its_objects(tree: Path, arch: Arch, store: Store) -> None:
+    before = sorted(path.name for path in tree.rglob("*"))
+    kernel = Kernel(f"tree:{tree}", TreeSource(tree))
+    first = build_kernel(kernel, arch, "core", store)
+    assert first.source == tree and "one two" in first.image.read_text()
+    (tree / "text").write_text("edited\n")
+    second = build_kernel(kernel, arch, "core", store)
+    assert "edited" in second.image.read_text() and not second.cached
+    assert "one two" in first.image.read_text()  # the first is kept as it was
+    assert build_kernel(kernel, arch, "core", store).cached
+    assert [entry.kind for entry in store.list()] == ["kernel", "kernel", "objects"]
+    assert sorted(path.name for path in tree.rglob("*")) == before
+
+
+def test_a_tree_that_changes_meanwhile_is_not_kept(tree: Path, arch: Arch, store: Store) -> None:
+    def edit(stage: str, done: int) -> None:
+        if stage == "compile":
+            (tree / "text").write_text(f"edited {time.time_ns()}\n")
+
+    with pytest.raises(BuildError, match="was changed while it was compiled"):
+        build_kernel(Kernel("t", TreeSource(tree)), arch, "core", store, edit)
+
+
+def test_a_damaged_image_is_built_again(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store
+) -> None:
+    kernel = packaged(tree, tmp_path)
+    built = build_kernel(kernel, arch, "core", store)
+    good = built.image.read_bytes()
+    built.image.write_bytes(good[:-3])
+    said: list[str] = []
+    again = build_kernel(kernel, arch, "core", Store(store.root, said.append))
+    assert again.image.read_bytes() == good and not again.cached
+    assert any("damaged" in line for line in said)
+
+
+def test_a_damaged_source_is_not_compiled(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store
+) -> None:
+    kernel = packaged(tree, tmp_path)
+    built = build_kernel(kernel, arch, "core", store)
+    assert built.source is not None
+    (built.source / "text").write_text("tampered\n")
+    store.prune(kinds=["kernel"])
+    again = build_kernel(kernel, arch, "core", Store(store.root))
+    assert "one two" in again.image.read_text()
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from tests.unit import test_build_kernel as t
+from harness.build.store import Store
+from harness.build.tools import Toolchain
+t.kernel_module.toolchain = lambda prefix, packages: Toolchain("", "gcc (Test) 12", "ld 2.40")
+t.kernel_module.HOST_TOOLS = ("make",)
+tmp = Path(sys.argv[1])
+kernel = t.Kernel("tar", t.TarballSource(tmp / "linux.tar", None, sys.argv[2]))
+print(t.build_kernel(kernel, t.fake_arch(tmp / "root"), "core", Store(tmp / "store")).image)
+"""
+
+
+def build_elsewhere(tmp_path: Path, sha256: str) -> subprocess.Popen[str]:
+    code = CHILD.format(here=str(Path(__file__).parents[2]))
+    argv = [sys.executable, "-c", code, str(tmp_path), sha256]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+
+def test_kill_9_in_a_build_then_parallel_builds(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store
+) -> None:
+    makefile = tree / "Makefile"
+    slow = "\t@test -e $(O)/../../../../go || touch $(O)/../../../../started; sleep 0.5\n"
+    makefile.write_text(makefile.read_text().replace("vmlinux:\n", "vmlinux:\n" + slow))
+    kernel = packaged(tree, tmp_path)
+    assert isinstance(kernel.source, TarballSource)
+    child = build_elsewhere(tmp_path, kernel.source.sha256)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    (tmp_path / "go").touch()
+    children = [build_elsewhere(tmp_path, kernel.source.sha256) for _ in range(2)]
+    images = {one.communicate(timeout=60)[0].strip() for one in children}
+    assert [one.returncode for one in children] == [0, 0]
+    built = build_kernel(kernel, arch, "core", store)
+    assert images == {str(built.image)} and built.cached
+    assert leftovers(store) == [] and not store.verify()
+
+
+def test_an_interrupt_ends_make(tree: Path, arch: Arch, store: Store) -> None:
+    makefile = tree / "Makefile"
+    slow = "vmlinux:\n\t@echo '  CC      x'; echo $$$$ > $(O)/pid; sleep 60\n"
+    makefile.write_text(makefile.read_text().replace("vmlinux:\n", slow))
+
+    def interrupt(stage: str, done: int) -> None:
+        if stage == "configure" and done:
+            raise KeyboardInterrupt
+
+    makefile.write_text(makefile.read_text().replace("\t@mkdir", "\t@echo '  CC      x'\n\t@mkdir"))
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        build_kernel(Kernel("t", TreeSource(tree)), arch, "core", store, interrupt)
+    assert time.monotonic() - started < 10
+
+
+# -- ready images --
+
+
+def test_ready_images(tmp_path: Path, arch: Arch, store: Store) -> None:
+    image, config = tmp_path / "vmlinux", tmp_path / "config"
+    image.write_bytes(b"\x7fELF..\0Linux version 6.13.0-rc2-x (me@here) (gcc) #1\n\0")
+    config.write_text("CONFIG_X=y\n")
+    kernel = Kernel("i", ImageSource(image, "m68k", config))
+    built = build_kernel(kernel, arch, "core", store)
+    assert built == BuiltKernel(
+        image, config, "6.13.0-rc2-x", None, built.provenance, 0.0, cached=True
+    )
+    assert built.provenance["image_sha256"] == file_digest(image)
+    with pytest.raises(BuildError, match="is an image for alpha, not for m68k"):
+        build_kernel(Kernel("i", ImageSource(image, "alpha")), arch, "core", store)
+    with pytest.raises(BuildError, match="is not a readable file"):
+        build_kernel(Kernel("i", ImageSource(tmp_path / "none")), arch, "core", store)
+    image.write_bytes(b"\x1f\x8b")
+    with pytest.raises(BuildError, match="declare `version`"):
+        build_kernel(Kernel("i", ImageSource(image)), arch, "core", store)
+    declared = Kernel("i", ImageSource(image, None, None, "6.9"))
+    assert build_kernel(declared, arch, "core", store).version == "6.9"
+
+
+def test_versions_in_images(tmp_path: Path) -> None:
+    data = bytearray(0x600)
+    data[0x202:0x206] = b"HdrS"
+    data[0x20E:0x210] = (0x200).to_bytes(2, "little")
+    data[0x400:0x430] = b"6.12.117 (me@here) #1 SMP".ljust(0x30, b"\0")
+    (tmp_path / "bzImage").write_bytes(data)
+    assert image_version(tmp_path / "bzImage") == "6.12.117"
+    (tmp_path / "empty").write_bytes(b"")
+    assert image_version(tmp_path / "empty") is None
+
+
+def test_excerpts() -> None:
+    text = "\n".join([*(f"  CC      a{n}.o" for n in range(50)), "x.c:1: error: no", "b", "c"])
+    assert excerpt(text) == ["  CC      a47.o", "  CC      a48.o", "  CC      a49.o",
+                             "x.c:1: error: no", "b", "c"]  # fmt: skip
+    assert excerpt("a\nmake: *** [x] Error 2") == ["a", "make: *** [x] Error 2"]
+    assert excerpt("") == []
+    assert len(excerpt("x\n" * 500)) == 16

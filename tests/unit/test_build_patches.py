@@ -1,0 +1,190 @@
+"""Patches: applied to a hard-link copy, skipped where they are in already, else an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.build import BuildError
+from harness.build.patches import apply_patch, patched
+from harness.build.source import ResolvedSource, resolve
+from harness.build.store import Store
+from harness.build.tools import file_digest
+from harness.catalog.kernels import Kernel, Patch, TarballSource, TreeSource
+from harness.catalog.version import VersionRange
+from tests.unit.build_fakes import fake_arch, fake_tree, tarball
+
+DIFF = """\
+--- a/text
++++ b/text
+@@ -1,5 +1,5 @@
+ one
+ two
+-three
++THREE
+ four
+ five
+"""
+INSERTION = """\
+--- a/text
++++ b/text
+@@ -1,4 +1,5 @@
+ one
+ two
++two and a half
+ three
+ four
+"""
+REMOVAL = """\
+--- a/text
++++ b/text
+@@ -1,5 +1,4 @@
+ one
+ two
+-three
+ four
+ five
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return fake_tree(tmp_path / "tree")
+
+
+def write(tmp_path: Path, text: str, name: str = "fix.patch") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("diff", [DIFF, INSERTION, REMOVAL])
+def test_applied_once_then_known_to_be_there(tree: Path, tmp_path: Path, diff: str) -> None:
+    path = write(tmp_path, diff)
+    before = (tree / "text").read_text()
+    assert apply_patch(tree, path) is True
+    after = (tree / "text").read_text()
+    assert after != before
+    assert apply_patch(tree, path) is False
+    assert (tree / "text").read_text() == after
+    assert sorted(item.name for item in tree.iterdir()) == ["Kconfig", "Makefile", "mm", "text"]
+
+
+@pytest.mark.parametrize("diff", [DIFF, INSERTION, REMOVAL])
+def test_moved_lines_and_worn_context_still_apply(tree: Path, tmp_path: Path, diff: str) -> None:
+    text = "new\n" * 30 + (tree / "text").read_text().replace("one", "One")
+    (tree / "text").write_text(text)
+    assert apply_patch(tree, write(tmp_path, diff)) is True
+
+
+def test_neither_there_nor_applicable_names_the_hunk(tree: Path, tmp_path: Path) -> None:
+    (tree / "text").write_text("something\nelse\n")
+    with pytest.raises(BuildError) as caught:
+        apply_patch(tree, write(tmp_path, DIFF))
+    assert "fix.patch" in caught.value.message
+    assert "text hunk 1 (@@ -1,5 +1,5 @@)" in caught.value.message
+    assert (tree / "text").read_text() == "something\nelse\n"
+
+
+def test_a_file_that_is_not_there(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="neither applies"):
+        apply_patch(tree, write(tmp_path, DIFF.replace("text", "gone")))
+
+
+def test_half_of_it_is_not_enough(tree: Path, tmp_path: Path) -> None:
+    both = DIFF + DIFF.replace("text", "mm/memory.c")
+    with pytest.raises(BuildError, match=r"mm/memory\.c hunk 1"):
+        apply_patch(tree, write(tmp_path, both))
+    assert "THREE" not in (tree / "text").read_text()
+
+
+def test_new_and_removed_files(tree: Path, tmp_path: Path) -> None:
+    text = "--- /dev/null\n+++ b/mm/new.c\n@@ -0,0 +1 @@\n+int x;\n"
+    path = write(tmp_path, text)
+    assert apply_patch(tree, path) is True
+    assert (tree / "mm" / "new.c").read_text() == "int x;\n"
+    assert apply_patch(tree, path) is False
+
+
+HOSTILE = {
+    "dots": DIFF.replace("b/text", "b/../../victim").replace("a/text", "a/../../victim"),
+    "absolute": DIFF.replace("a/text", "/etc/victim").replace("b/text", "/etc/victim"),
+    "quoted": DIFF.replace("b/text", '"b/../victim"'),
+    "link": "new file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
+    "rename": "diff --git a/text b/../../v\nrename from text\nrename to ../../v\n",
+    "ed script": "--- a/text\n+++ b/text\n1!touch victim\n.\nw\n",
+    "ed only": "1d\n!touch victim\nw\n",
+    "index": "Index: ../victim\n--- /dev/null\n+++ /dev/null\n@@ -0,0 +1 @@\n+x\n",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_patches_cannot_write_elsewhere(tree: Path, tmp_path: Path, case: str) -> None:
+    with pytest.raises(BuildError):
+        apply_patch(tree, write(tmp_path, HOSTILE[case]))
+    found = {path.name for path in tmp_path.rglob("*")}
+    assert found == {"tree", "Kconfig", "Makefile", "mm", "memory.c", "text", "fix.patch"}
+
+
+# -- through the store --
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def kernel_of(tree: Path, tmp_path: Path, *patches: Patch) -> Kernel:
+    path = tmp_path / "linux.tar"
+    if not path.exists():
+        tarball(tree, path, "w")
+    return Kernel("k", TarballSource(path, None, file_digest(path)), patches)
+
+
+def test_each_arch_gets_its_patches(tree: Path, tmp_path: Path, store: Store) -> None:
+    alpha, m68k = (fake_arch(tmp_path / "root", name) for name in ("alpha", "m68k"))
+    old = VersionRange.parse("<6.2")
+    patches = (
+        Patch(write(tmp_path, DIFF), ("alpha",), None, "x"),
+        Patch(write(tmp_path, INSERTION, "old.patch"), (), old, "x"),
+    )
+    kernel = kernel_of(tree, tmp_path, *patches)
+    source = resolve(kernel, store)
+    assert patched(kernel, source, m68k, store).source is source
+    found = patched(kernel, source, alpha, store)
+    assert found.applied == ("fix.patch",) and found.skipped == ()
+    assert "THREE" in (found.source.tree / "text").read_text()
+    assert "three" in (source.tree / "text").read_text()  # the pristine one is unharmed
+    assert (found.source.tree / "Makefile").samefile(source.tree / "Makefile")
+    assert not store.verify()
+    again = patched(kernel, source, alpha, Store(store.root))
+    assert again == found
+
+
+def test_skipped_patches_are_told(tree: Path, tmp_path: Path, store: Store) -> None:
+    path = write(tmp_path, DIFF)
+    (tree / "text").write_text((tree / "text").read_text().replace("three", "THREE"))
+    kernel = kernel_of(tree, tmp_path, Patch(path, (), None, "x"))
+    arch = fake_arch(tmp_path / "root")
+    found = patched(kernel, resolve(kernel, store), arch, store)
+    assert found.applied == () and found.skipped == ("fix.patch",)
+
+
+def test_a_changed_patch_is_another_tree(tree: Path, tmp_path: Path, store: Store) -> None:
+    arch = fake_arch(tmp_path / "root")
+    path = write(tmp_path, DIFF)
+    kernel = kernel_of(tree, tmp_path, Patch(path, (), None, "x"))
+    source = resolve(kernel, store)
+    first = patched(kernel, source, arch, store)
+    path.write_text(DIFF.replace("THREE", "3"))
+    second = patched(kernel, source, arch, store)
+    assert first.source.key != second.source.key
+    assert "3" in (second.source.tree / "text").read_text()
+
+
+def test_a_users_tree_is_not_patched(tree: Path, tmp_path: Path, store: Store) -> None:
+    kernel = Kernel("t", TreeSource(tree), (Patch(write(tmp_path, DIFF), (), None, "x"),))
+    source = ResolvedSource("6.12.117", "d", tree)
+    with pytest.raises(BuildError, match="never written to"):
+        patched(kernel, source, fake_arch(tmp_path / "root"), store)

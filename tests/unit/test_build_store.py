@@ -1,0 +1,301 @@
+"""The store: whole entries or none, whoever dies; damage is found, and made good."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.build import BuildError, StoreError
+from harness.build.store import Store, default_root
+
+KEY = "0123456789abcdef"
+ROOT = Path(__file__).parents[2]
+
+
+def fill(folder: Path) -> None:
+    (folder / "image").write_bytes(b"kernel" * 100)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "config").write_text("CONFIG_X=y\n")
+    (folder / "link").symlink_to("sub/config")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def reopened(store: Store, said: list[str] | None = None) -> Store:
+    """Another process: nothing is remembered as checked."""
+    return Store(store.root, say=said.append if said is not None else lambda line: None)
+
+
+def run_python(code: str, *args: object) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", code, *(str(arg) for arg in args)]
+    return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_made_once_and_found_again(store: Store) -> None:
+    made = store.create("kernel", KEY, fill, "a kernel")
+    assert (made / "sub" / "config").read_text() == "CONFIG_X=y\n"
+    assert reopened(store).entry("kernel", KEY) == made
+    assert store.create("kernel", KEY, lambda folder: pytest.fail("made twice")) == made
+    assert store.entry("kernel", "0000") is None
+
+
+def test_a_failed_fill_leaves_nothing(store: Store) -> None:
+    def broken(folder: Path) -> None:
+        fill(folder)
+        raise BuildError("no")
+
+    with pytest.raises(BuildError, match="no"):
+        store.create("kernel", KEY, broken)
+    assert store.entry("kernel", KEY) is None
+    assert not list((store.root / "v1" / "tmp").iterdir())
+
+
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "named"))
+    assert default_root() == tmp_path / "named"
+    assert Store().root == tmp_path / "named"
+    assert Store(tmp_path).root == tmp_path
+    monkeypatch.delenv("FAULTLINE_STORE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert default_root() == tmp_path / "cache" / "faultline"
+
+
+def test_a_place_that_is_not_writable_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="FAULTLINE_STORE"):
+        Store(tmp_path / "file").create("kernel", KEY, fill)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "-x", "a\0b", "a" * 200, "tmp\n"])
+def test_names_that_would_be_paths(store: Store, name: str) -> None:
+    with pytest.raises(StoreError):
+        store.entry("kernel", name)
+    with pytest.raises(StoreError):
+        store.create(name, KEY, fill)
+    with pytest.raises(StoreError):
+        store.log(name)
+
+
+@given(name=st.text(max_size=80))
+def test_any_name_can_be_remembered_and_stays_inside(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    store = Store(tmp_path_factory.getbasetemp() / "names-store")
+    store.remember(name, {"version": "6.12", "name": repr(name)})
+    assert store.recall(name) == {"version": "6.12", "name": repr(name)}
+    assert {path.parent.name for path in store.root.rglob("*.json")} == {"names"}
+
+
+def test_kinds_of_its_own_folders_are_refused(store: Store) -> None:
+    for kind in ("tmp", "locks", "names", "logs"):
+        with pytest.raises(StoreError):
+            store.create(kind, KEY, fill)
+
+
+def flip_bit(home: Path) -> None:
+    path = home / "files" / "image"
+    data = bytearray(path.read_bytes())
+    data[300] ^= 4
+    stat = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def torn_manifest(home: Path) -> None:
+    path = home / "manifest"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def changed_manifest(home: Path) -> None:
+    path = home / "manifest"
+    path.write_bytes(path.read_bytes().replace(b'"size":', b'"sizf":', 1))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "flipped bit": flip_bit,
+    "truncated file": lambda home: os.truncate(home / "files" / "image", 17),
+    "missing file": lambda home: (home / "files" / "image").unlink(),
+    "missing folder": lambda home: (home / "files").rename(home / "gone"),
+    "extra file": lambda home: (home / "files" / "sub" / "new").write_text("x"),
+    "other link": lambda home: relink(home / "files" / "link"),
+    "torn manifest": torn_manifest,
+    "changed manifest": changed_manifest,
+    "empty manifest": lambda home: os.truncate(home / "manifest", 0),
+    "missing manifest": lambda home: (home / "manifest").unlink(),
+    "manifest of garbage": lambda home: (home / "manifest").write_bytes(b"\xff\0" * 500),
+}
+
+
+def relink(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("image")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_and_made_good(store: Store, damage: str) -> None:
+    home = store.create("kernel", KEY, fill).parent
+    DAMAGES[damage](home)
+    said: list[str] = []
+    other = reopened(store, said)
+    assert [entry.kind for entry, _ in other.verify()] == ["kernel"]
+    assert other.entry("kernel", KEY) is None
+    assert len(said) == 1 and "damaged" in said[0] and KEY in said[0]
+    again = other.create("kernel", KEY, fill)
+    assert (again / "image").read_bytes() == b"kernel" * 100
+    assert not other.verify()
+
+
+def test_source_entries_are_checked_as_far_as_asked(store: Store) -> None:
+    home = store.create("source", KEY, fill).parent
+    flip_bit(home)
+    assert reopened(store).entry("source", KEY) is not None
+    assert reopened(store).entry("source", KEY, "quick") is not None  # same size and mtime
+    assert reopened(store).entry("source", KEY, "full") is None
+    os.utime(home / "files" / "image")
+    assert reopened(store).entry("source", KEY, "quick") is None
+
+
+def test_moved_mtimes_alone_are_no_damage(store: Store) -> None:
+    home = store.create("source", KEY, fill).parent  # as a cache that was packed and unpacked
+    os.utime(home / "files" / "image", (1, 1))
+    assert reopened(store).entry("source", KEY, "quick") is not None
+
+
+def test_devices_and_pipes_cannot_be_in_an_entry(store: Store) -> None:
+    with pytest.raises(StoreError, match="neither file"):
+        store.create("kernel", KEY, lambda folder: os.mkfifo(folder / "pipe"))
+
+
+def test_hard_links_take_their_checksum_from_the_base(store: Store) -> None:
+    base = store.create("source", KEY, fill)
+
+    def link(folder: Path) -> None:
+        (folder / "image").hardlink_to(base / "image")
+        (folder / "own").write_text("12345")
+
+    store.create("source", "aa", link, base=base)
+    assert not store.verify()
+    assert {entry.key: entry.size for entry in store.list()}["aa"] == 5
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from harness.build.store import Store
+
+def fill(folder):
+    (folder / "image").write_bytes(b"kernel" * 100)
+    print("inside", flush=True)
+    time.sleep(float(sys.argv[2]))
+
+Store(Path(sys.argv[1])).create("kernel", "0123456789abcdef", fill)
+print("made", flush=True)
+"""
+
+
+def test_kill_9_leaves_nothing_that_counts(store: Store) -> None:
+    writer = run_python(WRITER, store.root, 60)
+    assert writer.stdout is not None and writer.stdout.readline() == "inside\n"
+    assert len(list((store.root / "v1" / "tmp").iterdir())) == 1
+    assert not store.prune()  # what a living writer makes is not touched
+    assert len(list((store.root / "v1" / "tmp").iterdir())) == 1
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert store.entry("kernel", KEY) is None
+    assert not store.verify() and not store.list()
+    started = time.monotonic()
+    store.create("kernel", KEY, fill)  # its lock died with it
+    assert time.monotonic() - started < 5
+    assert not list((store.root / "v1" / "tmp").iterdir())
+
+
+def test_prune_removes_what_dead_writers_left(store: Store) -> None:
+    writer = run_python(WRITER, store.root, 60)
+    assert writer.stdout is not None and writer.stdout.readline() == "inside\n"
+    writer.kill()
+    writer.wait()
+    store.prune(kinds=["nothing"])
+    assert not list((store.root / "v1" / "tmp").iterdir())
+
+
+def test_parallel_writers_make_it_once(store: Store) -> None:
+    writers = [run_python(WRITER, store.root, 0.3) for _ in range(4)]
+    said = [writer.communicate(timeout=30)[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 4
+    assert sum(text.count("inside") for text in said) == 1
+    assert all(text.endswith("made\n") for text in said)
+    assert store.entry("kernel", KEY, "full") is not None
+
+
+def test_list_says_what_things_are(store: Store) -> None:
+    store.create("kernel", KEY, fill, "debian-6.12, m68k")
+    with store.folder("objects", "bb", "objects of a tree") as folder:
+        (folder.path / "x.o").write_bytes(b"1234")
+    store.log("kernel-aa").write_text("error\n")
+    entries = {entry.kind: entry for entry in store.list()}
+    assert set(entries) == {"kernel", "objects", "logs"}
+    assert entries["kernel"].label == "debian-6.12, m68k"
+    assert entries["kernel"].size == 611
+    assert abs(entries["kernel"].used - time.time()) < 60
+    assert entries["objects"].label == "objects of a tree"
+    assert entries["logs"].label == "kernel-aa.log"
+    assert not store.verify()
+
+
+def test_folders_keep_their_content(store: Store) -> None:
+    with store.folder("objects", "bb", "first") as folder:
+        (folder.path / "x.o").write_text("1")
+    with reopened(store).folder("objects", "bb", "second") as folder:
+        assert (folder.path / "x.o").read_text() == "1"
+
+
+def used(store: Store, key: str, ago: float) -> None:
+    home = store.root / "v1" / "kernel" / key
+    os.utime(home, (time.time() - ago,) * 2)
+
+
+def test_prune_by_use_age_and_kind(store: Store) -> None:
+    for key in ("aa", "bb"):
+        store.create("kernel", key, fill)
+    store.create("guest", "cc", fill)
+    used(store, "aa", 1000)
+    assert [entry.key for entry in store.prune(unused_for=500, dry_run=True)] == ["aa"]
+    assert store.entry("kernel", "aa", "light") is not None  # and that was a use
+    used(store, "aa", 1000)
+    assert [entry.key for entry in store.prune(unused_for=500, kinds=["guest"])] == []
+    assert not store.prune(older_than=500)
+    assert [entry.key for entry in store.prune(unused_for=500)] == ["aa"]
+    assert [entry.key for entry in store.prune(kinds=["guest"])] == ["cc"]
+    store.log("kernel-aa").write_text("error\n")
+    assert {entry.key for entry in store.prune()} == {"bb", "kernel-aa"}
+    assert not store.list() and not list((store.root / "v1" / "tmp").iterdir())
+
+
+def test_prune_spares_what_is_in_use(store: Store) -> None:
+    store.create("kernel", KEY, fill)
+    with store.using("kernel", KEY) as path, store.using("kernel", KEY):
+        assert path is not None
+        assert not store.prune()
+        assert store.entry("kernel", KEY) is not None
+    assert len(store.prune()) == 1
+
+
+def test_prune_removes_damaged_entries_too(store: Store) -> None:
+    home = store.create("kernel", KEY, fill).parent
+    torn_manifest(home)
+    assert "damaged" not in store.list()[0].label  # the header is still readable
+    (home / "manifest").unlink()
+    assert "damaged" in store.list()[0].label
+    assert len(store.prune()) == 1
