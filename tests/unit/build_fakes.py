@@ -69,9 +69,11 @@ def fake_arch(root: Path, name: str = "m68k", fragment: str = "CONFIG_A=y\n") ->
     """An arch whose compiler is the host's, declared below `root`."""
     (root / "arches").mkdir(parents=True, exist_ok=True)
     (root / "flavours").mkdir(exist_ok=True)
-    (root / "flavours" / "core.config").write_text("# CONFIG_DEEP is not set\n")
     path = root / "arches" / f"{name}.config"
-    path.write_text(fragment)
+    core = root / "flavours" / "core.config"
+    for file, text in ((core, "# CONFIG_DEEP is not set\n"), (path, fragment)):
+        if not file.exists() or file.read_text() != text:  # other processes may be reading it
+            file.write_text(text)
     return Arch(
         name=name, bases=(name,), file=f"arches/{name}.yaml", kernel_arch=name, cross="",
         make_targets=("vmlinux",), image="vmlinux", fragment=path, fragments=(path,),
