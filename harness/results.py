@@ -198,7 +198,8 @@ def merge_columns(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
         first, second = getattr(one, name), getattr(other, name)
         both = {k: max(first[k], second[k]) for k in first.keys() & second.keys()}
         changes[name] = {**first, **second, **both}
-    changes["planned"] = sorted({*one.planned, *other.planned})
+    longer, shorter = sorted((one.planned, other.planned), key=lambda p: (-len(p), p))
+    changes["planned"] = list(dict.fromkeys([*longer, *shorter]))  # in the order of the plan
     base = one if one.arch else other
     return msgspec.structs.replace(base, **changes)
 

@@ -70,9 +70,20 @@ class Scenario:
         """The name of its C function."""
         return re.sub("[/-]", "_", self.name)
 
-    def row(self, facts: Facts) -> Row | None:
-        """The first row that matches; None means that nothing is expected."""
-        return next((row for row in self.rows if row.matches(facts)), None)
+    def rows_for(self, facts: Facts) -> list[Row]:
+        """The rows that may count: the first that matches, and undecided ones before it.
+
+        All facts known, that is one row, or none: nothing is expected. Without the source of a
+        kernel, say, what two rows predict is all that can be said.
+        """
+        found = []
+        for row in self.rows:
+            match = row.matches(facts)
+            if match is not False:
+                found.append(row)
+            if match:
+                break
+        return found
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Facts:
     version: Version
     flavour: str = "core"
     # The text of a file in the tree that was built: "" = it has no such file, None = there is
-    # no tree at hand. A row whose test cannot be decided does not match.
+    # no tree at hand: what is tested on it is undecided.
     source: Callable[[str], str | None] = _no_source
     config: Mapping[str, str] | None = None  # CONFIG_X -> y, or its value; unset ones are absent
     cpu: str = ""
@@ -52,10 +52,11 @@ class SourceTest:
     text: str
     absent: bool = False  # the text must not be there
 
-    def holds(self, source: Callable[[str], str | None]) -> bool:
+    def holds(self, source: Callable[[str], str | None]) -> bool | None:
+        """None: there is no tree to look into."""
         content = source(self.file)
         if content is None:
-            return False
+            return None
         return (_squeeze(self.text) in _squeeze(content)) is not self.absent
 
 
@@ -66,9 +67,10 @@ class ConfigTest:
     symbol: str
     value: str | None
 
-    def holds(self, config: Mapping[str, str] | None) -> bool:
+    def holds(self, config: Mapping[str, str] | None) -> bool | None:
+        """None: there is no .config to look into."""
         if config is None:
-            return False
+            return None
         found = config.get(self.symbol)
         return (None if found == "n" else found) == self.value
 
@@ -84,15 +86,27 @@ class When:
     accel: tuple[str, ...] = ()
     qemu: VersionRange | None = None
 
-    def holds(self, facts: Facts) -> bool:
-        return (
-            (not self.cpu or facts.cpu in self.cpu)
-            and (not self.page_size or facts.page_size in self.page_size)
-            and (not self.accel or facts.accel in self.accel)
-            and (not self.qemu or _in_range(facts.qemu, self.qemu))
-            and (not self.config or self.config.holds(facts.config))
-            and (not self.source or self.source.holds(facts.source))  # last: reads a file
+    def holds(self, facts: Facts) -> bool | None:
+        """None: a fact it depends on is not known."""
+        return _all(
+            not self.cpu or facts.cpu in self.cpu,
+            not self.page_size or _known(facts.page_size, self.page_size),
+            not self.accel or facts.accel in self.accel,
+            not self.qemu or _in_range(facts.qemu, self.qemu),
+            not self.config or self.config.holds(facts.config),
+            not self.source or self.source.holds(facts.source),
         )
+
+
+def _all(*tests: bool | None) -> bool | None:
+    """Whether all hold: False as soon as one does not, None when that is not known."""
+    if any(test is False for test in tests):
+        return False
+    return None if None in tests else True
+
+
+def _known(value: int | None, choices: tuple[int, ...]) -> bool | None:
+    return None if value is None else value in choices
 
 
 ALWAYS = When()
@@ -121,13 +135,14 @@ class Row:
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
-    def matches(self, facts: Facts) -> bool:
-        return (
+    def matches(self, facts: Facts) -> bool | None:
+        """None: it depends on a fact that is not known, as the source of a ready image."""
+        selected = (
             facts.arch.matches(self.arch)
             and (self.kernel is None or self.kernel.contains(facts.version))
             and (not self.flavour or facts.flavour in self.flavour)
-            and self.when.holds(facts)
         )
+        return self.when.holds(facts) if selected else False
 
 
 @dataclass(frozen=True)

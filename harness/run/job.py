@@ -18,7 +18,7 @@ from harness.results import (
     ResultsWriter,
     Verdict,
 )
-from harness.run.judge import judge
+from harness.run.judge import judge, pick
 from harness.run.plan import Cell, Job, repeat_command, with_memory
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
@@ -44,7 +44,7 @@ class CellRunner:
         """Observe one cell and write its result; the last of its records is returned."""
         before = list(self._before) if self._session else []
         seen = self._observe(cell)
-        verdict = judge(cell.expectation, seen)
+        verdict = judge(cell.expectations, seen)
         record = self._record(cell, seen, verdict, 1)
         self._write(record)
         if _surprising(seen, verdict):
@@ -63,16 +63,16 @@ class CellRunner:
         """Run a surprising cell again: alone, and if it does not come back, after the others."""
         self.close()
         seen = self._observe(cell, CONFIRM_SCALE)
-        again = self._record(cell, seen, judge(cell.expectation, seen), 2)
+        again = self._record(cell, seen, judge(cell.expectations, seen), 2)
         if _same(first.observation, seen):
             return [replace(again, confirmation="confirmed")]
         if not before:
             return [replace(again, confirmation="flake")]
         self.close()
         for name in before:
-            self._observe(Cell(scenario=name, expectation=None))
+            self._observe(Cell(scenario=name, expectations=()))
         seen = self._observe(cell, CONFIRM_SCALE)
-        third = self._record(cell, seen, judge(cell.expectation, seen), 3)
+        third = self._record(cell, seen, judge(cell.expectations, seen), 3)
         if _same(first.observation, seen):
             return [again, replace(third, confirmation=f"order-dependent({before[-1]})")]
         return [replace(again, confirmation="flake")]
@@ -134,7 +134,7 @@ class CellRunner:
     def _record(
         self, cell: Cell, seen: Observation, verdict: Verdict, attempt: int
     ) -> ResultRecord:
-        job, expected = self._job, cell.expectation
+        job, expected = self._job, pick(cell.expectations, seen)
         record = ResultRecord(
             run_id=job.run_id,
             column=job.column,
@@ -148,7 +148,7 @@ class CellRunner:
             return record
         return replace(
             record,
-            expected=list(expected.outcomes),
+            expected=list(dict.fromkeys(o for e in cell.expectations for o in e.outcomes)),
             want=expected.want,
             because=expected.because,
             bug=expected.bug,

@@ -18,19 +18,30 @@ class Expectation:
     evidence: tuple[Evidence, ...] = ()
     declared: str = ""  # FILE:LINE
 
-    @property
-    def stale(self) -> bool:
-        """Evidence that no longer stands in the tree that was built."""
-        return any(piece.status == "stale" for piece in self.evidence)
+
+Expectations = tuple[Expectation, ...]
+"""Of one cell: one, none (nothing is expected), or several where it is not known which counts."""
 
 
-def judge(expectation: Expectation | None, seen: Observation) -> Verdict:
+def pick(expectations: Expectations, seen: Observation) -> Expectation | None:
+    """The expectation that an observation is held against.
+
+    Of several it is the one that fits; where none does, the last, which needs no unknown fact.
+    """
+    for expectation in expectations:
+        if seen.outcome in (*expectation.outcomes, expectation.want):
+            return expectation
+    return expectations[-1] if expectations else None
+
+
+def judge(expectations: Expectations, seen: Observation) -> Verdict:
     """The verdict on one observation.
 
     ``n/a`` where an outcome was expected is a mismatch: a lost config symbol must not go green.
     """
     if seen.failure or not seen.outcome:
         return Verdict.INFRA
+    expectation = pick(expectations, seen)
     if expectation is None:
         return Verdict.NO_EXPECTATION
     if seen.outcome in expectation.outcomes:

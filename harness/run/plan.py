@@ -11,7 +11,7 @@ from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Facts, Row, Scenario
 from harness.machine.qemu import MachineSpec
 from harness.results import Evidence
-from harness.run.judge import Expectation
+from harness.run.judge import Expectation, Expectations
 
 CORE = "core"
 
@@ -39,7 +39,7 @@ class Cell:
     """One scenario in one column."""
 
     scenario: str
-    expectation: Expectation | None
+    expectations: Expectations
     memory: int = 0  # MiB, 0 = the arch's default
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
 
@@ -70,14 +70,8 @@ def columns(
     ]
 
 
-def expectation(row: Row | None, evidence: Sequence[Evidence]) -> Expectation | None:
-    """The expectation a row gives in a column where its evidence was looked up.
-
-    A row for every arch counts only where its evidence was found: it says nothing about an
-    arch that none of its decision points covers.
-    """
-    if row is None or (not row.arch and row.evidence and not evidence):
-        return None
+def expectation(row: Row, evidence: Sequence[Evidence]) -> Expectation:
+    """The expectation a row gives in a column where its evidence was looked up."""
     return Expectation(
         outcomes=tuple(str(outcome) for outcome in row.outcomes),
         because=row.because,
@@ -89,14 +83,21 @@ def expectation(row: Row | None, evidence: Sequence[Evidence]) -> Expectation | 
 
 
 def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
-    """The cell of one scenario in a column with these facts."""
-    row = scenario.row(facts)
-    evidence = [piece for name in (row.evidence if row else ()) for piece in look(name)]
+    """The cell of one scenario in a column with these facts.
+
+    A row for every arch counts only where its evidence was found: it says nothing about an
+    arch that none of its decision points covers.
+    """
+    found = [
+        (row, [piece for name in row.evidence for piece in look(name)])
+        for row in scenario.rows_for(facts)
+    ]
+    rows = [(row, pieces) for row, pieces in found if row.arch or pieces or not row.evidence]
     return Cell(
         scenario=scenario.name,
-        expectation=expectation(row, evidence),
+        expectations=tuple(expectation(row, pieces) for row, pieces in rows),
         memory=scenario.memory or 0,
-        wedges=row is not None and any(outcome.wedges for outcome in row.outcomes),
+        wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
 
 

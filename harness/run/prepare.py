@@ -53,10 +53,10 @@ class Ready:
     def stale(self) -> list[tuple[str, Evidence]]:
         """(where the row is declared, evidence) that no longer stands in the built tree."""
         found = {
-            (one.expectation.declared, piece)
+            (expectation.declared, piece)
             for one in self.cells
-            if one.expectation
-            for piece in one.expectation.evidence
+            for expectation in one.expectations
+            for piece in expectation.evidence
             if piece.status == "stale"
         }
         return sorted(found, key=lambda item: (item[0], item[1].id))
