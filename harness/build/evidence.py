@@ -89,18 +89,23 @@ def read_source(source: Path, file: str) -> str | None:
     return _read(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _read(path: Path, mtime: int) -> str:
     del mtime  # part of the cache's key
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def blank(text: str) -> str:
     """The text with comments, literals and directives replaced by blanks of the same length."""
-    return _BLANK.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    return _BLANK.sub(_spaces, text)
 
 
+def _spaces(match: re.Match[str]) -> str:
+    return "\n".join(" " * len(line) for line in match[0].split("\n"))
+
+
+@lru_cache(maxsize=1024)
 def find_functions(text: str, name: str) -> list[tuple[int, int]]:
     """(start, end) of each definition of a function, its signature included.
 
@@ -110,8 +115,11 @@ def find_functions(text: str, name: str) -> list[tuple[int, int]]:
     """
     code = blank(text)
     found = []
-    for match in re.finditer(rf"\b{re.escape(name)}\b", code):
-        span = _c_definition(code, match.start(), match.end())
+    # No \b in front: a pattern that begins with a literal is searched ten times faster.
+    for match in re.finditer(rf"{re.escape(name)}\b", code):
+        start, end = match.span()
+        part = start > 0 and (code[start - 1].isalnum() or code[start - 1] == "_")
+        span = None if part else _c_definition(code, start, end)
         if span is not None:
             found.append(span)
     return found or _assembler_definitions(text, name)
