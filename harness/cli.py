@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import os
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from harness.build.store import Entry, Store
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
+    from harness.results import Results
     from harness.run.plan import Column
 
 EXIT_CODES = """\b
@@ -326,7 +328,16 @@ def build_(
 
 
 @main.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[RESULTS]...")
+@_scenarios
+@_columns
+@click.option(
+    "--results",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Results file, repeatable: several are read as one. Default: out/results.jsonl.",
+)
 @click.option(
     "--format",
     "form",
@@ -335,31 +346,65 @@ def build_(
     show_default=True,
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
-def report(files: tuple[Path, ...], form: str, output: Path | None) -> None:
-    """Show results files; several are read as one. Default: out/results.jsonl.
+def report(
+    scenarios: tuple[str, ...],
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    files: tuple[Path, ...],
+    form: str,
+    output: Path | None,
+) -> None:
+    """Show results files, whole or narrowed to SCENARIO globs and columns.
 
-    Exits as the run did: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete.
+    Exits as a run does: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete.
+
+    \b
+    Examples:
+      faultline report
+      faultline report 'stack/*' --arch m68k
+      faultline report --results a.jsonl --results b.jsonl --format markdown -o report.md
     """
+    from harness.results import exit_code, narrow, read_results
+
+    try:
+        found = read_results(files or (Path("out/results.jsonl"),))
+    except OSError as error:
+        hint = "run `faultline run` first, or name a results file"
+        raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
+    results = narrow(
+        found,
+        lambda column: (
+            (not arches or column.arch in arches)
+            and (not kernels or column.kernel in kernels)
+            and (not flavours or column.flavour in flavours)
+        ),
+        lambda name: not scenarios or any(fnmatch.fnmatchcase(name, glob) for glob in scenarios),
+    )
+    if found.results and not results.results:
+        raise UsageProblem("no result is left: nothing in these files fits SCENARIO and options")
+    _print_report(results, form, output)
+    sys.exit(exit_code(results))
+
+
+def _print_report(results: Results, form: str, output: Path | None) -> None:
     from rich.console import Console
 
     from harness.report.markdown import render_markdown
     from harness.report.terminal import render_terminal
-    from harness.results import exit_code, read_results
 
     try:
-        results = read_results(files or (Path("out/results.jsonl"),))
+        if form == "terminal" and output is None:
+            render_terminal(results)
+        elif form == "terminal" and output is not None:
+            with open(output, "w", encoding="utf-8") as file:
+                render_terminal(results, Console(file=file))
+        elif output is not None:
+            output.write_text(render_markdown(results), encoding="utf-8")
+        else:
+            click.echo(render_markdown(results), nl=False)
     except OSError as error:
-        hint = "run `faultline run` first, or name a results file"
-        raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
-    if form == "markdown":
-        text = render_markdown(results)
-        output.write_text(text, encoding="utf-8") if output else click.echo(text, nl=False)
-    elif output:
-        with open(output, "w", encoding="utf-8") as file:
-            render_terminal(results, Console(file=file))
-    else:
-        render_terminal(results)
-    sys.exit(exit_code(results))
+        raise UsageProblem(f"{output}: {error.strerror}") from None
 
 
 @main.group()

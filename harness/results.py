@@ -8,7 +8,7 @@ concatenated results files are a results file. A run without ``end`` was interru
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -226,6 +226,21 @@ def read_results(paths: Iterable[Path]) -> Results:
                 else:
                     found.add(item)
     return found
+
+
+def narrow(
+    results: Results, columns: Callable[[ColumnRecord], bool], scenarios: Callable[[str], bool]
+) -> Results:
+    """Only the cells whose column and scenario pass; runs and their ends stay."""
+    kept = Results(runs=results.runs, ends=results.ends, damaged=results.damaged)
+    for key, column in results.columns.items():
+        if columns(column):
+            planned = [name for name in column.planned if scenarios(name)]
+            kept.columns[key] = msgspec.structs.replace(column, planned=planned)
+    for cell, record in results.results.items():
+        if (record.run_id, record.column) in kept.columns and scenarios(record.scenario):
+            kept.results[cell] = record
+    return kept
 
 
 def interrupted(results: Results) -> list[str]:

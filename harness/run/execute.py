@@ -156,9 +156,10 @@ def _prepare_all(
 
 
 def _announce(ready: Ready, progress: Progress) -> None:
-    record = ready.record
+    record, facts = ready.record, ready.record.provenance
     progress.say(
-        f"{record.column}: Linux {record.version}, QEMU {record.provenance['qemu']}, {ready.accel}"
+        f"{record.column}: Linux {record.version}, QEMU {facts['qemu']}, "
+        f"{facts['accel']} ({facts['accel_reason']})"
     )
     for declared, piece in ready.stale:
         progress.say(

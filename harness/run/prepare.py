@@ -43,7 +43,6 @@ class Ready:
 
     record: ColumnRecord
     jobs: tuple[Job, ...]
-    accel: str  # which accelerator, and why, for people
 
     @property
     def cells(self) -> list[Cell]:
@@ -82,7 +81,7 @@ def prepare(
     started = time.monotonic()
     initrd = guest_initramfs(arch, project, options.store)
     timings["build_guest"] = time.monotonic() - started
-    spec, accel = _accelerated(
+    spec, why = _accelerated(
         machine_spec(arch, built.image, initrd, "tcg"), arch.accel_cpu, options
     )
     template = Job(
@@ -106,7 +105,8 @@ def prepare(
             provenance={
                 **built.provenance,
                 "qemu": version,
-                "accel": accel,
+                "accel": spec.accel,
+                "accel_reason": why,
                 "cpu": spec.cpu,
                 "machine": spec.machine,
                 "smp": str(spec.smp),
@@ -117,7 +117,6 @@ def prepare(
             planned=[one.scenario for one in cells],
         ),
         jobs=tuple(jobs(cells, template)),
-        accel=accel,
     )
 
 
@@ -139,14 +138,14 @@ def guest_initramfs(arch: Arch, project: Project, store: Store) -> Path:
 
 
 def _accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:
-    """The spec with its accelerator, and the accelerator with the reason for it."""
+    """The spec with its accelerator, and the reason for it."""
     if options.accel == "tcg":
-        return spec, "tcg (asked for)"
+        return spec, "asked for"
     kvm = replace(spec, accel="kvm", cpu=cpu or spec.cpu)
     if options.accel == "kvm":
-        return kvm, "kvm (asked for)"
+        return kvm, "asked for"
     usable, why = prove_kvm(kvm, options.store.root / "kvm.json")
-    return (kvm, f"kvm ({why})") if usable else (spec, f"tcg ({why})")
+    return kvm if usable else spec, why
 
 
 def _cells(
