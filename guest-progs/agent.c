@@ -154,12 +154,12 @@ static void send_step(struct run *run)
 	end_frame();
 }
 
-/* Worst case of what is not a detail: outcome, cause and failure, each byte escaped. */
-#define END_RESERVE (2 * (sizeof(run.outcome) + sizeof(run.cause) + sizeof(run.failure)) + 256)
-
 static void send_end(void)
 {
+	/* What must go in: a byte may be escaped. Details have what is left. */
+	size_t reserve = 2 * (strlen(run.outcome) + strlen(run.cause) + strlen(run.failure)) + 256;
 	const char *separator = "";
+	bool all = true;
 
 	begin_frame("end", run.scenario->name);
 	add(",\"d\":{");
@@ -167,12 +167,16 @@ static void send_end(void)
 		const struct run_detail *d = &run.detail[i];
 		size_t worst = 2 * (strlen(d->key) + strlen(d->value)) + 8;
 
-		if (payload.n + worst + END_RESERVE > MAX_FRAME - 64)
+		if (payload.n + worst + reserve > MAX_FRAME - 64) {
+			all = false;
 			continue;
+		}
 		add_string(separator, d->key);
 		add_string(":", d->value);
 		separator = ",";
 	}
+	if (!all)
+		add("%s\"dropped\":\"1\"", separator);
 	add("}");
 	add_string(",\"o\":", run.outcome);
 	add_string(",\"n\":", run.cause);

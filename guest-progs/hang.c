@@ -16,7 +16,7 @@
 #define MAX_TASKS 32
 
 struct look {
-	pid_t pid, tid;
+	pid_t pid, tid, parent, session;
 	char state;
 	unsigned long utime, stime;	/* clock ticks */
 };
@@ -39,20 +39,17 @@ static void read_line(const char *path, char *text, size_t size)
 		text[n - 1] = '\0';
 }
 
-/* State, session and CPU time from a stat file; the name before them may hold anything. */
-static bool read_stat(const char *path, struct look *look, pid_t *session)
+/* From a stat file; the name of the program, which stands before, may hold anything. */
+static bool read_stat(const char *path, struct look *look)
 {
 	char text[512];
 	const char *at;
-	int sid;
 
 	read_line(path, text, sizeof(text));
 	at = strrchr(text, ')');
-	if (!at || sscanf(at + 1, " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			  &look->state, &sid, &look->utime, &look->stime) != 4)
-		return false;
-	*session = sid;
-	return true;
+	return at && sscanf(at + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			    &look->state, &look->parent, &look->session,
+			    &look->utime, &look->stime) == 5;
 }
 
 struct numbers {
@@ -86,20 +83,17 @@ static void open_numbers(struct numbers *dir, const char *path)
 	dir->size = dir->at = 0;
 }
 
-/* The next process that is meant; 0 at the end. */
-static pid_t next_process(struct numbers *proc, pid_t pid, pid_t session)
+/* The next process that is of the session, or has this parent; 0 at the end. */
+static pid_t next_process(struct numbers *proc, pid_t session, pid_t parent)
 {
-	pid_t found, sid;
+	struct look look;
+	char path[64];
+	pid_t pid;
 
-	while ((found = next_number(proc))) {
-		char path[64];
-		struct look look;
-
-		if (found == pid)
-			return found;
-		snprintf(path, sizeof(path), "/proc/%d/stat", found);
-		if (session && read_stat(path, &look, &sid) && sid == session)
-			return found;
+	while ((pid = next_number(proc))) {
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		if (read_stat(path, &look) && (look.session == session || look.parent == parent))
+			return pid;
 	}
 	return 0;
 }
@@ -108,7 +102,7 @@ static int look_at_process(pid_t pid, struct look *looks, int n)
 {
 	struct numbers tasks;
 	char path[64];
-	pid_t tid, sid;
+	pid_t tid;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	open_numbers(&tasks, path);
@@ -116,14 +110,14 @@ static int look_at_process(pid_t pid, struct look *looks, int n)
 		struct look look = { .pid = pid, .tid = tid };
 
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-		if (read_stat(path, &look, &sid) && !strchr("ZXx", look.state))
+		if (read_stat(path, &look) && !strchr("ZXx", look.state))
 			looks[n++] = look;
 	}
 	close(tasks.fd);
 	return n;
 }
 
-/* All live tasks that are meant. */
+/* All live tasks of the process, or of the session. */
 static int look_at_all(pid_t pid, pid_t session, struct look *looks)
 {
 	struct numbers proc;
@@ -133,7 +127,7 @@ static int look_at_all(pid_t pid, pid_t session, struct look *looks)
 	if (!session)
 		return look_at_process(pid, looks, 0);
 	open_numbers(&proc, "/proc");
-	while ((found = next_process(&proc, pid, session)))
+	while ((found = next_process(&proc, session, -1)))
 		n = look_at_process(found, looks, n);
 	close(proc.fd);
 	return n;
@@ -232,6 +226,7 @@ bool hang_alive(pid_t pid, pid_t session)
 	return look_at_all(pid, session, looks) > 0;
 }
 
+/* Those who left the session are our children by now, if their parents are dead. */
 void hang_kill(pid_t pid, pid_t session)
 {
 	struct numbers proc;
@@ -241,7 +236,7 @@ void hang_kill(pid_t pid, pid_t session)
 	if (!session)
 		return;
 	open_numbers(&proc, "/proc");
-	while ((found = next_process(&proc, pid, session)))
+	while ((found = next_process(&proc, session, getpid())))
 		kill(found, SIGKILL);
 	close(proc.fd);
 }

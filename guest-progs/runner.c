@@ -112,7 +112,7 @@ static void add_detail(struct run *run, const char *key, const char *value)
 
 	while (detail < run->detail + run->details && strcmp(detail->key, key))
 		detail++;
-	if (detail == run->detail + MAX_DETAILS) {
+	if (detail == run->detail + MAX_DETAILS - 1 && strcmp(key, "truncated")) {
 		run->truncated = true;
 		return;
 	}

@@ -22,7 +22,7 @@ enum hang_state { HANG_GONE, HANG_SLEEP, HANG_SPIN_USER, HANG_DISK, HANG_SPIN_KE
 #define HANG_SAMPLE_MS 200
 #define HANG_KILL_MS 1000
 
-/* All of these look at process pid and, when session is not 0, at those of that session. */
+/* These look at all processes of the session or, when session is 0, at process pid. */
 typedef void (*hang_note)(const char *key, const char *value);
 enum hang_state hang_sample(pid_t pid, pid_t session, hang_note note);
 void hang_where(pid_t pid, pid_t tid, char *text, size_t size);

@@ -115,7 +115,7 @@ static void step_detail(const char *name, int nth, uint64_t value)
 	char key[64], number[8] = "";
 
 	if (nth)
-		snprintf(number, sizeof(number), "%d", nth + 1);
+		snprintf(number, sizeof(number), "#%d", nth + 1);
 	snprintf(key, sizeof(key), "%s%s%s%s", now.label, *now.label ? "." : "", name, number);
 	detail(key, "0x%llx", (unsigned long long)value);
 }
@@ -126,7 +126,8 @@ static void signal_details(void)
 
 	step_detail("touch", 0, now.touch);
 	for (int i = 0; i < now.n; i++) {
-		step_detail("addr", i, now.caught[i].addr);
+		if (now.caught[i].code > 0)
+			step_detail("addr", i, now.caught[i].addr);
 		for (size_t w = 0; w < ARRAY_SIZE(words); w++)
 			step_detail(words[w], i, now.caught[i].word[w]);
 	}

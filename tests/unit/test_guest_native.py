@@ -1,0 +1,227 @@
+"""The guest program, built for this machine and run by hand: no QEMU, no kernel of ours.
+
+What a scenario's outcome should be is the matrix's business, not ours: this machine's kernel
+is nobody's column. Here it is that the program reports whatever happens, hostile tasks included.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import pty
+import select
+import shutil
+import subprocess
+import time
+import tty
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.build.guest import FLAGS, scenario_table
+from harness.catalog.arches import load_arches
+from harness.catalog.matrix import Scenario, load_matrix
+from harness.catalog.outcome import parse
+from harness.machine.port import AgentError, Begin, End, FrameReader, Hello, Message, Step
+
+ROOT = Path(__file__).parents[2]
+HEADERS = {"x86_64": "x86_64.h", "aarch64": "arm64.h"}
+
+# Scenarios of the test's own: body, and the outcome or (after "!") the failed set-up.
+HOSTILE = {
+    "spin": ('step(""); for (;;) ;', "hang(killable, spin-user)"),
+    "sleep": ('step("a"); result("ok"); step("b"); pause();', "a=ok; b=hang(killable, sleep)"),
+    "exit": ('step(""); _exit(3);', "exit(3)"),
+    "quiet": ("_exit(0);", "!start exit(0)"),
+    "stray": ('step("x"); result("ok"); raise(SIGBUS);', "x=ok; after=killed(SIGBUS)"),
+    "syscall": ('call("", NULL, raise(SIGBUS));', "ok[SIGBUS/SI_TKILL]"),
+    "two": (
+        "repair = also; load(\"\", hole_page(), INT);",
+        "case=SIGSEGV/SEGV_MAPERR @exact; extra=SIGBUS/SI_TKILL",
+    ),
+    "filled": (
+        'char *hole = hole_page(); fill_hole(hole); load("", hole, INT);',
+        "!hole still unmapped unproven",
+    ),
+    "spew": ('step(""); while (write(3, "junk\\377\\n", 6) > 0) ;', "hang(killable, sleep)"),
+    "tasks": (
+        "task('A'); step(\"read\"); task('B'); step(\"kill\"); result(\"ok\"); pause();",
+        "A: read=hang(killable, sleep) | B: kill=ok",
+    ),
+    "daemon": ('if (!fork_child()) { setsid(); pause(); } step(""); result("ok");', "ok"),
+    "finished": (
+        'step(""); result("ok"); say_done(); pause();',
+        "case=ok; after=hang(killable, sleep)",
+    ),
+}  # fmt: skip
+HELPERS = r"""
+#include "fault.h"
+#include <sys/mman.h>
+static bool also(siginfo_t *info) { (void)info; repair = NULL; raise(SIGBUS); return false; }
+static void fill_hole(char *hole)
+{
+	mmap(hole, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+static void say_done(void) { must("write", write(3, "step after\ndone\n", 16)); }
+"""
+
+
+def scenarios() -> list[Scenario]:
+    matrix = load_matrix(ROOT, load_arches(ROOT))
+    return [matrix.scenarios[name] for name in sorted(matrix.scenarios)]
+
+
+@dataclass(frozen=True)
+class Guest:
+    path: Path
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        argv = [str(self.path), *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    header = HEADERS.get(platform.machine())
+    gcc = shutil.which("gcc")
+    if header is None or gcc is None:
+        pytest.skip(f"no gcc, or no guest-progs/arch header for {platform.machine()}")
+    folder = tmp_path_factory.mktemp("guest")
+    if subprocess.run(
+        [gcc, "-static", "-xc", "-", "-o", folder / "libc"], input=b"int main(void){return 0;}",
+        capture_output=True, check=False,
+    ).returncode:  # fmt: skip
+        pytest.skip("no static libc: install libc6-dev")
+    rows = [f'SCENARIO("hostile/{name}", hostile_{name}, "root", "test")\n' for name in HOSTILE]
+    bodies = [f"void hostile_{name}(void) {{ {body} }}\n" for name, (body, _) in HOSTILE.items()]
+    (folder / "scenarios.inc").write_text(scenario_table(scenarios()) + "".join(rows))
+    (folder / "hostile.c").write_text(HELPERS + "".join(bodies))
+    source = ROOT / "guest-progs"
+    subprocess.run(
+        [gcc, *FLAGS, "-Wno-unused-result", f'-DARCH_HEADER="arch/{header}"', f"-I{folder}",
+         f"-I{source}", *sorted(source.glob("*.c")), folder / "hostile.c", "-o", folder / "faults"],
+        check=True,
+    )  # fmt: skip
+    return Guest(folder / "faults")
+
+
+def test_list_is_what_the_expectations_declare(guest: Guest) -> None:
+    listed = [line.split("\t") for line in guest.run("--list").stdout.splitlines()]
+    declared = [[scenario.name, scenario.summary] for scenario in scenarios()]
+    assert [row for row in listed if not row[0].startswith("hostile/")] == declared
+
+
+def test_one_by_hand(guest: Guest) -> None:
+    ran = guest.run("control/touch")
+    assert (ran.returncode, ran.stdout) == (0, "ok data=match\n")
+    assert "value: 0x" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["hole/nonesuch"], [], ["--nonesuch"], ["hole/read", "0"], ["hole/read", "9", "9"]]
+)
+def test_usage(guest: Guest, words: list[str]) -> None:
+    ran = guest.run(*words)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("usage: ")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile(guest: Guest, name: str) -> None:
+    expected = HOSTILE[name][1]
+    ran = guest.run(f"hostile/{name}", "300")
+    if expected.startswith("!"):
+        assert (ran.returncode, ran.stdout) == (3, "")
+        assert f"set-up failed: {expected[1:]}\n" in ran.stderr
+    else:
+        assert (ran.returncode, ran.stdout) == (0, f"{expected}\n")
+
+
+def test_every_outcome_is_one(guest: Guest) -> None:
+    """Whatever this machine's kernel answers, it is told in the grammar. hwpoison costs memory."""
+    for scenario in scenarios():
+        if scenario.family == "hwpoison":
+            continue
+        ran = guest.run(scenario.name)
+        assert ran.returncode in (0, 3), scenario.name
+        if ran.returncode == 0:
+            assert str(parse(ran.stdout.strip())) == ran.stdout.strip()
+        else:
+            assert "set-up failed: " in ran.stderr
+
+
+@dataclass
+class Agent:
+    """The program as PID 1 of a namespace, with a pty for a port and a file for /dev/kmsg."""
+
+    port: int
+    kmsg: Path
+    reader: FrameReader
+
+    def send(self, text: str) -> None:
+        os.write(self.port, text.encode())
+
+    def hear(self, last: type[Message]) -> list[Message]:
+        """What it says, up to the first message of that type."""
+        heard: list[Message] = []
+        deadline = time.monotonic() + 20
+        while not (heard and isinstance(heard[-1], last)):
+            if not select.select([self.port], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                pytest.fail(f"no {last.__name__} from the agent, only {heard}")
+            heard += self.reader.feed(os.read(self.port, 65536))
+        return heard
+
+
+@pytest.fixture
+def agent(guest: Guest, tmp_path: Path) -> Iterator[Agent]:
+    for name in ("dev", "proc", "sys", "tmp"):
+        (tmp_path / name).mkdir()
+    shutil.copy(guest.path, tmp_path / "init")
+    for name in ("vport0p1", "kmsg", "null"):
+        (tmp_path / "dev" / name).touch()
+    port, slave = pty.openpty()
+    tty.setraw(slave)
+    # In a user namespace of its own it can neither mount a devtmpfs nor reboot this machine.
+    unshare = ["unshare", "-Urmpf", "--kill-child"]
+    probe = [*unshare, "mount", "-t", "proc", "proc", str(tmp_path / "proc")]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("no user namespaces here, or none with a /proc")
+    start = 'mount --bind "$1" "$2/dev/vport0p1" && exec chroot "$2" /init'
+    process = subprocess.Popen(
+        [*unshare, "sh", "-c", start, "sh", os.ttyname(slave), str(tmp_path)],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield Agent(port, tmp_path / "dev" / "kmsg", FrameReader("0" * 16))
+    finally:
+        process.kill()
+        process.wait()
+        os.close(slave)
+        os.close(port)
+
+
+def test_agent(agent: Agent) -> None:
+    (hello,) = agent.hear(Hello)
+    assert isinstance(hello, Hello)
+    assert hello.protocol == 1 and hello.page_size and hello.calibration_us
+
+    agent.send("run hostile/sleep 200\n")
+    begin, *steps, end = agent.hear(End)
+    assert isinstance(begin, Begin) and begin.pid > 1
+    assert steps == [Step("hostile/sleep", "a="), Step("hostile/sleep", "a=ok; b=")]
+    assert isinstance(end, End) and end.o == "a=ok; b=hang(killable, sleep)" and end.ms >= 200
+    assert any(key.startswith("hang.") for key in end.d)
+
+    agent.send("run hostile/quiet 1000\nrun hole/nonesuch 10\n")
+    heard = agent.hear(AgentError)
+    assert heard[-2:] == [
+        End("hostile/quiet", f="start exit(0)", ms=getattr(heard[-2], "ms", 0)),
+        AgentError("no such scenario"),
+    ]
+    assert (agent.reader.damaged, agent.reader.lost) == (0, 0)
+    marks = [line.split(" ", 2)[2] for line in agent.kmsg.read_text().splitlines()]
+    assert marks == [
+        f"{word} hostile/{name}" for name in ("sleep", "quiet") for word in ("begin", "end")
+    ]
