@@ -45,7 +45,9 @@ def end(name: str, outcome: str = "ok") -> None:
     say(f'{{"t":"end","s":"{name}","o":"{outcome}","d":{{"k":"v"}},"ms":3}}')
 
 
-HELLO = '{"t":"hello","protocol":1,"release":"6.1.0","page_size":4096,"cpus":1,"calibration_us":1000}'
+HELLO = (
+    '{"t":"hello","protocol":1,"release":"6.1.0","page_size":4096,"cpus":1,"calibration_us":1000}'
+)
 
 
 def scenario(name: str, play: str) -> None:
