@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -81,35 +80,28 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     )
 
     def fill(to: Path) -> None:
-        _compile(to / BINARY, folder, sources, arch, tools, table, store)
+        _compile(to / BINARY, folder, sources, arch, tools, table)
 
     return store.create("guest", key, fill, f"guest program for {arch.name}") / BINARY
 
 
 def _compile(
-    out: Path,
-    folder: Path,
-    sources: list[Path],
-    arch: Arch,
-    tools: Toolchain,
-    table: str,
-    store: Store,
+    out: Path, folder: Path, sources: list[Path], arch: Arch, tools: Toolchain, table: str
 ) -> None:
-    scratch = store.workspace("guest-scratch--")
+    scratch = out.parent.parent / "scratch"
+    scratch.mkdir()
+    (scratch / "scenarios.inc").write_text(table)
+    argv = [
+        tools.gcc, *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"',
+        f"-I{scratch}", f"-I{folder}", f"-ffile-prefix-map={scratch}=.",
+        f"-ffile-prefix-map={folder}=guest-progs", *arch.cc_flags,
+        *(os.path.relpath(path, folder) for path in sources), *arch.ld_flags,
+        "-o", str(out),
+    ]  # fmt: skip
     try:
-        (scratch / "scenarios.inc").write_text(table)
-        argv = [
-            tools.gcc, *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"',
-            f"-I{scratch}", f"-I{folder}", f"-ffile-prefix-map={scratch}=.",
-            f"-ffile-prefix-map={folder}=guest-progs", *arch.cc_flags,
-            *(os.path.relpath(path, folder) for path in sources), *arch.ld_flags,
-            "-o", str(out),
-        ]  # fmt: skip
         output(argv, cwd=folder, failed=f"the guest program does not compile for {arch.name}")
     except BuildError as error:
         raise _explain(error, arch) from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _explain(error: BuildError, arch: Arch) -> BuildError:

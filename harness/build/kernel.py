@@ -22,7 +22,7 @@ import msgspec
 
 from harness.build import BuildError
 from harness.build import kconfig as kc
-from harness.build.patches import PatchedSource, applicable, patched
+from harness.build.patches import PatchedSource, applicable, patch_digests, patched
 from harness.build.source import ResolvedSource, resolve, resolve_tree
 from harness.build.store import Check, Store
 from harness.build.tools import (
@@ -136,7 +136,7 @@ def _plan(kernel: Kernel, arch: Arch, flavour: str, source: ResolvedSource) -> _
         "kernel",
         RECIPE,
         source.digest,
-        [file_digest(patch.file) for patch in applicable(kernel, source, arch)],
+        patch_digests(applicable(kernel, source, arch)),
         sorted(str(request) for request in requests.values()),
         [arch.kernel_arch, arch.make_targets, arch.image],
         [tools.prefix, tools.compiler, tools.binutils],
@@ -153,7 +153,7 @@ def _build(to: Path, plan: _Plan, source: PatchedSource, store: Store, progress:
     tree = source.source.tree
     log = store.log(f"kernel-{plan.key}")
     log.unlink(missing_ok=True)
-    with _hold(store, source.source.key), _objects(plan, store) as (objects, keep):
+    with _hold(store, source.source.key), _objects(to, plan, store) as (objects, keep):
         make = _Make(plan, tree, objects, store, log, keep, progress)
         _configure(make, plan, tree, objects)
         make.run("compile", plan.arch.make_targets)
@@ -174,7 +174,7 @@ def _hold(store: Store, key: str) -> Iterator[None]:
 
 
 @contextmanager
-def _objects(plan: _Plan, store: Store) -> Iterator[tuple[Path, tuple[int, ...]]]:
+def _objects(to: Path, plan: _Plan, store: Store) -> Iterator[tuple[Path, tuple[int, ...]]]:
     """The object folder, and the descriptors that make keeps open: if we are killed, the lock
     of a kept folder stays with the make that still writes there.
     """
@@ -184,11 +184,9 @@ def _objects(plan: _Plan, store: Store) -> Iterator[tuple[Path, tuple[int, ...]]
         with store.folder("objects", key, f"objects of {plan.label}") as folder:
             yield folder.path, (folder.lock,)
         return
-    scratch = store.workspace(f"kernel--{plan.key}--")
-    try:
-        yield scratch, ()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    scratch = to.parent / "objects"
+    scratch.mkdir()
+    yield scratch, ()
 
 
 class _Make:

@@ -50,7 +50,7 @@ def patched(
             f"{kernel.name}: a tree on disk is never written to, so patches cannot be applied: "
             "commit them in the tree, or declare the kernel as a tarball"
         )
-    key = digest("patched", RECIPE, source.key, _identities(patches))
+    key = digest("patched", RECIPE, source.key, patch_digests(patches))
     notes = f"patched {key}"
 
     def fill(to: Path) -> None:
@@ -75,7 +75,8 @@ def patched(
     )
 
 
-def _identities(patches: Sequence[Patch]) -> list[str]:
+def patch_digests(patches: Sequence[Patch]) -> list[str]:
+    """What of patches goes into keys. Raises BuildError for one that is not readable."""
     try:
         return [file_digest(patch.file) for patch in patches]
     except OSError as error:

@@ -127,17 +127,15 @@ def _fetch_debian(
 
 
 def _fill_debian(to: Path, apt: PrivateApt, package: Package, store: Store) -> None:
-    scratch = store.workspace("fetch--")
-    try:
-        store.say(f"fetching {package.name} {package.version}")
-        deb = apt.download(package, scratch)
-        archive = scratch / f"{package.name}.tar.xz"
-        _extract_archive(deb, f"./usr/src/{package.name}.tar.xz", archive)
-        deb.unlink()
-        store.say(f"unpacking {package.name} {package.version}")
-        unpack(archive, to / TREE)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    scratch = to.parent / "fetch"
+    scratch.mkdir()
+    store.say(f"fetching {package.name} {package.version}")
+    deb = apt.download(package, scratch)
+    archive = scratch / f"{package.name}.tar.xz"
+    _extract_archive(deb, f"./usr/src/{package.name}.tar.xz", archive)
+    deb.unlink()
+    store.say(f"unpacking {package.name} {package.version}")
+    unpack(archive, to / TREE)
 
 
 def _extract_archive(deb: Path, member: str, archive: Path) -> None:
@@ -170,18 +168,15 @@ def _fetch_tarball(
     key = digest("source", RECIPE, "tarball", source.sha256)
 
     def fill(to: Path) -> None:
-        scratch = store.workspace("fetch--")
-        try:
-            archive = source.path
-            if archive is None:
-                archive = scratch / "archive"
-                store.say(f"{kernel.name}: fetching {source.url}")
-                _download(source.url or "", archive)
-            _check_sha256(archive, source)
-            store.say(f"{kernel.name}: unpacking")
-            unpack(archive, to / TREE)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        archive = source.path
+        if archive is None:
+            archive = to.parent / "fetch" / "archive"
+            archive.parent.mkdir()
+            store.say(f"{kernel.name}: fetching {source.url}")
+            _download(source.url or "", archive)
+        _check_sha256(archive, source)
+        store.say(f"{kernel.name}: unpacking")
+        unpack(archive, to / TREE)
 
     name = source.path.name if source.path else (source.url or "").rpartition("/")[2]
     entry = store.create("source", key, fill, f"{kernel.name}: {name}", check=check)
@@ -302,17 +297,22 @@ def _git_state(tree: Path) -> tuple[str, str] | None:
         return None
     # No index refresh, no hooks, no helpers that the tree's own configuration names.
     git = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(tree)]
-    try:
-        head = output([*git, "rev-parse", "--verify", "HEAD"]).strip()
-        diff = output([*git, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"])
-        others = output([*git, "ls-files", "--others", "--exclude-standard", "-z"])
-    except BuildError:  # another user's repository, no commit yet
+    asked = (
+        ["rev-parse", "--verify", "HEAD"],
+        ["diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"],
+        ["ls-files", "--others", "--exclude-standard", "-z"],
+    )
+    env = clean_environment()
+    answers = [subprocess.run([*git, *args], capture_output=True, env=env) for args in asked]
+    if any(answer.returncode for answer in answers):  # another user's repository, no commit yet
         return None
-    untracked = sorted(name for name in others.split("\0") if name)
+    head, diff, others = (answer.stdout for answer in answers)
+    untracked = sorted(os.fsdecode(name) for name in others.split(b"\0") if name)
     contents = [[name, _content(tree / name)] for name in untracked]
-    state = digest("git", head, hashlib.sha256(diff.encode()).hexdigest(), contents)
+    commit = head.decode().strip()
     changed = " with changes" if diff or untracked else ""
-    return state, f"commit {head[:12]}{changed}"
+    state = digest("git", commit, hashlib.sha256(diff).hexdigest(), contents)
+    return state, f"commit {commit[:12]}{changed}"
 
 
 def _content(path: Path) -> str:

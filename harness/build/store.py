@@ -113,7 +113,8 @@ class Store:
         home = self._home(kind, key)
         why = self._examine(home, kind, check)
         if why:
-            self.say(f"store: {kind}/{key} is damaged and will be made again: {why}")
+            name = _label(home) or f"{kind}/{key}"
+            self.say(f"store: {name} is damaged and will be made again: {why}")
         if why is not None:
             return None
         self._touch(home)
@@ -130,13 +131,14 @@ class Store:
     ) -> Path:
         """The entry's files, made by `fill(folder)` unless they are there and pass `check`.
 
+        What `fill` puts beside its folder, in `folder.parent`, is scratch and removed.
         `base` is the `files` folder of an entry that this one hard-links: what is still the
         same inode is not read again. Raises what `fill` raises (and nothing stays), StoreError.
         """
         found = self.entry(kind, key, check)
         if found is not None:
             return found
-        with self._lock(kind, key):
+        with self._lock(kind, key, what=label):
             home = self._home(kind, key)
             if self._examine(home, kind, check) is None:  # somebody else made it meanwhile
                 return home / "files"
@@ -165,6 +167,9 @@ class Store:
             files = work / "files"
             files.mkdir()
             fill(files)
+            for scratch in work.iterdir():
+                if scratch != files:
+                    shutil.rmtree(scratch)
             known = _shared_content(base) if base is not None else {}
             _seal(work, kind, key, label, known)
             home.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +204,7 @@ class Store:
     @contextmanager
     def folder(self, kind: str, key: str, label: str = "") -> Iterator[Folder]:
         """A folder that is kept between uses and changes in place; held exclusively."""
-        with self._lock(kind, key) as descriptor:
+        with self._lock(kind, key, what=label) as descriptor:
             home = self._home(kind, key)
             files = home / "files"
             try:
@@ -234,7 +239,7 @@ class Store:
     @contextmanager
     def name_lock(self, name: str) -> Iterator[None]:
         """Only one process at a time resolves a name."""
-        with self._lock("names", self._name(name).stem):
+        with self._lock("names", self._name(name).stem, what=f"the source of {name}"):
             yield
 
     def log(self, name: str) -> Path:
@@ -320,9 +325,9 @@ class Store:
             key, two, _ = rest.partition("--")
             if not name.startswith(prefix):
                 continue
-            if prefix or not two:  # no key: scratch of seconds, so a day old is dead
+            if prefix or not two:  # no key: scratch of milliseconds, or on its way out already
                 path = self._base / "tmp" / name
-                if prefix or _age(path) > 86400:
+                if prefix or kind == "removed" or _age(path) > 86400:
                     shutil.rmtree(path, ignore_errors=True)
             elif _KIND.fullmatch(kind) and _KEY.fullmatch(key):
                 with self._lock(kind, key, wait=False) as descriptor:
@@ -353,7 +358,7 @@ class Store:
 
     @contextmanager
     def _lock(
-        self, kind: str, key: str, *, shared: bool = False, wait: bool = True
+        self, kind: str, key: str, *, shared: bool = False, wait: bool = True, what: str = ""
     ) -> Iterator[int]:
         """Yields the lock's descriptor; -1 when it is taken and `wait` is false."""
         _valid(_KIND, kind, "kind")
@@ -368,7 +373,8 @@ class Store:
                 if not wait:
                     yield -1
                     return
-                self.say(f"store: waiting for another process that works on {kind}/{key}")
+                name = what or _label(self._base / kind / key) or f"{kind}/{key}"
+                self.say(f"store: waiting for another process that works on {name}")
                 fcntl.flock(descriptor, mode)
             yield descriptor
         finally:
@@ -514,6 +520,14 @@ def _check_file(path: str, record: FileRecord, full: bool) -> None:
                 raise _Damage(f"the content of {record.path} has changed")
     except OSError as error:
         raise _Damage(f"{record.path}: {error.strerror}") from error
+
+
+def _label(home: Path) -> str:
+    """What an entry is, if its manifest tells."""
+    try:
+        return _read_header(home).label
+    except _Damage:
+        return ""
 
 
 def _describe(home: Path) -> Entry | None:

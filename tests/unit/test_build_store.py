@@ -62,6 +62,16 @@ def test_a_failed_fill_leaves_nothing(store: Store) -> None:
     assert not list((store.root / "v1" / "tmp").iterdir())
 
 
+def test_scratch_beside_the_folder_is_removed(store: Store) -> None:
+    def with_scratch(folder: Path) -> None:
+        (folder.parent / "objects").mkdir()
+        (folder.parent / "objects" / "x.o").touch()
+        fill(folder)
+
+    made = store.create("kernel", KEY, with_scratch)
+    assert sorted(path.name for path in made.parent.iterdir()) == ["files", "manifest"]
+
+
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "named"))
     assert default_root() == tmp_path / "named"
