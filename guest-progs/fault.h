@@ -74,7 +74,7 @@ extern const struct scenario scenarios[];	/* ends with a name of NULL */
 void step(const char *label);
 /* The result of the step: an outcome text (docs/guest-protocol.md). */
 void result(const char *fmt, ...) __printf(1, 2);
-/* What follows is about task A, B, ...: for scenarios with several actors. */
+/* What this process says from here on is about task A, B, ...: for several actors. */
 void task(char name);
 /* Recorded beside the outcome, not part of it. A key said twice keeps its last value. */
 void detail(const char *key, const char *fmt, ...) __printf(2, 3);

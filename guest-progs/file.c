@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #define RW (PROT_READ | PROT_WRITE)
+#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 /* The first byte of the page that lies behind the end of a file of one byte. */
 static char *beyond_eof(int flags)
@@ -93,7 +94,7 @@ void file_hole_punch(void)
 	page = map_file(fd, 1, RW, MAP_SHARED);
 	fill(page, page_size);
 	prove("page present", present(page));
-	if (call("punch", page, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page_size)) == 0)
+	if (call("punch", page, fallocate(fd, PUNCH, 0, page_size)) == 0)
 		load_data("load", page, INT, 0);
 }
 

@@ -154,7 +154,7 @@ static enum hang_state judge(const struct look *a, const struct look *b, uint64_
 		return HANG_DISK;
 	if (user >= enough || running)
 		return HANG_SPIN_USER;
-	return kernel >= enough ? HANG_SPIN_KERNEL : HANG_SLEEP;
+	return HANG_SLEEP;
 }
 
 /* Where in the kernel a task is, as far as this kernel tells. */

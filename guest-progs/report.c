@@ -9,12 +9,19 @@
 
 #define REPORT_FD 3
 
+static char current_task;
+
 static __printf(2, 0) void say(const char *word, const char *fmt, va_list args)
 {
 	char line[1024];
-	int at = snprintf(line, sizeof(line), "%s ", word);
-	int left = sizeof(line) - 1 - at;
-	int n = vsnprintf(line + at, left, fmt, args);
+	int at = 0, left, n;
+
+	/* In the same write, since the other tasks write as well. */
+	if (current_task)
+		at += snprintf(line, sizeof(line), "task %c\n", current_task);
+	at += snprintf(line + at, sizeof(line) - at, "%s ", word);
+	left = sizeof(line) - 1 - at;
+	n = vsnprintf(line + at, left, fmt, args);
 
 	n = at + (n < left ? n : left - 1);
 	line[n++] = '\n';
@@ -48,7 +55,7 @@ void result(const char *fmt, ...)
 
 void task(char name)
 {
-	sayf("task", "%c", name);
+	current_task = name;
 }
 
 void detail(const char *key, const char *fmt, ...)

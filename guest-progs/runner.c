@@ -5,7 +5,6 @@
  */
 #include "runtime.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -94,125 +93,6 @@ static __noreturn void exec_scenario(const struct run *run, int report_fd)
 
 /* -- what it says ------------------------------------------------------------------------- */
 
-static void copy_text(struct run *run, char *to, size_t size, const char *from)
-{
-	size_t n = strlen(from);
-
-	if (n >= size) {
-		n = size - 1;
-		run->truncated = true;
-	}
-	memcpy(to, from, n);
-	to[n] = '\0';
-}
-
-static void add_detail(struct run *run, const char *key, const char *value)
-{
-	struct run_detail *detail = run->detail;
-
-	while (detail < run->detail + run->details && strcmp(detail->key, key))
-		detail++;
-	if (detail == run->detail + MAX_DETAILS - 1 && strcmp(key, "truncated")) {
-		run->truncated = true;
-		return;
-	}
-	if (detail == run->detail + run->details)
-		run->details++;
-	copy_text(run, detail->key, sizeof(detail->key), key);
-	copy_text(run, detail->value, sizeof(detail->value), value);
-}
-
-static struct run *noted;
-
-static void note_detail(const char *key, const char *value)
-{
-	add_detail(noted, key, value);
-}
-
-static bool is_label(const char *text)
-{
-	if (*text && !islower((unsigned char)*text))
-		return false;
-	for (; *text; text++)
-		if (!islower((unsigned char)*text) && !isdigit((unsigned char)*text) && *text != '-')
-			return false;
-	return true;
-}
-
-static void begin_step(struct run *run, const char *label)
-{
-	struct run_step *step = &run->step[run->steps];
-
-	if (run->steps == MAX_STEPS) {
-		run->truncated = true;
-		return;
-	}
-	run->steps++;
-	step->task = run->task;
-	step->open = true;
-	step->text[0] = '\0';
-	copy_text(run, step->label, 41, is_label(label) ? label : "unnamed");
-}
-
-/* The step under way in the current task gets its result; without one, one begins. */
-static void end_step(struct run *run, const char *text)
-{
-	struct run_step *step = run->step + run->steps;
-
-	while (step > run->step && !(step[-1].open && step[-1].task == run->task))
-		step--;
-	if (step == run->step) {
-		int before = run->steps;
-
-		begin_step(run, run->steps ? "after" : "");
-		if (run->steps == before)
-			return;
-		step = run->step + run->steps;
-	}
-	step--;
-	copy_text(run, step->text, sizeof(step->text), text);
-	step->open = false;
-}
-
-static bool after_word(const char *line, const char *word, const char **rest)
-{
-	size_t n = strlen(word);
-
-	if (strncmp(line, word, n) || (line[n] && line[n] != ' '))
-		return false;
-	*rest = line[n] ? line + n + 1 : "";
-	return true;
-}
-
-static void take_line(struct run *run, char *line)
-{
-	const char *rest;
-	char *value;
-
-	if (after_word(line, "step", &rest)) {
-		begin_step(run, rest);
-		if (run->progress)
-			run->progress(run);
-	} else if (after_word(line, "result", &rest)) {
-		end_step(run, rest);
-	} else if (after_word(line, "task", &rest)) {
-		run->task = isupper((unsigned char)*rest) ? *rest : 0;
-	} else if (after_word(line, "detail", &rest)) {
-		value = strchr(rest, ' ');
-		if (value)
-			*value++ = '\0';
-		add_detail(run, rest, value ? value : "");
-	} else if (after_word(line, "setup", &rest) && !run->failure[0]) {
-		copy_text(run, run->failure, sizeof(run->failure), *rest ? rest : "unknown");
-	} else if (after_word(line, "n/a", &rest) && !run->cause[0]) {
-		copy_text(run, run->cause, sizeof(run->cause), *rest ? rest : "unknown");
-	} else if (after_word(line, "done", &rest)) {
-		run->done = true;
-	} else {
-		add_detail(run, "unknown-line", line);
-	}
-}
-
 struct reader {
 	int fd;
 	size_t total, n;
@@ -240,7 +120,7 @@ static bool drain(struct run *run, struct reader *in)
 			}
 			if (c == '\n') {
 				in->line[in->n] = '\0';
-				take_line(run, in->line);
+				run_line(run, in->line);
 				in->n = 0;
 				heard = true;
 			} else if (in->n < MAX_LINE) {
@@ -270,26 +150,6 @@ static bool reap(pid_t pid, int *status, bool *ended)
 	return dead == 0;
 }
 
-/* Every step under way gets this result; with none, something after the last one does. */
-static void end_all(struct run *run, const char *text)
-{
-	bool any = false;
-
-	for (int i = 0; i < run->steps; i++) {
-		if (!run->step[i].open)
-			continue;
-		run->step[i].open = false;
-		copy_text(run, run->step[i].text, sizeof(run->step[i].text), text);
-		any = true;
-	}
-	if (any)
-		return;
-	if (run->steps)
-		end_step(run, text);
-	else if (!run->failure[0])
-		snprintf(run->failure, sizeof(run->failure), "start %s", text);
-}
-
 /* SIGKILL for all that is left; tells whether all is gone in time. */
 static bool kill_session(struct run *run, unsigned int ms)
 {
@@ -307,6 +167,13 @@ static bool kill_session(struct run *run, unsigned int ms)
 	return false;
 }
 
+static struct run *noted;
+
+static void note_detail(const char *key, const char *value)
+{
+	run_add_detail(noted, key, value);
+}
+
 /* The hang rule of docs/guest-protocol.md. */
 static void judge_hang(struct run *run)
 {
@@ -318,7 +185,7 @@ static void judge_hang(struct run *run)
 	killable = kill_session(run, HANG_KILL_MS);
 	if (!killable)
 		state = hang_sample(run->pid, run->pid, note_detail);
-	end_all(run, hang_text(killable, state));
+	run_end_steps(run, hang_text(killable, state));
 }
 
 static void judge_status(struct run *run, int status)
@@ -331,54 +198,7 @@ static void judge_status(struct run *run, int status)
 		snprintf(text, sizeof(text), "exit(%d)", WEXITSTATUS(status));
 	else
 		return;
-	end_all(run, text);
-}
-
-void run_compose(const struct run *run, char *text, size_t size)
-{
-	bool lone = run->steps == 1;
-	char last = 0;
-	size_t at = 0;
-
-	text[0] = '\0';
-	for (int i = 0; i < run->steps && at < size; i++) {
-		const struct run_step *step = &run->step[i];
-		const char *before = i ? "; " : "";
-		const char *label = *step->label ? step->label : "case";
-
-		if (step->task && step->task != last) {
-			at += snprintf(text + at, size - at, "%s%c: ", i ? " | " : "", step->task);
-			before = "";
-		}
-		last = step->task;
-		if (at < size)
-			at += lone && !*step->label ?
-				snprintf(text + at, size - at, "%s", step->text) :
-				snprintf(text + at, size - at, "%s%s=%s", before, label, step->text);
-	}
-}
-
-/* Outcome, n/a or failure: exactly one is left. */
-static void conclude(struct run *run)
-{
-	/* The check after the case is silent when it is fine. */
-	if (run->done && run->steps && run->step[run->steps - 1].open &&
-	    !strcmp(run->step[run->steps - 1].label, "after"))
-		run->steps--;
-	for (int i = 0; i < run->steps && !run->failure[0] && !run->cause[0]; i++)
-		if (run->step[i].open)
-			snprintf(run->failure, sizeof(run->failure), "step %s without a result",
-				 run->step[i].label);
-	if (!run->steps && !run->failure[0] && !run->cause[0])
-		snprintf(run->failure, sizeof(run->failure), "no step");
-	if (run->failure[0])
-		run->cause[0] = '\0';
-	else if (run->cause[0])
-		snprintf(run->outcome, sizeof(run->outcome), "n/a");
-	else
-		run_compose(run, run->outcome, sizeof(run->outcome));
-	if (run->truncated)
-		add_detail(run, "truncated", "1");
+	run_end_steps(run, text);
 }
 
 /* -- the run ------------------------------------------------------------------------------ */
@@ -434,9 +254,7 @@ void run_scenario(struct run *run)
 	int pipe[2], status = 0;
 	bool ended = false, hung;
 
-	run->steps = run->details = 0;
-	run->done = run->truncated = false;
-	run->task = run->outcome[0] = run->cause[0] = run->failure[0] = '\0';
+	run_reset(run);
 	in.total = in.n = 0;
 
 	run->pid = -1;
@@ -461,9 +279,9 @@ void run_scenario(struct run *run)
 		judge_status(run, status);
 	/* Whatever it left is our child now: without children there is nothing to look for. */
 	if (reap(run->pid, &status, &ended) && !kill_session(run, hung ? 0 : HANG_KILL_MS))
-		add_detail(run, "leftover", "a process survived SIGKILL");
+		run_add_detail(run, "leftover", "a process survived SIGKILL");
 	if (in.fd >= 0)
 		close(in.fd);
-	conclude(run);
+	run_conclude(run);
 	run->ms = (now_us() - start) / 1000;
 }

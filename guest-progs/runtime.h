@@ -36,7 +36,7 @@ const char *hang_text(bool killable, enum hang_state state);
 uint64_t now_us(void);
 void sleep_ms(unsigned int ms);
 
-/* -- runner.c: one scenario, in a fresh process ----------------------------------------- */
+/* -- outcome.c: from lines to an outcome ------------------------------------------------- */
 
 #define MAX_STEPS 32
 #define MAX_DETAILS 64
@@ -45,7 +45,7 @@ struct run_step {
 	char task;
 	bool open;
 	char label[48];
-	char text[200];
+	char text[320];
 };
 
 struct run_detail {
@@ -72,12 +72,23 @@ struct run {
 	char task;
 };
 
+void run_reset(struct run *run);
+/* One line of the process, without its end. */
+void run_line(struct run *run, char *line);
+void run_add_detail(struct run *run, const char *key, const char *value);
+/* Every step under way gets this result; with none, something after the last one does. */
+void run_end_steps(struct run *run, const char *text);
+/* The outcome so far; a step under way stands last as `label=`. */
+void run_compose(const struct run *run, char *text, size_t size);
+/* Leaves exactly one: outcome, cause (and the outcome n/a), or failure. */
+void run_conclude(struct run *run);
+
+/* -- runner.c: one scenario, in a fresh process ----------------------------------------- */
+
 /* Run it, watch it, clean up behind it. Allocates nothing; the caller owns run. */
 void run_scenario(struct run *run);
 /* Block SIGCHLD, adopt orphans: once, before the first run. */
 void run_init(void);
-/* The outcome so far; a step under way stands last as `label=`. */
-void run_compose(const struct run *run, char *text, size_t size);
 const struct scenario *find_scenario(const char *name);
 /* What fork, exec and exit cost here: not in the table. */
 extern const struct scenario empty_scenario;

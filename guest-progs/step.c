@@ -11,7 +11,7 @@
 
 #include <setjmp.h>
 
-#define MAX_CAUGHT 8	/* in one step: more of them is a loop, and the next one ends it */
+#define MAX_CAUGHT 6	/* in one step: more of them is a loop, and the next one ends it */
 
 static const int handled[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
 
@@ -156,7 +156,7 @@ static void close_step(void)
 /* value, then the signals from the first'th on in brackets: they did not end it. */
 static void result_value(const char *value, int first, const char *effect)
 {
-	char text[900];
+	char text[MAX_CAUGHT * 64];
 	int at = snprintf(text, sizeof(text), "%s", value);
 
 	for (int i = first; i < now.n; i++)
@@ -315,7 +315,7 @@ long call_end(long ret, long want, bool intact)
 	const char *effect = intact ? "" : " data=changed";
 	char value[64];
 
-	if (ret == -1)
+	if (ret < 0)
 		snprintf(value, sizeof(value), "%s", errno_name(errno));
 	else if (want < 0)
 		snprintf(value, sizeof(value), "ok");

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * From the lines of a scenario process to one outcome: docs/guest-protocol.md. No I/O. The
+ * lines are printable ASCII and not too long, else they may be anything.
+ */
+#include "runtime.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+
+void run_reset(struct run *run)
+{
+	run->steps = run->details = 0;
+	run->done = run->truncated = false;
+	run->task = run->outcome[0] = run->cause[0] = run->failure[0] = '\0';
+}
+
+static void copy_text(struct run *run, char *to, size_t size, const char *from)
+{
+	size_t n = strlen(from);
+
+	if (n >= size) {
+		n = size - 1;
+		run->truncated = true;
+	}
+	memcpy(to, from, n);
+	to[n] = '\0';
+}
+
+void run_add_detail(struct run *run, const char *key, const char *value)
+{
+	struct run_detail *detail = run->detail;
+
+	while (detail < run->detail + run->details && strcmp(detail->key, key))
+		detail++;
+	if (detail == run->detail + MAX_DETAILS - 1 && strcmp(key, "truncated")) {
+		run->truncated = true;
+		return;
+	}
+	if (detail == run->detail + run->details)
+		run->details++;
+	copy_text(run, detail->key, sizeof(detail->key), key);
+	copy_text(run, detail->value, sizeof(detail->value), value);
+}
+
+static bool is_label(const char *text)
+{
+	if (*text && !islower((unsigned char)*text))
+		return false;
+	for (; *text; text++)
+		if (!islower((unsigned char)*text) && !isdigit((unsigned char)*text) && *text != '-')
+			return false;
+	return true;
+}
+
+static void begin_step(struct run *run, const char *label)
+{
+	struct run_step *step = &run->step[run->steps];
+
+	if (run->steps == MAX_STEPS) {
+		run->truncated = true;
+		return;
+	}
+	run->steps++;
+	step->task = run->task;
+	step->open = true;
+	step->text[0] = '\0';
+	copy_text(run, step->label, 41, is_label(label) ? label : "unnamed");
+}
+
+/* The step under way in the current task gets its result; without one, one begins. */
+static void end_step(struct run *run, const char *text)
+{
+	struct run_step *step = run->step + run->steps;
+
+	while (step > run->step && !(step[-1].open && step[-1].task == run->task))
+		step--;
+	if (step == run->step) {
+		int before = run->steps;
+
+		begin_step(run, run->steps ? "after" : "");
+		if (run->steps == before)
+			return;
+		step = run->step + run->steps;
+	}
+	step--;
+	copy_text(run, step->text, sizeof(step->text), text);
+	step->open = false;
+}
+
+static bool after_word(const char *line, const char *word, const char **rest)
+{
+	size_t n = strlen(word);
+
+	if (strncmp(line, word, n) || (line[n] && line[n] != ' '))
+		return false;
+	*rest = line[n] ? line + n + 1 : "";
+	return true;
+}
+
+void run_line(struct run *run, char *line)
+{
+	const char *rest;
+	char *value;
+
+	if (after_word(line, "step", &rest)) {
+		begin_step(run, rest);
+		if (run->progress)
+			run->progress(run);
+	} else if (after_word(line, "result", &rest)) {
+		end_step(run, rest);
+	} else if (after_word(line, "task", &rest)) {
+		run->task = isupper((unsigned char)*rest) ? *rest : 0;
+	} else if (after_word(line, "detail", &rest)) {
+		value = strchr(rest, ' ');
+		if (value)
+			*value++ = '\0';
+		run_add_detail(run, rest, value ? value : "");
+	} else if (after_word(line, "setup", &rest) && !run->failure[0]) {
+		copy_text(run, run->failure, sizeof(run->failure), *rest ? rest : "unknown");
+	} else if (after_word(line, "n/a", &rest) && !run->cause[0]) {
+		copy_text(run, run->cause, sizeof(run->cause), *rest ? rest : "unknown");
+	} else if (after_word(line, "done", &rest)) {
+		run->done = true;
+	} else {
+		run_add_detail(run, "unknown-line", line);
+	}
+}
+
+/* Every step under way gets this result; with none, something after the last one does. */
+void run_end_steps(struct run *run, const char *text)
+{
+	bool any = false;
+
+	for (int i = 0; i < run->steps; i++) {
+		if (!run->step[i].open)
+			continue;
+		run->step[i].open = false;
+		copy_text(run, run->step[i].text, sizeof(run->step[i].text), text);
+		any = true;
+	}
+	if (any)
+		return;
+	if (run->steps)
+		end_step(run, text);
+	else if (!run->failure[0])
+		snprintf(run->failure, sizeof(run->failure), "start %s", text);
+}
+
+struct text {
+	char *at;
+	size_t left;
+};
+
+static __printf(2, 3) void put(struct text *text, const char *fmt, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	n = vsnprintf(text->at, text->left, fmt, args);
+	va_end(args);
+	if ((size_t)n >= text->left)
+		n = text->left - 1;
+	text->at += n;
+	text->left -= n;
+}
+
+/* The steps of one task, which need not have come one after the other. */
+static void compose_task(const struct run *run, char task, struct text *text)
+{
+	const char *before = "";
+	int n = 0;
+
+	for (int i = 0; i < run->steps; i++)
+		n += run->step[i].task == task;
+	for (int i = 0; i < run->steps; i++) {
+		const struct run_step *step = &run->step[i];
+
+		if (step->task != task)
+			continue;
+		if (n == 1 && !*step->label)
+			put(text, "%s", step->text);
+		else
+			put(text, "%s%s=%s", before, *step->label ? step->label : "case", step->text);
+		before = "; ";
+	}
+}
+
+void run_compose(const struct run *run, char *out, size_t size)
+{
+	struct text text = { out, size };
+	const char *before = "";
+
+	*out = '\0';
+	for (int i = 0; i < run->steps; i++) {
+		char task = run->step[i].task;
+		bool seen = false;
+
+		for (int j = 0; j < i; j++)
+			seen |= run->step[j].task == task;
+		if (seen)
+			continue;
+		put(&text, "%s", before);
+		if (task)
+			put(&text, "%c: ", task);
+		compose_task(run, task, &text);
+		before = " | ";
+	}
+}
+
+void run_conclude(struct run *run)
+{
+	/* The check after the case is silent when it is fine. */
+	if (run->done && run->steps && run->step[run->steps - 1].open &&
+	    !strcmp(run->step[run->steps - 1].label, "after"))
+		run->steps--;
+	for (int i = 0; i < run->steps && !run->failure[0] && !run->cause[0]; i++)
+		if (run->step[i].open)
+			snprintf(run->failure, sizeof(run->failure), "step %s without a result",
+				 run->step[i].label);
+	if (!run->steps && !run->failure[0] && !run->cause[0])
+		snprintf(run->failure, sizeof(run->failure), "no step");
+	if (run->failure[0])
+		run->cause[0] = '\0';
+	else if (run->cause[0])
+		snprintf(run->outcome, sizeof(run->outcome), "n/a");
+	else
+		run_compose(run, run->outcome, sizeof(run->outcome));
+	if (run->truncated)
+		run_add_detail(run, "truncated", "1");
+}
