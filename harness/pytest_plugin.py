@@ -153,14 +153,23 @@ class CellItem(pytest.Item):
         return f"{self.parent.nodeid}::{self.name}" if self.parent else self.name
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        return Path(self.scenario.file), self.scenario.line - 1, self.nodeid
+        return Path(self.scenario.file), self.scenario.line - 1, self.name
 
     def setup(self) -> None:
+        from harness.build import BuildError
+        from harness.machine import QemuError
+
         column = self.parent
         assert isinstance(column, ColumnCollector)
-        self.record = column.runner.run(column.cells[self.scenario.name])
-        if self.record.verdict is Verdict.INFRA:
-            raise Infrastructure(self.record)
+        problem = ""
+        try:
+            self.record = column.runner.run(column.cells[self.scenario.name])
+        except (DeclarationError, BuildError, QemuError) as error:
+            problem = str(error)
+        if self.record and self.record.verdict is Verdict.INFRA:
+            problem = explain(self.record)
+        if problem:
+            pytest.fail(problem, pytrace=False)
 
     def runtest(self) -> None:
         assert self.record is not None
@@ -169,29 +178,7 @@ class CellItem(pytest.Item):
         if self.record.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(self.record.observation.cause or "n/a")
         if self.record.verdict not in (Verdict.MATCH, Verdict.FIXED):
-            raise Mismatch(self.record)
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        from harness.build import BuildError
-        from harness.machine import QemuError
-
-        if isinstance(excinfo.value, (Mismatch, Infrastructure)):
-            return explain(excinfo.value.record)
-        if isinstance(excinfo.value, (DeclarationError, BuildError, QemuError)):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
-
-
-class Mismatch(Exception):
-    """The observation is not what the matrix says."""
-
-    def __init__(self, record: ResultRecord) -> None:
-        super().__init__(record.scenario)
-        self.record = record
-
-
-class Infrastructure(Mismatch):
-    """There is no observation."""
+            pytest.fail(explain(self.record), pytrace=False)
 
 
 def explain(record: ResultRecord) -> str:
