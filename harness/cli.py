@@ -189,7 +189,7 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("out"),
     show_default=True,
-    help="Folder for results.jsonl (appended to) and report.md (of this run).",
+    help="Folder for RUN.jsonl, results.jsonl (a link to it) and report.md.",
 )
 @click.option(
     "--accel",
@@ -224,7 +224,7 @@ def run(
       faultline run --kernel tree:~/linux --arch alpha
     """
     from harness.progress import make_progress
-    from harness.run.execute import execute
+    from harness.run.execute import execute, new_run_id
     from harness.run.prepare import Options
 
     project = _project()
@@ -237,23 +237,22 @@ def run(
         wedging=not no_wedging,
         jobs=jobs,
     )
-    path = _results_path(out)
+    run_id = new_run_id()
+    path = _results_path(out, run_id)
     try:
         with make_progress() as progress:
-            code = execute(project, columns, chosen, options, path, progress)
+            code = execute(project, columns, chosen, options, path, progress, run_id)
     except OSError as error:
         raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
     _report_run(path, out)
     sys.exit(code)
 
 
-def _results_path(out: Path) -> Path:
+def _results_path(out: Path, run_id: str) -> Path:
     """A results file for this run below `out`; results.jsonl there is always the last one."""
-    from harness.run.execute import new_run_id
-
     try:
         out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{new_run_id()}.jsonl"
+        path = out / f"{run_id}.jsonl"
         path.touch()
         link = out / f".results.{os.getpid()}"
         link.symlink_to(path.name)

@@ -81,13 +81,13 @@ def execute(
     options: Options,
     out: Path,
     progress: Progress,
+    run_id: str,
 ) -> int:
     """Run `scenarios` in `columns`, appending records to the results file `out`.
 
     Returns the exit code (design: 0, 1, 2, 3, 130, 143). What was observed is in `out`
     whatever happens; the end record says how it ended.
     """
-    run_id = new_run_id()
     timings: dict[str, float] = {}
     with ResultsWriter(out) as writer, _signals():
         writer.write(run_record(run_id))
