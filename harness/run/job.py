@@ -124,10 +124,7 @@ class CellRunner:
             run_id=self._job.run_id,
             column=self._job.column,
             release=session.hello.release,
-            provenance={
-                "guest_version": session.hello.version,
-                "command": " ".join(session.command),
-            },
+            provenance={"guest_version": session.hello.version},
             timings={"boot": round(session.boot_seconds, 3)},
         )
 

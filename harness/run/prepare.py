@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from harness.catalog.matrix import Facts, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
 from harness.machine.accel import prove_kvm
-from harness.machine.qemu import MachineSpec, qemu_version
+from harness.machine.qemu import MachineSpec, command, qemu_version
 from harness.results import ColumnRecord, Evidence
 from harness.run.plan import Cell, Column, Job, cell, jobs, machine_spec
 
@@ -111,7 +112,8 @@ def prepare(
                 "machine": spec.machine,
                 "smp": str(spec.smp),
                 "memory_mib": str(spec.memory),
-                "image": str(built.image),
+                # As one would paste it: the harness has sockets where this has null.
+                "command": shlex.join(command(spec, "0" * 16)),
             },
             timings={name: round(seconds, 3) for name, seconds in timings.items()},
             planned=[one.scenario for one in cells],
