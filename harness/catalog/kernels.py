@@ -26,6 +26,9 @@ class DebianSource:
     package: str
     suite: str | None = None  # None: the package sources that the system has
 
+    def __str__(self) -> str:
+        return f"Debian package {self.package}" + (f" of {self.suite}" if self.suite else "")
+
 
 @dataclass(frozen=True)
 class TarballSource:
@@ -35,12 +38,18 @@ class TarballSource:
     url: str | None
     sha256: str  # 64 lower-case hex digits
 
+    def __str__(self) -> str:
+        return f"tarball {self.path or self.url}"
+
 
 @dataclass(frozen=True)
 class TreeSource:
     """A user's own source tree, built out of tree."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return f"tree {self.path}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,9 @@ class ImageSource:
     arch: str | None = None
     config: Path | None = None
     version: str | None = None
+
+    def __str__(self) -> str:
+        return f"ready image {self.image}" + (f" for {self.arch}" if self.arch else "")
 
 
 # Reserved words: `git:PATH#REV`, and `git: {path:, rev:}` in the file.
