@@ -58,7 +58,8 @@ def main() -> None:
         built = build(column, Options(store=store), lambda line: None)
         spec = machine_spec(arch, built.image, guest_initramfs(arch, project, store), "tcg")
         bare[arch.name] = command(replace(spec, append=f"{spec.append} faultline.bare"), "0" * 16)
-    run = [str(Path(sys.executable).with_name("faultline")), "run", "--no-wedging", "--accel", "tcg"]
+    faultline = str(Path(sys.executable).with_name("faultline"))
+    run = [faultline, "run", "--no-wedging", "--accel", "tcg"]
     run += ["--kernel", kernel.name, *(word for arch in arches for word in ("--arch", arch.name))]
     floors: dict[str, list[float]] = {name: [] for name in bare}
     walls: list[float] = []

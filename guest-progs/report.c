@@ -5,6 +5,7 @@
  */
 #include "runtime.h"
 
+#include <sched.h>
 #include <stdarg.h>
 
 #define REPORT_FD 3
@@ -42,6 +43,9 @@ static __printf(2, 3) void sayf(const char *word, const char *fmt, ...)
 void step(const char *label)
 {
 	sayf("step", "%s", label);
+	/* Let the agent pass on what has been seen so far, in case the machine dies in this one. */
+	if (*label && strcmp(label, "after"))
+		sched_yield();
 }
 
 void result(const char *fmt, ...)

@@ -68,7 +68,6 @@ static __noreturn void exec_scenario(const struct run *run, int report_fd)
 {
 	char *argv[] = { "faults", "--scenario", (char *)run->scenario->name, NULL };
 	char *envp[] = { NULL };
-	struct sigaction by_default = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
 	if (report_fd != 3)
@@ -77,8 +76,6 @@ static __noreturn void exec_scenario(const struct run *run, int report_fd)
 		fcntl(3, F_SETFD, 0);
 	close_from(4);
 	setsid();
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &by_default, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	limit_soft(RLIMIT_STACK, 8 << 20);
@@ -210,8 +207,11 @@ static void on_child(int sig)
 
 void run_init(void)
 {
-	struct sigaction action = { .sa_handler = on_child };
+	struct sigaction action = { .sa_handler = on_child }, by_default = { .sa_handler = SIG_DFL };
 	sigset_t child;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &by_default, NULL);	/* scenarios inherit what is ignored */
 
 	sigaction(SIGCHLD, &action, NULL);
 	sigemptyset(&child);
@@ -259,7 +259,7 @@ void run_scenario(struct run *run)
 
 	run->pid = -1;
 	if (pipe2(pipe, O_CLOEXEC) == 0)
-		run->pid = fork();
+		run->pid = vfork();	/* the child only makes system calls until it execs */
 	if (run->pid < 0) {
 		snprintf(run->failure, sizeof(run->failure), "fork %s", errno_name(errno));
 		return;
@@ -269,8 +269,6 @@ void run_scenario(struct run *run)
 	close(pipe[1]);
 	in.fd = pipe[0];
 	fcntl(in.fd, F_SETFL, O_NONBLOCK);
-	if (run->started)
-		run->started(run);
 
 	hung = !follow(run, &in, &status);
 	if (hung)

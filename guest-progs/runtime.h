@@ -56,7 +56,6 @@ struct run_detail {
 struct run {
 	const struct scenario *scenario;
 	unsigned int limit_ms;			/* without a new line */
-	void (*started)(struct run *run);	/* the process has been forked */
 	void (*progress)(struct run *run);	/* a step began */
 
 	pid_t pid;

@@ -13,16 +13,16 @@ OVERLAP = 256  # bytes; no text that classify() looks for is longer
 
 @dataclass(frozen=True)
 class Sign:
-    """One thing a console line says. `kind`: begin, end, oops, panic, warn."""
+    """One thing a console line says. `kind`: begin, oops, panic, warn."""
 
     kind: str
-    name: str = ""  # begin, end: scenario; warn: function or kind of splat
+    name: str = ""  # begin: scenario; warn: function or kind of splat
 
 
 # printk time stamp and caller id, which depend on the configuration
 _PREFIX = re.compile(r"^(?:<\d+>)?(?:\[ *\d+\.\d{6}\])?(?:\[ *[TC]\d+\])? ?")
 
-_MARK = re.compile(r"^faultline ([0-9a-f]{1,32}) (begin|end) ([a-z0-9-]{1,64}/[a-z0-9-]{1,64})$")
+_MARK = re.compile(r"^fl-([0-9a-f]{8}) ([a-z0-9-]{1,64}/[a-z0-9-]{1,64})$")
 
 # First match wins. Anchored at the start of the message, so that a program that prints such
 # a text in the middle of a line is not taken for the kernel.
@@ -62,7 +62,7 @@ def classify(line: str, nonce: str = "") -> Sign | None:
     text = _PREFIX.sub("", line, count=1)
     mark = _MARK.match(text)
     if mark:
-        return Sign(mark[2], mark[3]) if mark[1] == nonce else None
+        return Sign("begin", mark[2]) if mark[1] == nonce[:8] else None
     for kind, name, pattern in _SIGNS:
         found = pattern.match(text)
         if found:

@@ -25,11 +25,6 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     calibration_us: int = 0  # median of fork + exec + wait of a scenario that does nothing
 
 
-class Begin(msgspec.Struct, frozen=True, tag_field="t", tag="begin"):
-    s: str
-    pid: int = 0
-
-
 class Step(msgspec.Struct, frozen=True, tag_field="t", tag="step"):
     s: str
     o: str = ""  # outcome text so far, up to the result that is due
@@ -48,7 +43,7 @@ class AgentError(msgspec.Struct, frozen=True, tag_field="t", tag="error"):
     e: str
 
 
-Message = Hello | Begin | Step | End | AgentError
+Message = Hello | Step | End | AgentError
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

@@ -18,12 +18,10 @@ from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.port import (
     PROTOCOL,
     AgentError,
-    Begin,
     End,
     FrameReader,
     Hello,
     Message,
-    Step,
 )
 from harness.machine.qemu import MachineSpec, QemuProcess
 from harness.results import Observation
@@ -36,6 +34,7 @@ HANG_COST = 1.5  # seconds the agent takes to sample, kill and wait: guest-proto
 BOOTS = 3  # grace for a slow host, in boots
 GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
 LOOK_LIMIT = 10.0  # seconds for QMP to answer
+MAX_SIGNS = 100  # kept of one scenario
 MAX_STEPS = 10  # progress extends the deadline so often at most
 
 
@@ -55,7 +54,7 @@ class _Cell:
     name: str
     text: str = ""  # outcome so far, by step frames: up to the result that is due
     end: End | None = None
-    end_mark: bool = False
+    begun: bool = False  # its mark was seen: what the console says now is about it
     signs: list[Sign] = field(default_factory=list)
     console: Excerpt = field(default_factory=Excerpt)
     progress: int = 0
@@ -88,6 +87,7 @@ class Session:
         self._qemu: QemuProcess | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell = _Cell("")
+        self._late: list[Sign] = []  # said between two scenarios: about the one before
         self._gone = False  # console or port at end of file: QEMU is about to exit
         self._last_byte = 0.0
 
@@ -118,6 +118,15 @@ class Session:
     def observe(self, scenario: str, scale: float = 1.0) -> Observation:
         """Run one scenario. `scale` multiplies the time limit, for a second look."""
         return self._runner.run(self._observe(scenario, scale))
+
+    def late(self) -> str:
+        """What the kernel said since the last scenario ended: "", or a word of the grammar.
+
+        It is told once. An oops or a panic means that the machine cannot be trusted.
+        """
+        self._drain()
+        signs, self._late = self._late, []
+        return _word(signs)
 
     def close(self) -> None:
         """End QEMU, whatever state it is in."""
@@ -155,20 +164,29 @@ class Session:
         for line in self._lines.feed(data):
             self._console_line(line)
 
+    def _drain(self) -> None:
+        """Read what the console has now. A byte was written before a frame that came after it."""
+        assert self._qemu is not None
+        deadline = time.monotonic() + GRACE  # it may be flooded
+        while (data := self._qemu.read_console()) and time.monotonic() < deadline:
+            for line in self._lines.feed(data):
+                self._console_line(line)
+
     def _console_line(self, line: str) -> None:
         if not line:
             return
         if self._on_console:
             self._on_console(line)
-        sign = classify(line, self.nonce)
-        if sign is None or sign.kind not in ("begin", "end"):
-            (self._cell.console if self.hello else self.boot_console).add(line)
+        cell, sign = self._cell, classify(line, self.nonce)
+        if sign is not None and sign.kind == "begin":
+            cell.begun |= sign.name == cell.name
+            return
+        (cell.console if self.hello else self.boot_console).add(line)
         if sign is None:
             return
-        if sign.kind == "end":
-            self._cell.end_mark |= sign.name == self._cell.name
-        elif sign.kind != "begin" and sign not in self._cell.signs and len(self._cell.signs) < 100:
-            self._cell.signs.append(sign)
+        signs = cell.signs if cell.begun or not self.hello else self._late
+        if sign not in signs and len(signs) < MAX_SIGNS:
+            signs.append(sign)
         self._changed.set()
 
     def _port_ready(self) -> None:
@@ -195,8 +213,8 @@ class Session:
             return  # late words of a scenario that was given up
         elif isinstance(message, End):
             cell.end = cell.end or message
-        elif isinstance(message, (Begin, Step)):
-            cell.text = message.o if isinstance(message, Step) else ""
+        else:
+            cell.text = message.o
             cell.progress += 1
 
     async def _wait(self, deadline: float) -> bool:
@@ -275,19 +293,22 @@ class Session:
         started = time.monotonic()
         self._cell = cell = _Cell(name)
         limit = self.limit(scale)
-        damaged = self._frames.damaged
+        damaged_before = self._frames.damaged
         self._send(f"run {name} {int(limit * 1000)}\n")
         lost = await self._follow(cell, limit + HANG_COST + max(GRACE, BOOTS * self.boot_seconds))
         details, alive = {}, True
-        if lost == "silent" and not cell.end_mark:
+        self._drain()
+        if lost == "silent":
             details = await self._look()
-        outcome, failure = _compose(cell, lost, details.get("cpus", ""))
+        damaged = self._frames.damaged - damaged_before
+        outcome, failure = _compose(cell, lost, details.get("cpus", ""), damaged)
         if lost == "gone" and failure:
             failure += await self._ending()
-        if self._frames.damaged > damaged:
-            details["damaged_frames"] = str(self._frames.damaged - damaged)
+        if damaged:
+            details["damaged_frames"] = str(damaged)
         if lost or cell.has("oops") or "unkillable" in outcome:
             alive = False
+        cell.begun = not alive  # what comes now is late, unless the machine is past its end
         end = cell.end or End(name)
         return Observation(
             scenario=name,
@@ -304,19 +325,17 @@ class Session:
         """Wait until the cell is complete: "" then, else "gone" or "silent"."""
         progress, deadline = 0, time.monotonic() + patience
         while True:
-            if cell.end and cell.end_mark:
-                return ""
-            if cell.error:
+            if cell.end or cell.error:
                 return ""
             if self._gone:
                 return "gone"
             if progress < min(cell.progress, MAX_STEPS):
                 progress, deadline = cell.progress, time.monotonic() + patience
-            if cell.end or cell.has("oops") or cell.has("panic"):
+            if cell.has("oops") or cell.has("panic"):
                 # The rest is on its way, or will never come.
                 deadline = min(deadline, time.monotonic() + GRACE)
             if not await self._wait(deadline):
-                return "" if cell.end else "silent"
+                return "silent"
 
     async def _look(self) -> dict[str, str]:
         """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""
@@ -343,7 +362,10 @@ class Session:
         return {"cpus": "running" if ticks >= 10 else "halted", "registers": str(registers)[:8000]}
 
 
-def _compose(cell: _Cell, lost: str, cpus: str) -> tuple[str, str]:
+_DEATHS = ("killed(SIGSEGV)", "killed(SIGKILL)", "killed(SIGBUS)")  # how an oops ends a task
+
+
+def _compose(cell: _Cell, lost: str, cpus: str, damaged: int) -> tuple[str, str]:
     """(outcome, failure) from what was heard; exactly one of them is not empty.
 
     A panic or an oops takes the place of the result that was due. Where the scenario came to
@@ -354,13 +376,14 @@ def _compose(cell: _Cell, lost: str, cpus: str) -> tuple[str, str]:
         return "", f"agent: {cell.error}"
     if cell.has("panic"):
         return cell.text + "panic", ""
-    if cell.has("oops") and (end is None or end.o.startswith(cell.text + "killed(")):
-        return cell.text + "oops", ""
+    if cell.has("oops") and (end is None or end.o.endswith(_DEATHS)):
+        before = end.o.rpartition("killed(")[0] if end else cell.text
+        return before + "oops", ""
     if end is None:
         if lost == "gone":
             return "", "machine lost during the scenario: "
-        if cell.end_mark:
-            return "", "the scenario ended, but its end frame was lost or damaged"
+        if damaged:
+            return "", f"no end frame, and {damaged} damaged ones: it may have been among them"
         if cpus in ("", "unknown"):
             return "", "the guest does not answer, and QEMU could not tell why"
         state = "spin-kernel" if cpus == "running" else "disk"
@@ -371,11 +394,21 @@ def _compose(cell: _Cell, lost: str, cpus: str) -> tuple[str, str]:
 
 
 def _with_kernel(outcome: str, cell: _Cell) -> str:
-    word = "oops" if cell.has("oops") else ""
+    return beside_kernel(outcome, _word(cell.signs))
+
+
+def _word(signs: list[Sign]) -> str:
+    """The worst that the kernel said, in the outcome grammar; "" for nothing."""
+    for kind in ("panic", "oops"):
+        if any(sign.kind == kind for sign in signs):
+            return kind
+    warned = next((sign.name or "unknown" for sign in signs if sign.kind == "warn"), "")
+    return f"warn({warned})" if warned else ""
+
+
+def beside_kernel(outcome: str, word: str) -> str:
+    """An outcome with what the kernel said meanwhile, as an actor of its own."""
     if not word:
-        warn = next((sign for sign in cell.signs if sign.kind == "warn"), None)
-        if warn is None:
-            return outcome
-        word = f"warn({warn.name or 'unknown'})"
+        return outcome
     actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
     return f"{actors} | kernel: {word}"

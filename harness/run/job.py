@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from harness.machine import QemuError
 from harness.machine.qemu import MachineSpec
-from harness.machine.session import BootError, Session
+from harness.machine.session import BootError, Session, beside_kernel
 from harness.results import (
     ColumnRecord,
     Observation,
@@ -39,9 +39,11 @@ class CellRunner:
         self._session: Session | None = None
         self._memory = 0
         self._before: list[str] = []  # scenarios that this boot has run
+        self._last: tuple[Cell, ResultRecord] | None = None  # of this boot
 
     def run(self, cell: Cell) -> ResultRecord:
         """Observe one cell and write its result; the last of its records is returned."""
+        self._amend_last()
         before = list(self._before) if self._session else []
         seen = self._observe(cell)
         verdict = judge(cell.expectations, seen)
@@ -51,24 +53,46 @@ class CellRunner:
             for again in self._confirm(cell, record, before):
                 self._write(again)
                 record = again
+        self._last = (cell, record) if self._session else None
         return record
 
     def close(self) -> None:
-        """End the machine. Never raises."""
+        """End the machine. Raises only what writing a result does."""
+        try:
+            self._amend_last()
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
         if self._session is not None:
             self._session.close()
-        self._session, self._before = None, []
+        self._session, self._before, self._last = None, [], None
+
+    def _amend_last(self) -> None:
+        """What the kernel says after a scenario has ended is about that scenario, too."""
+        word = self._session.late() if self._session else ""
+        if not word:
+            return
+        if self._last is not None:
+            cell, record = self._last
+            seen = replace(
+                record.observation, outcome=beside_kernel(record.observation.outcome, word)
+            )
+            late = self._record(cell, seen, judge(cell.expectations, seen), record.attempt + 1)
+            self._write(replace(late, confirmation="late"))
+        if word in ("oops", "panic"):
+            self._drop()
 
     def _confirm(self, cell: Cell, first: ResultRecord, before: list[str]) -> list[ResultRecord]:
         """Run a surprising cell again: alone, and if it does not come back, after the others."""
-        self.close()
+        self._drop()
         seen = self._observe(cell, CONFIRM_SCALE)
         again = self._record(cell, seen, judge(cell.expectations, seen), 2)
         if _same(first.observation, seen):
             return [replace(again, confirmation="confirmed")]
         if not before:
             return [replace(again, confirmation="flake")]
-        self.close()
+        self._drop()
         for name in before:
             self._observe(Cell(scenario=name, expectations=()))
         seen = self._observe(cell, CONFIRM_SCALE)
@@ -91,7 +115,8 @@ class CellRunner:
         self._before.append(cell.scenario)
         seen = session.observe(cell.scenario, scale)
         if not seen.alive:
-            self.close()
+            self._amend_last()
+            self._drop()
         return seen
 
     def _machine(self, memory: int) -> Session:
@@ -99,7 +124,7 @@ class CellRunner:
         spec = with_memory(self._job.spec, memory)
         if self._session is not None and self._memory == spec.memory:
             return self._session
-        self.close()
+        self._drop()
         for left in reversed(range(BOOT_TRIES)):
             session = self._start(spec)
             try:

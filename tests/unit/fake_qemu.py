@@ -36,12 +36,11 @@ def console(text: str) -> None:
     os.write(1, text.encode("latin-1") + b"\r\n")
 
 
-def mark(what: str, name: str) -> None:
-    console(f"[    1.000000] faultline {nonce} {what} {name}")
+def mark(name: str) -> None:
+    console(f"[    1.000000] fl-{nonce[:8]} {name}")
 
 
 def end(name: str, outcome: str = "ok") -> None:
-    mark("end", name)
     say(f'{{"t":"end","s":"{name}","o":"{outcome}","d":{{"k":"v"}},"ms":3}}')
 
 
@@ -51,8 +50,7 @@ HELLO = (
 
 
 def scenario(name: str, play: str) -> None:
-    mark("begin", name)
-    say(f'{{"t":"begin","s":"{name}","pid":7}}')
+    mark(name)
     if play == "step-oops":
         say(f'{{"t":"step","s":"{name}","o":"madvise=ok; load="}}')
         console("kernel BUG at arch/m68k/mm/fault.c:161!")
@@ -69,6 +67,10 @@ def scenario(name: str, play: str) -> None:
     elif play == "silent":
         say(f'{{"t":"step","s":"{name}","o":"load="}}')
         time.sleep(60)
+    elif play == "after-end":
+        end(name)
+        time.sleep(0.2)
+        console("Oops: 0000 [#1]")
     elif play == "warn":
         console("WARNING: CPU: 0 PID: 40 at mm/memory.c:6030 handle_mm_fault+0x1c/0x40")
         end(name)
@@ -86,16 +88,13 @@ def scenario(name: str, play: str) -> None:
         os.write(1, b"y" * 300000 + b"\n")
         end(name)
     elif play == "torn":
-        mark("end", name)
         data = frame(f'{{"t":"end","s":"{name}","o":"EFAULT"}}')
         for i in range(0, len(data), 7):
             port.sendall(data[i : i + 7])
             time.sleep(0.001)
     elif play == "setup":
-        mark("end", name)
         say(f'{{"t":"end","s":"{name}","o":"","f":"mmap 12"}}')
     elif play == "lost-end":
-        mark("end", name)
         port.sendall(b"FL1 torn\n")
         time.sleep(60)
     elif play == "agent-error":

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.machine.console import MAX_LINE, Excerpt, LineReader, Sign, classify
-from harness.machine.port import MAX_FRAME, Begin, End, FrameReader, Hello, Message, encode_frame
+from harness.machine.port import MAX_FRAME, End, FrameReader, Hello, Message, Step, encode_frame
 
 NONCE = "00ff00ff00ff00ff"
 
@@ -26,8 +26,8 @@ NONCE = "00ff00ff00ff00ff"
         ("WARNING: possible circular locking dependency detected", Sign("warn", "lockdep")),
         ("BUG: sleeping function called from invalid context", Sign("warn", "sleep-in-atomic")),
         ("rcu: INFO: rcu_sched self-detected stall on CPU", Sign("warn", "rcu-stall")),
-        (f"[ 1.000000] faultline {NONCE} begin hole/read", Sign("begin", "hole/read")),
-        ("faultline 1111111111111111 begin hole/read", None),
+        (f"[ 1.000000] fl-{NONCE[:8]} hole/read", Sign("begin", "hole/read")),
+        ("fl-11111111 hole/read", None),
         ("init: I say Kernel panic - not syncing", None),
         ("", None),
     ],
@@ -64,7 +64,7 @@ def test_excerpt_is_bounded() -> None:
 
 MESSAGES: list[Message] = [
     Hello(protocol=1, release="6.1"),
-    Begin("hole/read", 3),
+    Step("hole/read", "load="),
     End("hole/read", "SIGSEGV/SEGV_MAPERR @exact", {"addr": "0x10"}),
 ]
 

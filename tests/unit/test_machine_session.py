@@ -71,7 +71,7 @@ def test_outcome(play: str, outcome: str, alive: bool) -> None:
     [
         ("die", "machine lost during the scenario: exit status 3", False),
         ("setup", "set-up failed: mmap 12", True),
-        ("lost-end", "the scenario ended, but its end frame was lost or damaged", False),
+        ("lost-end", "no end frame, and 1 damaged ones: it may have been among them", False),
         ("agent-error", "agent: no such scenario", True),
     ],
 )
@@ -93,6 +93,16 @@ def test_damaged_frames_are_counted_and_the_flood_is_cut() -> None:
     assert len(seen.console) <= 121
     assert max(map(len, seen.console)) <= 300
     assert any("lines left out" in line for line in seen.console)
+
+
+def test_what_comes_after_the_end_is_told_once_and_apart() -> None:
+    with Session(spec("after-end")) as machine:
+        assert machine.observe("hole/read").outcome == "ok"
+        deadline = time.monotonic() + 5
+        while not (word := machine.late()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert word == "oops"
+        assert machine.late() == ""
 
 
 def test_two_scenarios_and_power_off() -> None:

@@ -103,7 +103,7 @@ class FakeSession:
     """A machine that answers from a script: (boot number, scenario, nth on this boot)."""
 
     boots = 0
-    answer: Callable[[int, str, int], str] = staticmethod(lambda boot, name, nth: "ok")
+    answer: Callable[[int, str, int], str] = staticmethod(lambda boot, name, nth: "ok ")
     scales: ClassVar[list[float]] = []
 
     def __init__(self, spec: MachineSpec) -> None:
@@ -125,6 +125,9 @@ class FakeSession:
             return Observation(scenario=name, failure="machine lost", alive=False)
         return Observation(scenario=name, outcome=outcome, alive=alive)
 
+    def late(self) -> str:
+        return self.answer(self.boots, "late", self.count)[3:]
+
     def close(self) -> None:
         pass
 
@@ -141,6 +144,7 @@ def play(
     runner = CellRunner(job(*cells), written.append, start=FakeSession)  # type: ignore[arg-type]
     for cell in cells:
         runner.run(cell)
+    runner.close()
     return [record for record in written if isinstance(record, ResultRecord)]
 
 
@@ -205,6 +209,24 @@ def test_a_hang_that_needs_its_predecessor_names_it(monkeypatch: pytest.MonkeyPa
     last = records[-1]
     assert (last.attempt, last.verdict) == (3, Verdict.MISMATCH)
     assert last.confirmation == "order-dependent(a/a)"
+
+
+def test_late_words_find_their_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = iter(["ok ", "ok oops", "ok ", "ok "])
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: next(late) if name == "late" else "ok",
+        cell("a/a"),
+        cell("a/b"),
+        cell("a/c"),
+    )
+    assert FakeSession.boots == 2
+    assert [(r.scenario, r.attempt, r.observation.outcome, r.verdict) for r in records] == [
+        ("a/a", 1, "ok", Verdict.MATCH),
+        ("a/b", 1, "ok", Verdict.MATCH),
+        ("a/b", 2, "A: ok | kernel: oops", Verdict.MISMATCH),
+        ("a/c", 1, "ok", Verdict.MATCH),
+    ]
 
 
 def test_a_lost_machine_is_infra_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +345,8 @@ out = Path({str(tmp_path / "r.jsonl")!r}); ResultsWriter(out).close()
 try:
     with _signals():
         print("ready", flush=True)
-        _run_jobs([job(cell("a/a"), play="good"), job(cell("a/b"), play="silent")], "r1", Choice, out, Listener())
+        queue = [job(cell("a/a")), job(cell("a/b"), play="silent")]
+        _run_jobs(queue, "r1", Choice, out, Listener())
 except Interrupted as stop:
     sys.exit(stop.exit_code)
 """
