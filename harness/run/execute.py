@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, Self
 
 from harness import __version__
 from harness.build import BuildError
@@ -92,12 +92,17 @@ def execute(
     with ResultsWriter(out) as writer, _signals():
         writer.write(run_record(run_id))
         code, reason = 3, "failed"
+        follow = Follower(out, run_id, progress)
         try:
-            with _timed(timings, "prepare"):
-                ready = _prepare_all(run_id, project, columns, scenarios, options, writer, progress)
-            with _timed(timings, "run"):
-                queue = [job for column in ready for job in column.jobs]
-                _run_jobs(queue, run_id, options, out, progress)
+            with (
+                Dispatcher(out, options.jobs, follow, progress) as dispatcher,
+                _timed(timings, "run"),
+            ):
+                with _timed(timings, "prepare"):
+                    _prepare_all(
+                        run_id, project, columns, scenarios, options, writer, follow, dispatcher
+                    )
+                dispatcher.finish()
             code, reason = exit_code(read_results([out]), ending=run_id), ""
         except Interrupted as stop:
             code, reason = stop.exit_code, str(stop)
@@ -130,29 +135,31 @@ def _prepare_all(
     scenarios: Sequence[Scenario],
     options: Options,
     writer: ResultsWriter,
-    progress: Progress,
-) -> list[Ready]:
-    """Prepare every column. One that does not build is recorded, and does not stop the rest."""
-    ready = []
+    follow: Follower,
+    dispatcher: Dispatcher,
+) -> None:
+    """Prepare every column, and have it booted while the next is prepared.
+
+    One that does not build is recorded, and does not stop the rest.
+    """
+    progress = follow.progress
+
+    def say(column: str, what: str) -> None:
+        progress.stage(column, what)
+        follow.look()
+
     for column in columns:
-        progress.stage(column.id, "preparing")
         try:
-            one = prepare(
-                run_id,
-                column,
-                scenarios,
-                project,
-                options,
-                functools.partial(progress.stage, column.id),
+            ready = prepare(
+                run_id, column, scenarios, project, options, functools.partial(say, column.id)
             )
         except (BuildError, QemuError) as error:
             progress.say(f"{column.id}: {error}")
             _record_unbuilt(run_id, column, scenarios, error, writer)
             continue
-        writer.write(one.record)
-        _announce(one, progress)
-        ready.append(one)
-    return ready
+        writer.write(ready.record)
+        _announce(ready, progress)
+        dispatcher.submit(ready.jobs)
 
 
 def _announce(ready: Ready, progress: Progress) -> None:
@@ -207,45 +214,90 @@ def _record_unbuilt(
 # -- the boots -----------------------------------------------------------------------------
 
 
-def _run_jobs(
-    queue: Sequence[Job], run_id: str, options: Options, out: Path, progress: Progress
-) -> None:
-    """Run all jobs; those that wedge a machine last, so that they hold up nothing.
+class Dispatcher:
+    """Gives jobs to an executor as they come; those that wedge a machine last of all.
 
-    When a worker dies, what it left undone is tried once more in a fresh pool; what is left
+    When a worker dies, what was left undone is tried once more in a fresh pool; what is left
     after that stays without a result, and so counts as missing.
     """
-    follow = Follower(out, run_id, progress)
-    order = sorted(queue, key=lambda job: any(cell.wedges for cell in job.cells))
-    for _ in range(2):
-        order = [job for job in map(follow.undone, order) if job.cells]
-        if not order:
-            break
-        workers = min(options.jobs or len(os.sched_getaffinity(0)), len(order))
-        context = multiprocessing.get_context("fork")  # starts in milliseconds, nothing to import
-        with ProcessPoolExecutor(workers, context, initializer=_worker) as pool, _reaped():
-            try:
-                _drain(pool, order, out, follow)
-                break
-            except BrokenProcessPool:
-                progress.say("a worker process died; what it left undone is tried once more")
-    follow.look()
 
+    def __init__(self, out: Path, jobs: int, follow: Follower, progress: Progress) -> None:
+        self._out, self._follow, self._progress = out, follow, progress
+        self._workers = jobs or len(os.sched_getaffinity(0))
+        self._pool: Executor | None = None
+        self._all: list[Job] = []
+        self._wedging: list[Job] = []
+        self._pending: set[Future[None]] = set()
+        self._broken = False  # a worker died, and its pool with it
 
-def _drain(executor: Executor, order: Sequence[Job], out: Path, follow: Follower) -> None:
-    pending: set[Future[None]] = {executor.submit(run_job, job, out) for job in order}
-    while pending:
-        done, pending = wait(pending, timeout=POLL, return_when=FIRST_EXCEPTION)
-        follow.look()
-        for future in done:
-            future.result()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Whatever ends the block, no worker goes on after it."""
+        if self._pool is None:
+            return
+        if error is not None:
+            for child in multiprocessing.active_children():
+                child.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Start what can share a machine now; keep what wedges one for later."""
+        self._all.extend(jobs)
+        wedging = [job for job in jobs if any(cell.wedges for cell in job.cells)]
+        self._wedging.extend(wedging)
+        self._attempt([job for job in jobs if job not in wedging])
+
+    def finish(self) -> None:
+        """Run all that is left and wait for it."""
+        self._attempt(self._wedging, to_the_end=True)
+        if self._broken:
+            self._progress.say("a worker process died; what it left undone is tried once more")
+            self._renew()
+            self._attempt(
+                [j for j in map(self._follow.undone, self._all) if j.cells], to_the_end=True
+            )
+        if self._broken:
+            self._progress.say("a worker process died again; what is left counts as missing")
+        self._follow.look()
+
+    def _attempt(self, jobs: Sequence[Job], to_the_end: bool = False) -> None:
+        if self._broken:
+            return
+        try:
+            for job in jobs:
+                self._start(job)
+            if to_the_end:
+                self._drain()
+        except BrokenProcessPool:
+            self._broken = True
+
+    def _start(self, job: Job) -> None:
+        if self._pool is None:
+            context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
+            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_worker)
+        self._pending.add(self._pool.submit(run_job, job, self._out))
+
+    def _drain(self) -> None:
+        while self._pending:
+            done, self._pending = wait(self._pending, POLL, FIRST_EXCEPTION)
+            self._follow.look()
+            for future in done:
+                future.result()
+
+    def _renew(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool, self._pending, self._broken = None, set(), False
+        self._follow.look()
 
 
 class Follower:
     """Reads a results file as it grows: what an executor's workers did, wherever they are."""
 
     def __init__(self, path: Path, run_id: str, progress: Progress) -> None:
-        self._path, self._run_id, self._progress = path, run_id, progress
+        self._path, self._run_id, self.progress = path, run_id, progress
         self._offset = path.stat().st_size if path.exists() else 0
         self._seen: set[tuple[str, str]] = set()
 
@@ -259,7 +311,7 @@ class Follower:
         for record in decode_lines(whole.splitlines()):
             if isinstance(record, ResultRecord) and record.run_id == self._run_id:
                 self._seen.add((record.column, record.scenario))
-                self._progress.result(record)
+                self.progress.result(record)
 
     def undone(self, job: Job) -> Job:
         """The job with the cells that have no result yet."""
@@ -272,17 +324,6 @@ def _worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; QEMU has it of its own
-
-
-@contextmanager
-def _reaped() -> Iterator[None]:
-    """Whatever ends the block, no worker goes on after it."""
-    try:
-        yield
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from harness.results import (
     merge_columns,
     read_results,
 )
-from harness.run.execute import Follower, _run_jobs
+from harness.run.execute import Dispatcher, Follower, Progress
 from harness.run.job import CellRunner, run_job
 from harness.run.judge import Expectation, Expectations, judge
 from harness.run.plan import Cell, Job, jobs, repeat_command
@@ -287,19 +287,41 @@ class Listener:
         self.records.append(record)
 
 
-class Choice:
-    """What _run_jobs wants of Options."""
-
-    jobs = 2
+def run_all(queue: list[Job], out: Path, progress: Progress) -> None:
+    """What a run does with its jobs."""
+    with Dispatcher(out, 2, Follower(out, "r1", progress), progress) as dispatcher:
+        dispatcher.submit(queue)
+        dispatcher.finish()
 
 
 def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
     out, listener = tmp_path / "r.jsonl", Listener()
     ResultsWriter(out).close()
     queue = [job(cell(f"a/x{n}"), cell(f"a/y{n}")) for n in range(4)]
-    _run_jobs(queue, "r1", Choice, out, listener)  # type: ignore[arg-type]
+    run_all(queue, out, listener)
     assert len(listener.records) == 8
     assert {r.verdict for r in read_results([out]).last()} == {Verdict.MATCH}
+
+
+def test_what_a_dead_worker_left_is_done_by_another(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    fuse = tmp_path / "fuse"
+    fuse.touch()
+    with Dispatcher(out, 2, Follower(out, "r1", listener), listener) as dispatcher:
+        dispatcher.submit([job(cell("a/a"))])
+        assert dispatcher._pool is not None
+        dispatcher._pending.add(dispatcher._pool.submit(_burn, fuse))
+        dispatcher.submit([job(cell("a/b"), cell("a/c"))])
+        dispatcher.finish()
+    assert {r.scenario for r in read_results([out]).last()} == {"a/a", "a/b", "a/c"}
+    assert any("died" in line for line in listener.lines)
+
+
+def _burn(fuse: Path) -> None:
+    """Kill this process, once."""
+    fuse.unlink()
+    os._exit(9)
 
 
 def test_run_job_writes_what_a_dying_machine_left(tmp_path: Path) -> None:
@@ -340,13 +362,13 @@ def test_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_run_job import *
-from harness.run.execute import _run_jobs, _signals, Interrupted
+from harness.run.execute import _signals, Interrupted
 out = Path({str(tmp_path / "r.jsonl")!r}); ResultsWriter(out).close()
 try:
     with _signals():
         print("ready", flush=True)
         queue = [job(cell("a/a")), job(cell("a/b"), play="silent")]
-        _run_jobs(queue, "r1", Choice, out, Listener())
+        run_all(queue, out, Listener())
 except Interrupted as stop:
     sys.exit(stop.exit_code)
 """
