@@ -158,12 +158,14 @@ class QemuProcess:
         child.delaybeforesend = None
         return child
 
-    def read_console(self) -> bytes:
-        """At most 4096 bytes that are there now; b"" when there are none or QEMU is gone."""
+    def read_console(self) -> bytes | None:
+        """At most 4096 bytes: b"" when there are none now, None when QEMU is gone."""
         try:
             data: bytes = self._child.read_nonblocking(4096, timeout=0)
-        except (pexpect.EOF, pexpect.TIMEOUT, OSError, ValueError):
+        except pexpect.TIMEOUT:
             return b""
+        except (pexpect.EOF, OSError, ValueError):
+            return None
         return data
 
     def busy_ticks(self, threads: list[int]) -> int:

@@ -157,11 +157,11 @@ class Session:
     def _console_ready(self) -> None:
         assert self._qemu is not None
         data = self._qemu.read_console()
-        if not data:
+        if data is None:
             self._hang_up(self._qemu.console_fd)
             self._console_line(self._lines.rest())
         self._last_byte = time.monotonic()
-        for line in self._lines.feed(data):
+        for line in self._lines.feed(data or b""):
             self._console_line(line)
 
     def _drain(self) -> None:
