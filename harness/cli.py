@@ -225,7 +225,7 @@ def run(
     """
     from harness.progress import make_progress
     from harness.run.execute import execute, new_run_id
-    from harness.run.prepare import Options
+    from harness.run.prepare import Options, preflight
 
     project = _project()
     columns = _select(project, arches, kernels, flavours)
@@ -237,6 +237,7 @@ def run(
         wedging=not no_wedging,
         jobs=jobs,
     )
+    preflight(columns, options)
     run_id = new_run_id()
     path = _results_path(out, run_id)
     try:

@@ -98,7 +98,7 @@ def build_kernel(
     """The kernel's image for an arch, from the store or compiled now. Raises BuildError."""
     started = time.monotonic()
     if isinstance(kernel.source, ImageSource):
-        return _ready_image(kernel.name, kernel.source, arch)
+        return ready_image(kernel.name, kernel.source, arch)
     plan = _plan(kernel, arch, flavour, resolve(kernel, store, refresh))
     cached = store.entry("kernel", plan.key) is not None
     check: Check | None = None if cached else "quick"
@@ -340,7 +340,8 @@ def _provenance(plan: _Plan, source: PatchedSource, objects: Path) -> dict[str, 
 # -- ready images --
 
 
-def _ready_image(name: str, source: ImageSource, arch: Arch) -> BuiltKernel:
+def ready_image(name: str, source: ImageSource, arch: Arch) -> BuiltKernel:
+    """A kernel that somebody else built, as it lies there. Raises BuildError."""
     for path in (source.image, source.config):
         if path is not None and not os.access(path, os.R_OK):
             raise BuildError(f"{name}: {path} is not a readable file")

@@ -23,7 +23,8 @@ text that ``parse`` accepts, so texts can be compared. EBNF::
     ending   = "killed(" , sig , ")" | "exit(" , status , ")"
              | "hang(" , ( "killable" | "unkillable" ) , ", "
                        , ( "sleep" | "disk" | "spin-user" | "spin-kernel" ) , ")" ;
-    trouble  = "oops" | "panic" | "warn(" , function , ")" ;
+    trouble  = "oops" | "panic" | "warn(" , function , ")"
+             | "silent" | "lost" ;      (* the machine answers no more; it reset or aborted *)
 
     errno    = name known here, as "EFAULT" | "E" , positive number ;
     sig      = name known here, as "SIGBUS" | "SIG" , positive number ;
@@ -196,7 +197,11 @@ class Hang:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What the kernel said of itself: oops, panic, or warn with the ``function``."""
+    """What the kernel said of itself, warn with the ``function``, or how the machine was lost.
+
+    ``silent``: it answers no more, and has not said why. ``lost``: it ended without a word, by a
+    reset, a triple fault or an abort of the emulator.
+    """
 
     kind: str
     function: str = ""
@@ -249,7 +254,7 @@ class Outcome:
         """Whether something is left behind that later scenarios could trip over."""
         return any(
             isinstance(result, Hang)
-            or (isinstance(result, Trouble) and result.kind in ("oops", "panic"))
+            or (isinstance(result, Trouble) and result.kind != "warn")
             for result in self.results
         )
 
@@ -370,7 +375,7 @@ def _step(scan: _Scanner) -> Step:
 
 
 _ENDINGS = ("killed", "exit", "hang")
-_TROUBLES = ("oops", "panic", "warn")
+_TROUBLES = ("oops", "panic", "silent", "lost", "warn")
 
 
 def _result(scan: _Scanner) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
 import signal
@@ -69,6 +70,7 @@ def command(
     return argv + list(spec.args) + (["-S", "-s"] if wait else [])
 
 
+@functools.cache
 def qemu_version(program: str, package: str = "") -> str:
     """ "7.2.22" of `program`. Raises QemuError when it is missing or does not answer."""
     hint = f"; install it: apt-get install {package}" if package else ""

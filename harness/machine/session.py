@@ -8,12 +8,14 @@ takes); only the limits of the boot itself are constants, for nothing is measure
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from harness.catalog.outcome import OutcomeError, parse
 from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.port import (
     PROTOCOL,
@@ -30,10 +32,12 @@ BOOT_SILENCE = 45.0  # seconds without a byte on the console before the boot is 
 BOOT_LIMIT = 180.0  # seconds for the whole boot: 60 times the slowest on an idle machine
 MIN_LIMIT = 1.0  # seconds without progress in a scenario before its tasks are looked at
 CALIBRATIONS = 40  # that limit, in empty scenarios
-HANG_COST = 1.5  # seconds the agent takes to sample, kill and wait: guest-protocol.md
+SAMPLING = 0.5  # seconds the agent takes to look at a hang; then it waits for SIGKILL to work
+MIN_KILL = 1.0  # seconds, or as long as the limit: guest-protocol.md
 BOOTS = 3  # grace for a slow host, in boots
 GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
 LOOK_LIMIT = 10.0  # seconds for QMP to answer
+_FATAL = (Sign("panic"), Sign("oops"))
 MAX_SIGNS = 100  # kept of one scenario
 MAX_STEPS = 10  # progress extends the deadline so often at most
 
@@ -240,7 +244,8 @@ class Session:
 
         while self.hello is None:
             if self._gone or self._cell.has("panic"):
-                raise self._boot_error(f"the machine ended: {await self._ending()}")
+                ending = await self._ending()
+                raise self._boot_error(f"the machine ended: {self._last_words() or ending}")
             if not await self._wait(deadline()) and time.monotonic() >= deadline():
                 silent = time.monotonic() - self._last_byte
                 state = await self._look()
@@ -253,6 +258,11 @@ class Session:
                 f"the guest speaks protocol {self.hello.protocol}, this harness {PROTOCOL}"
             )
 
+    def _last_words(self) -> str:
+        """The line of the boot in which the kernel says what killed it, "" without one."""
+        lines = reversed(self.boot_console.lines())
+        return next((line for line in lines if classify(line) in _FATAL), "")
+
     def _boot_error(self, message: str) -> BootError:
         return BootError(message, self.boot_console.lines(), self.command)
 
@@ -262,8 +272,7 @@ class Session:
         deadline = time.monotonic() + GRACE
         while not (status := self._qemu.status()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
-        what = "kernel panic, " if self._cell.has("panic") else ""
-        return what + (status or "QEMU still runs without its console")
+        return status or "QEMU still runs without its console"
 
     async def _power_off(self) -> bool:
         assert self._qemu is not None
@@ -295,18 +304,24 @@ class Session:
         limit = self.limit(scale)
         damaged_before = self._frames.damaged
         self._send(f"run {name} {int(limit * 1000)}\n")
-        lost = await self._follow(cell, limit + HANG_COST + max(GRACE, BOOTS * self.boot_seconds))
+        agent = limit + SAMPLING + max(MIN_KILL, limit)
+        lost = await self._follow(cell, agent + max(GRACE, BOOTS * self.boot_seconds))
         details, alive = {}, True
         self._drain()
         if lost == "silent":
             details = await self._look()
         damaged = self._frames.damaged - damaged_before
-        outcome, failure = _compose(cell, lost, details.get("cpus", ""), damaged)
-        if lost == "gone" and failure:
-            failure += await self._ending()
+        if not cell.begun:  # its mark was lost: what came since it was asked for is about it
+            cell.signs, self._late = [*self._late, *cell.signs], []
+        ending = await self._ending() if lost == "gone" else ""
+        outcome, failure = _compose(cell, lost, ending, damaged)
+        if ending:
+            details["ending"] = ending
+        if outcome == "n/a" and _word(cell.signs):
+            details["kernel"] = _word(cell.signs)
         if damaged:
             details["damaged_frames"] = str(damaged)
-        if lost or cell.has("oops") or "unkillable" in outcome:
+        if lost or cell.has("oops") or cell.has("panic") or "unkillable" in outcome:
             alive = False
         cell.begun = not alive  # what comes now is late, unless the machine is past its end
         end = cell.end or End(name)
@@ -362,39 +377,54 @@ class Session:
         return {"cpus": "running" if ticks >= 10 else "halted", "registers": str(registers)[:8000]}
 
 
-_DEATHS = ("killed(SIGSEGV)", "killed(SIGKILL)", "killed(SIGBUS)")  # how an oops ends a task
+# How an oops ends a task.
+_DEATH = re.compile(r"(?:^|(?<==))killed\(SIG(?:SEGV|KILL|BUS|TRAP|ILL)\)$")
 
 
-def _compose(cell: _Cell, lost: str, cpus: str, damaged: int) -> tuple[str, str]:
+def _compose(cell: _Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
     """(outcome, failure) from what was heard; exactly one of them is not empty.
 
-    A panic or an oops takes the place of the result that was due. Where the scenario came to
-    its end all the same, the kernel stands beside it as an actor of its own.
+    What the kernel says of itself outranks all else: a panic or an oops takes the place of the
+    result that was due, also where only the set-up was reached. Where the scenario came to its
+    end all the same, the kernel stands beside it as an actor of its own.
     """
-    end = cell.end
+    end, word = cell.end, _word(cell.signs)
     if cell.error:
         return "", f"agent: {cell.error}"
-    if cell.has("panic"):
+    if word == "panic":
         return cell.text + "panic", ""
-    if cell.has("oops") and (end is None or end.o.endswith(_DEATHS)):
-        before = end.o.rpartition("killed(")[0] if end else cell.text
-        return before + "oops", ""
+    if word == "oops":
+        if end is None or end.f or not end.o:
+            return cell.text + "oops", ""
+        if _DEATH.search(end.o):
+            return _DEATH.sub("oops", end.o), ""
     if end is None:
-        if lost == "gone":
-            return "", "machine lost during the scenario: "
-        if damaged:
-            return "", f"no end frame, and {damaged} damaged ones: it may have been among them"
-        if cpus in ("", "unknown"):
-            return "", "the guest does not answer, and QEMU could not tell why"
-        state = "spin-kernel" if cpus == "running" else "disk"
-        return f"{cell.text}hang(unkillable, {state})", ""
-    if end.f or not end.o:
-        return "", f"set-up failed: {end.f}"[:300] if end.f else "the end frame has no outcome"
-    return _with_kernel(end.o, cell), ""
+        return _without_end(cell, lost, ending, damaged)
+    if end.f:
+        return "", f"set-up failed: {end.f[:300]}" + (f"; the kernel said {word}" if word else "")
+    try:
+        parse(end.o)
+    except OutcomeError as error:
+        return "", f"the guest sent no outcome: {error}"
+    return beside_kernel(end.o, word or _tainted(end)), ""
 
 
-def _with_kernel(outcome: str, cell: _Cell) -> str:
-    return beside_kernel(outcome, _word(cell.signs))
+def _without_end(cell: _Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
+    """A machine that did not come to the end of a scenario and has not said why."""
+    if lost == "gone" and ending in ("exit status 0", "killed by SIGABRT"):
+        # With -no-reboot a reset ends QEMU in good order; what no CPU can do makes it abort.
+        return cell.text + "lost", ""
+    if lost == "gone":  # the guest has no means to do that
+        return "", f"QEMU ended during the scenario: {ending}"
+    if damaged:
+        return "", f"no end frame, and {damaged} damaged ones: it may have been among them"
+    return cell.text + "silent", ""
+
+
+def _tainted(end: End) -> str:
+    """A new taint that came without a word on the console."""
+    bits = end.d.get("taint", "")
+    return f"warn(taint-{bits})" if re.fullmatch(r"0x[0-9a-f]{1,16}", bits) else ""
 
 
 def _word(signs: list[Sign]) -> str:
@@ -408,7 +438,7 @@ def _word(signs: list[Sign]) -> str:
 
 def beside_kernel(outcome: str, word: str) -> str:
     """An outcome with what the kernel said meanwhile, as an actor of its own."""
-    if not word:
+    if not word or outcome == "n/a":
         return outcome
     actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
     return f"{actors} | kernel: {word}"

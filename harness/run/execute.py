@@ -13,9 +13,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -38,7 +38,7 @@ from harness.results import (
     exit_code,
     read_results,
 )
-from harness.run.job import run_job
+from harness.run.job import BOOT, run_job, surprising
 from harness.run.plan import Column, Job, repeat_command
 from harness.run.prepare import Options, Ready, prepare
 
@@ -89,7 +89,7 @@ def execute(
     whatever happens; the end record says how it ended.
     """
     timings: dict[str, float] = {}
-    with ResultsWriter(out) as writer, _signals():
+    with ResultsWriter(out) as writer, _signals(), ExitStack() as held:
         writer.write(run_record(run_id))
         code, reason = 3, "failed"
         follow = Follower(out, run_id, progress)
@@ -100,7 +100,15 @@ def execute(
             ):
                 with _timed(timings, "prepare"):
                     _prepare_all(
-                        run_id, project, columns, scenarios, options, writer, follow, dispatcher
+                        run_id,
+                        project,
+                        columns,
+                        scenarios,
+                        options,
+                        writer,
+                        follow,
+                        dispatcher,
+                        held,
                     )
                 dispatcher.finish()
             code, reason = exit_code(read_results([out]), ending=run_id), ""
@@ -137,6 +145,7 @@ def _prepare_all(
     writer: ResultsWriter,
     follow: Follower,
     dispatcher: Dispatcher,
+    held: ExitStack,
 ) -> None:
     """Prepare every column, and have it booted while the next is prepared.
 
@@ -157,6 +166,8 @@ def _prepare_all(
             progress.say(f"{column.id}: {error}")
             _record_unbuilt(run_id, column, scenarios, error, writer)
             continue
+        for kind, key in ready.entries:  # no prune takes them away under a boot
+            held.enter_context(options.store.using(kind, key))
         writer.write(ready.record)
         _announce(ready, progress)
         dispatcher.submit(ready.jobs)
@@ -215,7 +226,7 @@ def _record_unbuilt(
 
 
 class Dispatcher:
-    """Gives jobs to an executor as they come; those that wedge a machine last of all.
+    """Gives jobs to an executor as they come, the wedging ones of a column after its others.
 
     When a worker dies, what was left undone is tried once more in a fresh pool; what is left
     after that stays without a result, and so counts as missing.
@@ -226,8 +237,8 @@ class Dispatcher:
         self._workers = jobs or len(os.sched_getaffinity(0))
         self._pool: Executor | None = None
         self._all: list[Job] = []
-        self._wedging: list[Job] = []
-        self._pending: set[Future[None]] = set()
+        self._wedging: dict[str, list[Job]] = {}  # by column: wait for its ordinary jobs
+        self._running: dict[Future[None], Job] = {}
         self._broken = False  # a worker died, and its pool with it
 
     def __enter__(self) -> Self:
@@ -245,19 +256,20 @@ class Dispatcher:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Start what can share a machine now; keep what wedges one for later."""
         self._all.extend(jobs)
-        wedging = [job for job in jobs if any(cell.wedges for cell in job.cells)]
-        self._wedging.extend(wedging)
-        self._attempt([job for job in jobs if job not in wedging])
+        ordinary = [job for job in jobs if not _wedges(job)]
+        for job in jobs:
+            if _wedges(job):
+                self._wedging.setdefault(job.column, []).append(job)
+        self._attempt(ordinary)
 
     def finish(self) -> None:
         """Run all that is left and wait for it."""
-        self._attempt(self._wedging, to_the_end=True)
+        self._attempt([], to_the_end=True)
         if self._broken:
             self._progress.say("a worker process died; what it left undone is tried once more")
             self._renew()
-            self._attempt(
-                [j for j in map(self._follow.undone, self._all) if j.cells], to_the_end=True
-            )
+            left = [job for job in map(self._follow.undone, self._all) if job.cells]
+            self._attempt(left, to_the_end=True)
         if self._broken:
             self._progress.say("a worker process died again; what is left counts as missing")
         self._follow.look()
@@ -277,20 +289,41 @@ class Dispatcher:
         if self._pool is None:
             context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
             self._pool = ProcessPoolExecutor(self._workers, context, initializer=_worker)
-        self._pending.add(self._pool.submit(run_job, job, self._out))
+        self._running[self._pool.submit(run_job, job, self._out)] = job
 
     def _drain(self) -> None:
-        while self._pending:
-            done, self._pending = wait(self._pending, POLL, FIRST_EXCEPTION)
+        while self._running or self._wedging:
+            self._release()
+            done, _ = wait(self._running, POLL, FIRST_COMPLETED)
             self._follow.look()
             for future in done:
+                del self._running[future]
                 future.result()
+
+    def _release(self) -> None:
+        """Start the wedging jobs of columns whose ordinary ones are done.
+
+        They come last so that they hold up nothing; and where no machine of the column has come
+        up, the first of them shows whether that has changed, for all.
+        """
+        busy = {job.column for job in self._running.values()}
+        for column in [name for name in self._wedging if name not in busy]:
+            jobs = self._wedging.pop(column)
+            if self._follow.boots_fail(column):
+                jobs = [replace(jobs[0], cells=tuple(c for job in jobs for c in job.cells))]
+            for job in jobs:
+                self._start(job)
 
     def _renew(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-        self._pool, self._pending, self._broken = None, set(), False
+        self._pool, self._running, self._broken = None, {}, False
+        self._wedging = {}
         self._follow.look()
+
+
+def _wedges(job: Job) -> bool:
+    return any(cell.wedges for cell in job.cells)
 
 
 class Follower:
@@ -299,7 +332,8 @@ class Follower:
     def __init__(self, path: Path, run_id: str, progress: Progress) -> None:
         self._path, self._run_id, self.progress = path, run_id, progress
         self._offset = path.stat().st_size if path.exists() else 0
-        self._seen: set[tuple[str, str]] = set()
+        self._done: set[tuple[str, str]] = set()
+        self._boots_fail: dict[str, bool] = {}
 
     def look(self) -> None:
         """Report the results that came since the last look."""
@@ -310,12 +344,22 @@ class Follower:
         self._offset += len(whole)
         for record in decode_lines(whole.splitlines()):
             if isinstance(record, ResultRecord) and record.run_id == self._run_id:
-                self._seen.add((record.column, record.scenario))
+                self._note(record)
                 self.progress.result(record)
+
+    def _note(self, record: ResultRecord) -> None:
+        failed = record.observation.failure.startswith(BOOT)
+        self._boots_fail[record.column] = self._boots_fail.get(record.column, True) and failed
+        if record.confirmation or not surprising(record):  # else a second look is due
+            self._done.add((record.column, record.scenario))
+
+    def boots_fail(self, column: str) -> bool:
+        """Whether all that is known of a column is that its machines do not come up."""
+        return self._boots_fail.get(column, False)
 
     def undone(self, job: Job) -> Job:
         """The job with the cells that have no result yet."""
-        left = [cell for cell in job.cells if (job.column, cell.scenario) not in self._seen]
+        left = [cell for cell in job.cells if (job.column, cell.scenario) not in self._done]
         return replace(job, cells=tuple(left))
 
 

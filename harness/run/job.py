@@ -22,6 +22,7 @@ from harness.run.judge import judge, pick
 from harness.run.plan import Cell, Job, repeat_command, with_memory
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
+BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
 BOOT_TRIES = 2  # a machine that does not come up is tried once more
 
 StartSession = Callable[[MachineSpec], Session]
@@ -40,16 +41,16 @@ class CellRunner:
         self._memory = 0
         self._before: list[str] = []  # scenarios that this boot has run
         self._last: tuple[Cell, ResultRecord] | None = None  # of this boot
+        self._has_booted = False
+        self._dead: BootError | None = None  # this column does not come up at all
 
     def run(self, cell: Cell) -> ResultRecord:
         """Observe one cell and write its result; the last of its records is returned."""
-        self._amend_last()
+        self.settle()
         before = list(self._before) if self._session else []
-        seen = self._observe(cell)
-        verdict = judge(cell.expectations, seen)
-        record = self._record(cell, seen, verdict, 1)
+        record = self._attempt(cell, 1)
         self._write(record)
-        if _surprising(seen, verdict):
+        if surprising(record):
             for again in self._confirm(cell, record, before):
                 self._write(again)
                 record = again
@@ -59,8 +60,22 @@ class CellRunner:
     def close(self) -> None:
         """End the machine. Raises only what writing a result does."""
         try:
-            self._amend_last()
+            self.settle()
         finally:
+            self._drop()
+
+    def settle(self) -> None:
+        """What the kernel has said after the last scenario ended is about that one: amend it."""
+        word = self._session.late() if self._session else ""
+        if not word:
+            return
+        if self._last is not None:
+            cell, record = self._last
+            outcome = beside_kernel(record.observation.outcome, word)
+            seen = replace(record.observation, outcome=outcome)
+            late = self._record(cell, seen, record.attempt + 1)
+            self._write(replace(late, confirmation="late"))
+        if word in ("oops", "panic"):
             self._drop()
 
     def _drop(self) -> None:
@@ -68,38 +83,28 @@ class CellRunner:
             self._session.close()
         self._session, self._before, self._last = None, [], None
 
-    def _amend_last(self) -> None:
-        """What the kernel says after a scenario has ended is about that scenario, too."""
-        word = self._session.late() if self._session else ""
-        if not word:
-            return
-        if self._last is not None:
-            cell, record = self._last
-            seen = replace(
-                record.observation, outcome=beside_kernel(record.observation.outcome, word)
-            )
-            late = self._record(cell, seen, judge(cell.expectations, seen), record.attempt + 1)
-            self._write(replace(late, confirmation="late"))
-        if word in ("oops", "panic"):
-            self._drop()
-
     def _confirm(self, cell: Cell, first: ResultRecord, before: list[str]) -> list[ResultRecord]:
-        """Run a surprising cell again: alone, and if it does not come back, after the others."""
+        """Run a surprising cell again: alone, and if it does not come back, after the others.
+
+        The last record returned is the one that counts.
+        """
         self._drop()
-        seen = self._observe(cell, CONFIRM_SCALE)
-        again = self._record(cell, seen, judge(cell.expectations, seen), 2)
-        if _same(first.observation, seen):
-            return [replace(again, confirmation="confirmed")]
+        second = self._attempt(cell, 2, CONFIRM_SCALE)
+        if _same(first, second):
+            return [replace(second, confirmation="confirmed")]
         if not before:
-            return [replace(again, confirmation="flake")]
+            return _strongest("flake", first, second)
         self._drop()
         for name in before:
             self._observe(Cell(scenario=name, expectations=()))
-        seen = self._observe(cell, CONFIRM_SCALE)
-        third = self._record(cell, seen, judge(cell.expectations, seen), 3)
-        if _same(first.observation, seen):
-            return [again, replace(third, confirmation=f"order-dependent({before[-1]})")]
-        return [replace(again, confirmation="flake")]
+        third = self._attempt(cell, 3, CONFIRM_SCALE)
+        if _same(first, third):
+            others = f"order-dependent(after {len(before)} others, {before[-1]} the last)"
+            return [second, replace(third, confirmation=others)]
+        return _strongest("flake", first, second, third)
+
+    def _attempt(self, cell: Cell, attempt: int, scale: float = 1.0) -> ResultRecord:
+        return self._record(cell, self._observe(cell, scale), attempt)
 
     def _observe(self, cell: Cell, scale: float = 1.0) -> Observation:
         try:
@@ -108,14 +113,14 @@ class CellRunner:
             console = getattr(error, "console", [])
             return Observation(
                 scenario=cell.scenario,
-                failure=f"boot: {error}",
+                failure=f"{BOOT}{error}",
                 console=console,
                 alive=False,
             )
         self._before.append(cell.scenario)
         seen = session.observe(cell.scenario, scale)
         if not seen.alive:
-            self._amend_last()
+            self.settle()
             self._drop()
         return seen
 
@@ -124,21 +129,25 @@ class CellRunner:
         spec = with_memory(self._job.spec, memory)
         if self._session is not None and self._memory == spec.memory:
             return self._session
+        if self._dead is not None:
+            raise self._dead
         self._drop()
         for left in reversed(range(BOOT_TRIES)):
             session = self._start(spec)
             try:
                 session.boot()
-            except BootError:
+            except BootError as error:
                 session.close()
                 if not left:
+                    # Where nothing has come up, nothing will: the rest need not wait for it.
+                    self._dead = None if self._has_booted else error
                     raise
             except BaseException:
                 session.close()
                 raise
             else:
                 break
-        self._session, self._memory = session, spec.memory
+        self._session, self._memory, self._has_booted = session, spec.memory, True
         self._write(self._column(session))
         return session
 
@@ -153,16 +162,14 @@ class CellRunner:
             timings={"boot": round(session.boot_seconds, 3)},
         )
 
-    def _record(
-        self, cell: Cell, seen: Observation, verdict: Verdict, attempt: int
-    ) -> ResultRecord:
+    def _record(self, cell: Cell, seen: Observation, attempt: int) -> ResultRecord:
         job, expected = self._job, pick(cell.expectations, seen)
         record = ResultRecord(
             run_id=job.run_id,
             column=job.column,
             scenario=cell.scenario,
             attempt=attempt,
-            verdict=verdict,
+            verdict=judge(cell.expectations, seen),
             observation=seen,
             repeat=repeat_command(job.kernel, job.arch, job.flavour, cell.scenario),
         )
@@ -179,16 +186,44 @@ class CellRunner:
         )
 
 
-def _surprising(seen: Observation, verdict: Verdict) -> bool:
-    """An unexpected end of the machine or of a task; a plain wrong code is not in doubt."""
-    if verdict in (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.NOT_APPLICABLE):
+def surprising(record: ResultRecord) -> bool:
+    """An unexpected end of the machine or of a task; a plain wrong code is not in doubt.
+
+    A machine that did not boot has been tried again already.
+    """
+    seen = record.observation
+    if record.verdict in (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.NOT_APPLICABLE):
+        return False
+    if seen.failure.startswith(BOOT):
         return False
     return not seen.alive or bool(seen.failure) or "hang(" in seen.outcome
 
 
-def _same(one: Observation, other: Observation) -> bool:
-    """The same outcome; two machines lost are the same whatever their last words."""
-    return one.outcome == other.outcome and bool(one.failure) == bool(other.failure)
+def _same(one: ResultRecord, other: ResultRecord) -> bool:
+    """The same outcome, or the same kind of failure."""
+    a, b = one.observation, other.observation
+    return a.outcome == b.outcome and a.failure.partition(":")[0] == b.failure.partition(":")[0]
+
+
+def _strength(record: ResultRecord) -> int:
+    """How much an observation proves. What a slow host can bring about proves least."""
+    seen = record.observation
+    if seen.failure:
+        return 0
+    if any(word in seen.outcome for word in ("hang(", "silent", "lost")):
+        return 1
+    return 3 if any(word in seen.outcome for word in ("oops", "panic")) else 2
+
+
+def _strongest(confirmation: str, *records: ResultRecord) -> list[ResultRecord]:
+    """All attempts but the first, which is written, and at the end the one that counts.
+
+    An oops that does not come back has been seen all the same.
+    """
+    best = max(records, key=lambda record: (_strength(record), record.attempt))
+    if best is not records[-1]:
+        records = (*records, replace(best, attempt=records[-1].attempt + 1))
+    return [*records[1:-1], replace(records[-1], confirmation=confirmation)]
 
 
 def run_job(job: Job, out: Path) -> None:

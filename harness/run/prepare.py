@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shlex
 import time
@@ -10,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.build import BuildError
 from harness.build.evidence import check_evidence, read_source
 from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
-from harness.build.kernel import BuiltKernel, build_kernel
+from harness.build.kernel import HOST_TOOLS, BuiltKernel, build_kernel, ready_image
 from harness.build.store import Store
+from harness.build.tools import need, toolchain
 from harness.catalog.arches import Arch
+from harness.catalog.kernels import ImageSource, TarballSource, TreeSource
 from harness.catalog.matrix import Facts, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
@@ -44,6 +48,7 @@ class Ready:
 
     record: ColumnRecord
     jobs: tuple[Job, ...]
+    entries: tuple[tuple[str, str], ...]  # (kind, key) in the store that it boots from
 
     @property
     def cells(self) -> list[Cell]:
@@ -60,6 +65,39 @@ class Ready:
             if piece.status == "stale"
         }
         return sorted(found, key=lambda item: (item[0], item[1].id))
+
+
+def preflight(columns: Sequence[Column], options: Options) -> None:
+    """Look for what a run needs and a user can mend, before anything is built or written.
+
+    Raises QemuError, BuildError: the tool, file or folder that is missing, and what to do.
+    """
+    options.store.root.mkdir(parents=True, exist_ok=True)
+    for column in columns:
+        arch, kernel = column.arch, column.kernel
+        qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
+        toolchain(arch.cross, arch.packages)
+        where = f"{kernel.file}:{kernel.line}: " if kernel.file else ""
+        try:
+            _look_at_source(column)
+        except (BuildError, OSError) as error:
+            raise BuildError(f"{where}{error}") from None
+
+
+def _look_at_source(column: Column) -> None:
+    source = column.kernel.source
+    if isinstance(source, ImageSource):
+        ready_image(column.kernel.name, source, column.arch)
+        return
+    for tool in HOST_TOOLS:
+        need(tool)
+    if isinstance(source, TreeSource):
+        if not all(os.access(source.path / name, os.R_OK) for name in ("Makefile", "Kconfig")):
+            what = "a readable kernel source tree: expected Makefile and Kconfig"
+            raise BuildError(f"{source.path} is not {what}")
+    elif isinstance(source, TarballSource) and source.path is not None:
+        with open(source.path, "rb"):
+            pass
 
 
 def prepare(
@@ -119,6 +157,10 @@ def prepare(
             planned=[one.scenario for one in cells],
         ),
         jobs=tuple(jobs(cells, template)),
+        entries=(
+            *([("kernel", built.key)] if built.key else []),
+            ("initramfs", initrd.parents[1].name),
+        ),
     )
 
 

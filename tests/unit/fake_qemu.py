@@ -50,7 +50,8 @@ HELLO = (
 
 
 def scenario(name: str, play: str) -> None:
-    mark(name)
+    if play != "no-mark":
+        mark(name)
     if play == "step-oops":
         say(f'{{"t":"step","s":"{name}","o":"madvise=ok; load="}}')
         console("kernel BUG at arch/m68k/mm/fault.c:161!")
@@ -62,6 +63,21 @@ def scenario(name: str, play: str) -> None:
         say(f'{{"t":"step","s":"{name}","o":"load="}}')
         console("Kernel panic - not syncing: Attempted to kill init!")
         sys.exit(0)
+    elif play == "setup-oops":
+        console("Unable to handle kernel access at virtual address deadbeef")
+        say(f'{{"t":"end","s":"{name}","o":"","f":"mmap 11"}}')
+    elif play == "reset":
+        say(f'{{"t":"step","s":"{name}","o":"load="}}')
+        sys.exit(0)
+    elif play == "taint":
+        say(f'{{"t":"end","s":"{name}","o":"ok","d":{{"taint":"0x200"}}}}')
+    elif play == "no-mark":
+        console("WARNING: CPU: 0 PID: 1 at mm/gup.c:10 fixup+0x1/0x2")
+        end(name)
+    elif play == "no-outcome":
+        end(name, "Sigsegv?")
+    elif play == "killed":
+        os.kill(os.getpid(), 9)
     elif play == "die":
         sys.exit(3)
     elif play == "silent":

@@ -196,7 +196,7 @@ def test_a_hang_that_does_not_come_back_is_a_flake(monkeypatch: pytest.MonkeyPat
         cell("a/b"),
     )
     last = records[-1]
-    assert (last.attempt, last.verdict, last.confirmation) == (2, Verdict.MATCH, "flake")
+    assert (last.attempt, last.verdict, last.confirmation) == (3, Verdict.MATCH, "flake")
 
 
 def test_a_hang_that_needs_its_predecessor_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_hang_that_needs_its_predecessor_names_it(monkeypatch: pytest.MonkeyPa
     )
     last = records[-1]
     assert (last.attempt, last.verdict) == (3, Verdict.MISMATCH)
-    assert last.confirmation == "order-dependent(a/a)"
+    assert last.confirmation == "order-dependent(after 1 others, a/a the last)"
 
 
 def test_late_words_find_their_owner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +242,33 @@ def test_a_lost_machine_is_infra_and_the_rest_goes_on(monkeypatch: pytest.Monkey
         ("a/b", Verdict.MATCH),
     ]
     assert records[1].confirmation == "confirmed"
+
+
+def test_an_oops_that_does_not_come_back_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(
+        monkeypatch,
+        lambda boot, name, nth: "oops" if (boot, name) == (1, "a/b") else "ok",
+        cell("a/a"),
+        cell("a/b"),
+    )
+    last = max((r for r in records if r.scenario == "a/b"), key=lambda r: r.attempt)
+    assert (last.observation.outcome, last.verdict) == ("oops", Verdict.MISMATCH)
+    assert last.confirmation == "flake"
+
+
+def test_a_mismatch_is_not_lost_to_a_machine_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(boot: int, name: str, nth: int) -> str:
+        return {1: HANG, 2: "lost"}.get(boot, "ok") if name == "a/a" else "ok"
+
+    records = play(monkeypatch, answer, cell("a/a"))
+    assert (records[-1].verdict, records[-1].observation.outcome) == (Verdict.MISMATCH, HANG)
+    assert [record.attempt for record in records] == [1, 2, 3]
+
+
+def test_a_column_that_does_not_boot_is_tried_twice_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = play(monkeypatch, lambda *_: "no boot", *(cell(f"a/x{n}") for n in range(20)))
+    assert FakeSession.boots == 2
+    assert [r.verdict for r in records] == [Verdict.INFRA] * 20
 
 
 def test_boot_failure_keeps_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +338,7 @@ def test_what_a_dead_worker_left_is_done_by_another(tmp_path: Path) -> None:
     with Dispatcher(out, 2, Follower(out, "r1", listener), listener) as dispatcher:
         dispatcher.submit([job(cell("a/a"))])
         assert dispatcher._pool is not None
-        dispatcher._pending.add(dispatcher._pool.submit(_burn, fuse))
+        dispatcher._running[dispatcher._pool.submit(_burn, fuse)] = job()
         dispatcher.submit([job(cell("a/b"), cell("a/c"))])
         dispatcher.finish()
     assert {r.scenario for r in read_results([out]).last()} == {"a/a", "a/b", "a/c"}
