@@ -143,9 +143,10 @@ def _bases(name: str, files: dict[str, Node]) -> tuple[str, ...]:
 def _fragments(root: Path, bases: tuple[str, ...], node: Node) -> tuple[Path, ...]:
     folder = root / "arches"
     own = [folder / f"{base}.config" for base in reversed(bases)]
-    found = [path for path in own if path.is_file()]
-    if own[0] not in found:
-        missing = own[0].relative_to(root).as_posix()
-        raise node.error(f"{missing} is missing", "write its kconfig fragment; it may be empty")
     common = folder / "common.config"
-    return (common, *found) if common.is_file() else tuple(found)
+    for path in (common, own[0]):
+        if not path.is_file():
+            missing = path.relative_to(root).as_posix()
+            whose = "the kconfig fragment of all arches" if path == common else "its fragment"
+            raise node.error(f"{missing} is missing", f"write {whose}; it may be empty")
+    return (common, *(path for path in own if path.is_file()))

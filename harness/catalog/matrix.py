@@ -26,6 +26,7 @@ __all__ = [
 FOLDER = "expectations"
 DECISIONS = "decisions"
 USERS = ("root", "nobody")
+MEMORY = range(32, 4096 + 1)  # MiB; less does not boot, and more no test machine has to spare
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,18 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
             family=family,
             summary=fields["summary"].text(),
             user=fields["user"].choice(USERS, "user") if "user" in fields else "root",
-            memory=fields["memory"].number() if "memory" in fields else None,
+            memory=_memory(fields["memory"]) if "memory" in fields else None,
             rows=read_rows(fields["expect"], known) if "expect" in fields else (),
             file=item.file,
             line=item.line,
         )
+
+
+def _memory(node: Node) -> int:
+    size = node.number()
+    if size not in MEMORY:
+        raise node.error(f"expected {MEMORY[0]} to {MEMORY[-1]} MiB, found {size}")
+    return size
 
 
 def _decisions(node: Node, arches: Mapping[str, Arch]) -> dict[str, Decision]:

@@ -253,8 +253,7 @@ class Outcome:
     def wedges(self) -> bool:
         """Whether something is left behind that later scenarios could trip over."""
         return any(
-            isinstance(result, Hang)
-            or (isinstance(result, Trouble) and result.kind != "warn")
+            isinstance(result, Hang) or (isinstance(result, Trouble) and result.kind != "warn")
             for result in self.results
         )
 

@@ -29,6 +29,7 @@ packages: {qemu-system-aarch64: qemu-system-arm}
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "arches").mkdir()
+    (tmp_path / "arches/common.config").write_text("")
     declare(tmp_path, "arm64", BASE, "CONFIG_SMP=y\n")
     return tmp_path
 
@@ -53,11 +54,10 @@ def test_fields(root: Path) -> None:
     assert arch.guest_header == "arm64.h"
     assert arch.packages == {"qemu-system-aarch64": "qemu-system-arm"}
     assert arch.fragment == root / "arches/arm64.config"
-    assert arch.fragments == (arch.fragment,)
+    assert arch.fragments == (root / "arches/common.config", arch.fragment)
 
 
 def test_a_variant_inherits_every_field(root: Path) -> None:
-    (root / "arches/common.config").write_text("")
     declare(root, "arm64-64k", "base: arm64\nmemory: 512\n", "CONFIG_ARM64_64K_PAGES=y\n")
     declare(root, "arm64-64k-a57", "base: arm64-64k\ncpu: cortex-a57\n")
     arches = load_arches(root)
@@ -95,6 +95,12 @@ def test_an_arch_can_be_hashed(root: Path) -> None:
 def test_what_is_wrong_with_an_arch(root: Path, name: str, text: str, message: str) -> None:
     declare(root, name, text)
     assert message in refused(root)
+
+
+def test_no_common_fragment(root: Path) -> None:
+    """Without it kernels would build, and lack half of what the guest needs."""
+    (root / "arches/common.config").unlink()
+    assert "arches/common.config is missing" in refused(root)
 
 
 def test_bases_in_a_circle(root: Path) -> None:

@@ -266,6 +266,8 @@ def test_what_is_wrong_with_a_row(project: Project, text: str, message: str) -> 
         ("Stack", "edge: {summary: s}", "'Stack' is no name for a family"),
         ("stack", "edge: {}", "the key 'summary' is missing"),
         ("stack", "edge: {summary: s, user: me}", "unknown user 'me'\n  known: nobody, root"),
+        ("stack", "edge: {summary: s, memory: 31}", "stack.yaml:1: expected 32 to 4096 MiB"),
+        ("stack", "edge: {summary: s, memory: 4097}", "expected 32 to 4096 MiB, found 4097"),
         ("stack", "edge: {summary: s, expect: {outcome: ok}}", "expected a list, found a mapping"),
         ("stack", "edge: {summary: s}\nedge: {summary: s}", "stack.yaml:2: duplicate key 'edge'"),
         ("decisions", "d: {about: a, points: []}", "expected at least one"),
@@ -276,6 +278,12 @@ def test_what_is_wrong_with_a_row(project: Project, text: str, message: str) -> 
 def test_what_is_wrong_with_a_file(project: Project, name: str, text: str, message: str) -> None:
     project.write(name, text)
     assert message in project.refused()
+
+
+@pytest.mark.parametrize("memory", [32, 4096])
+def test_memory_up_to_its_bounds(project: Project, memory: int) -> None:
+    project.write("stack", f"edge: {{summary: s, memory: {memory}}}")
+    assert project.load().scenarios["stack/edge"].memory == memory
 
 
 def test_two_scenarios_with_one_function(project: Project) -> None:
