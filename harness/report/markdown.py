@@ -96,9 +96,9 @@ def _provenance(report: Report) -> Lines:
     facts = {fact: values for fact, values in facts.items() if any(values)}
     rows = []
     for place, column in enumerate(report.columns):
-        kernel = column.record.release or column.record.version
+        kernel = column.record.version or column.record.release  # of the package, if it is one
         values = (values[place] for values in facts.values())
-        rows.append([code(column.id), prose(kernel), *map(prose, values)])
+        rows.append([code(column.id), code(kernel), *map(prose, values)])
     yield from table(("column", "kernel", *facts), rows)
 
 
@@ -181,18 +181,19 @@ def _reasons(report: Report, group: Group) -> Lines:
 
 def _evidence(report: Report, cells: Iterable[ResultRecord]) -> Lines:
     """A line a place in the source; where it stands elsewhere in another kernel, both."""
-    places: dict[tuple[str, str, str], dict[int, dict[str, None]]] = {}
+    places: dict[tuple[str, str, str, str], dict[int, dict[str, None]]] = {}
     for cell in cells:
         for item in cell.evidence:
-            lines = places.setdefault((item.file, item.function, text.status(item)), {})
+            key = (item.file, item.function, text.status(item), item.text)
+            lines = places.setdefault(key, {})
             lines.setdefault(item.line, {})[report.records[cell.column].kernel] = None
-    for (file, function, status), lines in [*places.items()][:_EVIDENCE_SHOWN]:
+    for (file, function, status, words), lines in [*places.items()][:_EVIDENCE_SHOWN]:
         first, *others = lines
         told = code(f"{file}:{first} {function}" if first else f"{file} {function}") + status
         if others:
             told += f" on {prose(', '.join(lines[first]))}"
             told += "".join(f", {code(f':{n}')} on {prose(', '.join(lines[n]))}" for n in others)
-        yield f"  - {told}"
+        yield f"  - {told}" + (f": {code(words)}" if words else "")
     if (more := len(places) - _EVIDENCE_SHOWN) > 0:
         yield f"  - and {more} more places"
 

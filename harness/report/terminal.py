@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from textwrap import wrap
 
 from rich.console import Console
@@ -35,10 +36,23 @@ Lines = Iterator[Text]
 Field = tuple[str, str, str]  # name, value, style
 
 
-def render_terminal(results: Results, console: Console | None = None) -> None:
-    """Print everything to `console` (default: stdout). Raises OSError as writing does."""
-    console = console or Console()
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would exit with 1 here, which says `mismatch`: let the caller decide."""
+        raise BrokenPipeError
+
+
+def render_terminal(
+    results: Results, console: Console | None = None, code: int | None = None
+) -> None:
+    """Print everything to `console` (default: stdout). Raises OSError as writing does.
+
+    `code` is what the process exits with, where that is not what the results alone say.
+    """
+    console = console or _Console()
     report = build(results)
+    if code is not None:
+        report = replace(report, exit_code=code)
     if console.is_terminal:
         for line in _report(report, console.width):
             console.print(line, highlight=False, crop=False)
@@ -91,13 +105,16 @@ def _known_bugs(report: Report, width: int) -> list[Lines]:
         yield _head(Verdict.KNOWN_BUG, name, _columns(report, cells))
         yield from _fields(
             width,
-            ("observed", " or ".join(dict.fromkeys(map(text.observed, cells))), ""),
+            ("observed", text.observed(cells[0]), ""),
             ("correct", text.clean(cells[0].want, text.OUTCOME_LIMIT), ""),
             ("see", text.clean(cells[0].bug), ""),
         )
 
-    rows = ((s.name, s.cells_with(Verdict.KNOWN_BUG)) for s in report.scenarios)
-    return [entry(name, cells) for name, cells in rows if cells]
+    bugs: dict[tuple[str, str, str, str], list[ResultRecord]] = defaultdict(list)
+    for scenario in report.scenarios:
+        for cell in scenario.cells_with(Verdict.KNOWN_BUG):
+            bugs[scenario.name, shown_outcome(cell), cell.want, cell.bug].append(cell)
+    return [entry(name, cells) for (name, *_), cells in bugs.items()]
 
 
 def _fixed(report: Report, width: int) -> list[Lines]:
@@ -239,5 +256,5 @@ def _verdict(report: Report) -> Text:
         1: ("mismatch", "bold red"),
         2: ("no expectation, or evidence that is stale", "bold magenta"),
         3: ("not everything was observed", "bold red"),
-    }[report.exit_code]
+    }.get(report.exit_code, ("interrupted", "bold red"))
     return Text(total).append(said, style).append(f" (exit code {report.exit_code})")

@@ -135,6 +135,40 @@ def test_known_bugs_stale_evidence_and_kernels_are_listed() -> None:
     ]
 
 
+def test_different_bugs_of_one_scenario_are_told_apart() -> None:
+    """One entry would name the first one's reference for all of them."""
+    found = samples.sample()
+    found.add(
+        samples.cell(
+            "retry/kill-in-read",
+            "debian-6.1",
+            "arm64",
+            verdict=Verdict.KNOWN_BUG,
+            outcome="oops",
+            want="killed(SIGKILL)",
+            bug="another report",
+        )
+    )
+    lines = plain(found)
+    assert block(lines, "~ retry/kill-in-read  alpha, m68k on debian-6.1")[1:] == [
+        "    observed     hang(unkillable, spin-kernel)",
+        "    correct      killed(SIGKILL)",
+        "    see          VM_FAULT_RETRY fixes, 2023",
+    ]
+    assert block(lines, "~ retry/kill-in-read  arm64 on debian-6.1")[1:] == [
+        "    observed     oops",
+        "    correct      killed(SIGKILL)",
+        "    see          another report",
+    ]
+
+
+def test_the_exit_code_is_that_of_the_process() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    render_terminal(samples.sample(), console, 130)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().endswith("cells: interrupted (exit code 130)\n")
+
+
 def test_a_column_that_never_booted_is_one_entry() -> None:
     found = samples.sample()
     for scenario in samples.PLAN:
