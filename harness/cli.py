@@ -5,16 +5,19 @@ from __future__ import annotations
 import fnmatch
 import functools
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import __version__
-from harness.catalog.yamlfile import DeclarationError
+from harness.catalog.yamlfile import DeclarationError, quote, suggest
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -47,6 +50,13 @@ class Infrastructure(click.ClickException):
     exit_code = 3
 
 
+class Terminated(BaseException):
+    """SIGTERM came; not an Exception, so that what is being built is cleaned up and not caught."""
+
+
+DEBUG = "FAULTLINE_DEBUG"  # set: unexpected errors show where they come from
+
+
 class _Group(click.Group):
     """Turns this project's errors into one message and an exit code."""
 
@@ -55,15 +65,59 @@ class _Group(click.Group):
         from harness.machine import QemuError
 
         try:
-            return super().invoke(ctx)
-        except DeclarationError as error:
+            with _sigterm():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (DeclarationError, QemuError) as error:
             raise UsageProblem(str(error)) from None
-        except (BuildError, QemuError) as error:
-            raise Infrastructure(str(error)) from None
+        except BuildError as error:
+            # What failed while it was compiled has left a log; all else is input or a tool.
+            raise (Infrastructure if error.log else UsageProblem)(str(error)) from None
+        except (KeyboardInterrupt, Terminated) as stop:
+            number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+            click.echo(f"\ninterrupted: {number.name}", err=True)
+            ctx.exit(128 + number)
         except BrokenPipeError:
             # The reader has gone, as in `faultline list | head`: nothing more to say.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_stdout()
             ctx.exit(0)
+        except OSError as error:
+            _trace()
+            raise Infrastructure(str(error)) from None
+        except Exception as error:
+            _trace()
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            hint = f"this is a bug of faultline, please report it (traceback: {DEBUG}=1)"
+            raise Infrastructure(f"unexpected {what}; {hint}") from None
+
+
+@contextmanager
+def _sigterm() -> Iterator[None]:
+    """SIGTERM raises Terminated inside the block, so that builds end and locks are released."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread, which has the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _trace() -> None:
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+
+
+def _drop_stdout() -> None:
+    """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complete(names: Callable[[Project], list[str]]) -> Callable[..., list[CompletionItem]]:
@@ -245,7 +299,13 @@ def run(
             code = execute(project, columns, chosen, options, path, progress, run_id)
     except OSError as error:
         raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
-    _report_run(path, out)
+    try:
+        _report_run(path, out, code)
+    except BrokenPipeError:
+        _drop_stdout()
+    except OSError as error:
+        click.echo(f"Error: no report: {error}\n  the results are in {path}", err=True)
+        code = code or 3  # what is proven stays so
     sys.exit(code)
 
 
@@ -265,35 +325,61 @@ def _results_path(out: Path, run_id: str) -> Path:
     return path
 
 
-def _report_run(path: Path, out: Path) -> None:
+def _report_run(path: Path, out: Path, code: int) -> None:
     from harness.report.markdown import render_markdown
     from harness.report.terminal import render_terminal
     from harness.results import read_results
 
     results = read_results([path])
-    render_terminal(results)
+    render_terminal(results, code=code)
     report = out / "report.md"
     report.write_text(render_markdown(results), encoding="utf-8")
     click.echo(f"\nresults: {path}\nreport:  {report}")
 
 
+def _complete_names(ctx: click.Context, _param: object, incomplete: str) -> list[CompletionItem]:
+    """Names of whatever is listed."""
+    from click.shell_completion import CompletionItem
+
+    try:
+        project = _project()
+    except DeclarationError:
+        return []
+    what: dict[str, Iterable[str]] = {"arches": project.arches, "kernels": project.kernels}
+    names = what.get(ctx.params.get("what", ""), project.matrix.scenarios)
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _named(what: str, known: Iterable[str], globs: tuple[str, ...]) -> list[str]:
+    """Those of the known names that fit a glob; all without globs. One must fit each."""
+    names = list(known)
+    for glob in globs:
+        if not fnmatch.filter(names, glob):
+            raise UsageProblem(f"unknown {what} {quote(glob)}\n  {suggest(glob, names)}")
+    return [n for n in names if not globs or any(fnmatch.fnmatchcase(n, g) for g in globs)]
+
+
 @main.command("list")
 @click.argument("what", type=click.Choice(["arches", "kernels", "scenarios"]), default="scenarios")
-@_scenarios
-def list_(what: str, scenarios: tuple[str, ...]) -> None:
-    """Show what is declared: arches, kernels, or scenarios (globs narrow them)."""
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete_names)
+def list_(what: str, names: tuple[str, ...]) -> None:
+    """Show what is declared: arches, kernels, or scenarios.
+
+    NAME is a name or a glob such as 'stack/*'; without one, all are shown.
+    """
     project = _project()
     if what == "arches":
-        for arch in project.arches.values():
+        for arch in map(project.arch, _named("arch", project.arches, names)):
             click.echo(
                 f"{arch.name:12} {arch.qemu} -M {arch.machine}, {arch.smp} CPU, {arch.memory} MiB"
             )
     elif what == "kernels":
-        for name, kernel in project.kernels.items():
+        for name in _named("kernel", project.kernels, names):
+            kernel = project.kernels[name]
             mark = " (default)" if name == project.kernels.default else ""
             click.echo(f"{name:12} {kernel.source}{mark}")
     else:
-        for scenario in _choose(project, scenarios):
+        for scenario in _choose(project, names):
             click.echo(f"{scenario.name:32} {scenario.summary}")
 
 
@@ -372,6 +458,7 @@ def report(
     except OSError as error:
         hint = "run `faultline run` first, or name a results file"
         raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
+    _check_names(found, arches, kernels, flavours)
     results = narrow(
         found,
         lambda column: (
@@ -383,8 +470,28 @@ def report(
     )
     if found.results and not results.results:
         raise UsageProblem("no result is left: nothing in these files fits SCENARIO and options")
-    _print_report(results, form, output)
-    sys.exit(exit_code(results))
+    code = exit_code(results)
+    try:
+        _print_report(results, form, output)
+    except BrokenPipeError:
+        _drop_stdout()
+    sys.exit(code)
+
+
+def _check_names(
+    found: Results, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
+) -> None:
+    """A name that no column has is a mistake, also beside one that some column has."""
+    columns = found.columns.values()
+    for what, given, present in (
+        ("arch", arches, {column.arch for column in columns}),
+        ("kernel", kernels, {column.kernel for column in columns}),
+        ("flavour", flavours, {column.flavour for column in columns}),
+    ):
+        for name in given:
+            if name not in present:
+                hint = suggest(name, present)
+                raise UsageProblem(f"no column of {what} {quote(name)} in these files\n  {hint}")
 
 
 def _print_report(results: Results, form: str, output: Path | None) -> None:
@@ -403,8 +510,14 @@ def _print_report(results: Results, form: str, output: Path | None) -> None:
             output.write_text(render_markdown(results), encoding="utf-8")
         else:
             click.echo(render_markdown(results), nl=False)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UsageProblem(f"{output}: {error.strerror}") from None
+
+
+# What the builders keep, each under its kind; a test holds this against them.
+KINDS = ("apt", "guest", "initramfs", "kernel", "logs", "objects", "source")
 
 
 @main.group()
@@ -430,7 +543,9 @@ def _describe(entry: Entry) -> str:
 
 @store.command("prune")
 @_store
-@click.option("--kind", "kinds", multiple=True, help="Only this kind (kernel, source, ...).")
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; repeatable."
+)
 @click.option("--older", type=click.FloatRange(0), metavar="DAYS", help="Not used for so long.")
 @click.option("--all", "everything", is_flag=True, help="All entries that are not in use.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")

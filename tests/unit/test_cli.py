@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli import main
+from harness.build import BuildError
+from harness.catalog.yamlfile import DeclarationError
+from harness.cli import KINDS, main
+from harness.machine import QemuError
+from harness.machine.qemu import qemu_version
 from harness.results import (
     ColumnRecord,
     EndRecord,
@@ -61,6 +70,11 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("run", "--jobs", "-1"), "-1"),
         (("run", "--out", "/proc/nowhere"), "writable"),
         (("list", "arche"), "arche"),
+        (("list", "arches", "m86k"), "did you mean m68k?"),
+        (("list", "kernels", "m68k"), "debian-6.12"),
+        (("list", "scenarios", "stak/*"), "stack/*"),
+        (("list", "--arch", "m68k"), "--arch"),
+        (("store", "prune", "--kind", "zzz"), "'initramfs'"),
         (("report", "--results", "none.jsonl"), "run `faultline run` first"),
         (("store", "prune"), "--older"),
         (("nonsense",), "nonsense"),
@@ -112,20 +126,116 @@ def test_missing_project_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     assert "FAULTLINE_PROJECT" in done.output
 
 
-def test_unreadable_tree_is_named_and_nothing_is_lost(project: Path, tmp_path: Path) -> None:
+def test_a_tree_that_is_none_is_wrong_input(project: Path, tmp_path: Path) -> None:
     done = call("run", "--kernel", "tree:nowhere", "--arch", "m68k", "hole/read")
-    assert done.exit_code == 3
+    assert done.exit_code == 2, done.output
     assert "nowhere" in done.output
-    assert "build:" in (tmp_path / "out/results.jsonl").read_text()
+    assert not (tmp_path / "out").exists()
 
 
-def test_missing_qemu_is_infrastructure(
+def test_missing_qemu_is_named_before_anything_is_written(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    qemu_version.cache_clear()
     done = call("run", "--arch", "m68k", "hole/read")
-    assert done.exit_code == 3
-    assert "apt-get install qemu-system-misc" in done.output
+    assert done.exit_code == 2, done.output
+    assert "qemu-system-misc" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (BuildError("tree:x: no such folder"), 2, "Error: tree:x: no such folder"),
+        (BuildError("make failed", log=Path("kernel.log")), 3, "kernel.log"),
+        (QemuError("too old"), 2, "Error: too old"),
+        (DeclarationError("a.yaml", 3, "wrong"), 2, "a.yaml:3: wrong"),
+        (PermissionError(13, "Permission denied", "place"), 3, "Permission denied: 'place'"),
+        (KeyboardInterrupt(), 130, "interrupted: SIGINT"),
+        (RuntimeError("odd\nthing"), 3, "unexpected RuntimeError: odd; this is a bug"),
+    ],
+)
+def test_every_error_is_one_message_and_a_code(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(*_args: object, **_kw: object) -> None:
+        raise error
+
+    monkeypatch.setattr("harness.run.prepare.build", fail)
+    monkeypatch.delenv("FAULTLINE_DEBUG", raising=False)
+    done = call("build", "--arch", "m68k")
+    assert done.exit_code == code, done.output
+    assert message in done.output
+    assert "Traceback" not in done.output
+    if isinstance(error, RuntimeError):
+        monkeypatch.setenv("FAULTLINE_DEBUG", "1")
+        assert "Traceback" in call("build", "--arch", "m68k").output
+
+
+def test_sigterm_ends_a_build_cleanly(project: Path) -> None:
+    """It must unwind, for make and its children are a session of their own."""
+    script = """
+import time
+import harness.run.prepare
+from harness.cli import main
+
+def build(*args):
+    try:
+        print("building", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+
+harness.run.prepare.build = build
+main(["build", "--arch", "m68k"])
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "building\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "cleaned up" in out
+    assert "interrupted: SIGTERM" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(("code", "exits"), [(0, 3), (1, 1)])
+def test_a_report_that_cannot_be_written_loses_no_results(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, exits: int
+) -> None:
+    def execute(_project: object, _c: object, _s: object, _o: object, out: Path, *_: object) -> int:
+        write_results(out, Verdict.MATCH)
+        return code
+
+    monkeypatch.setattr("harness.run.execute.execute", execute)
+    monkeypatch.setattr("harness.run.prepare.preflight", lambda *_: None)
+    (tmp_path / "out/report.md").mkdir(parents=True)
+    done = call("run", "--arch", "m68k", "hole/read")
+    assert done.exit_code == exits, done.output
+    assert "report.md" in done.output
+    assert re.search(r"the results are in out/\w+Z-\w+\.jsonl", done.output)
+
+
+def test_an_interrupted_run_says_the_code_it_exits_with(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.execute.execute", lambda *_: 130)
+    monkeypatch.setattr("harness.run.prepare.preflight", lambda *_: None)
+    done = call("run", "--arch", "m68k", "hole/read")
+    assert done.exit_code == 130
+    assert "interrupted (exit code 130)" in done.output
 
 
 def test_list_shows_what_is_declared(project: Path) -> None:
@@ -133,6 +243,8 @@ def test_list_shows_what_is_declared(project: Path) -> None:
     assert call("list", "scenarios", "stack/*").output.count("stack/") >= 10
     assert "debian-6.12" in call("list", "kernels").output
     assert "m68k" in call("list", "arches").output
+    assert call("list", "arches", "m68k").output.count("\n") == 1
+    assert call("list", "kernels", "*-6.1").output.startswith("debian-6.1 ")
 
 
 def write_results(path: Path, verdict: Verdict) -> None:
@@ -183,6 +295,48 @@ def test_report_narrows_and_writes_files(tmp_path: Path) -> None:
         == 0
     )
     assert "a/a" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--arch", "m68k", "--arch", "m86k"), "no column of arch 'm86k'"),
+        (("--kernel", "q"), "no column of kernel 'q' in these files\n  known: k"),
+        (("--flavour", "full"), "no column of flavour 'full'"),
+    ],
+)
+def test_report_names_what_no_file_holds(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    path = tmp_path / "r.jsonl"
+    write_results(path, Verdict.MATCH)
+    done = call("report", "--results", str(path), *words)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown"])
+def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "r.jsonl"
+    write_results(path, Verdict.MATCH)
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = "from harness.cli import main; main()"
+    words = ["report", "--results", str(path), "--format", form]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "harness/build").glob("*.py"))
+    kept = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
+    assert set(KINDS) == kept | {"logs"}
 
 
 def test_completion_script() -> None:
