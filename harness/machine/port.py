@@ -90,7 +90,7 @@ class FrameReader:
             return None
         try:
             message = _decoder.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # deep nesting, too
             return None
         self.lost += number - self._next
         self._next = number + 1
