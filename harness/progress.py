@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from harness.report.text import OUTCOME_LIMIT, clean
 from harness.results import ResultRecord, Verdict
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ QUIET = (Verdict.MATCH, Verdict.NOT_APPLICABLE)
 
 
 def describe(record: ResultRecord) -> str:
-    """One line on one result."""
+    """One line on one result. Nothing that a guest said gets to the terminal as it is."""
     seen = record.observation
-    what = seen.outcome or seen.failure.splitlines()[0]
-    confirmed = f" ({record.confirmation})" if record.confirmation else ""
-    line = f"{record.column} {record.scenario}: {what}{confirmed}"
+    what = clean(seen.outcome or next(iter(seen.failure.splitlines()), "nothing"), OUTCOME_LIMIT)
+    confirmed = f" ({clean(record.confirmation)})" if record.confirmation else ""
+    line = f"{clean(record.column)} {clean(record.scenario)}: {what}{confirmed}"
     if record.verdict in QUIET:
         return line
     expected = " or ".join(record.expected) or "nothing"

@@ -1,27 +1,42 @@
 """pytest items for the matrix: a column is a collector, a cell an item.
 
 Collection reads YAML only. The first cell of a column builds and boots it; under xdist a
-column stays on one worker. Mismatch is FAILED, infrastructure ERROR, a known bug XFAIL, n/a
-where it was expected SKIPPED.
+column stays on one worker. Mismatch and stale evidence are FAILED, infrastructure ERROR, a known
+bug XFAIL, n/a where it was expected SKIPPED, and a bug that is gone a warning. What the kernel
+says after a scenario has ended is an ERROR in its teardown.
+
+With --results each column is a run of its own in that file, from its `run` to its `end` record.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.catalog.yamlfile import DeclarationError, load
-from harness.results import ResultRecord, Verdict
+from harness.report.text import OUTCOME_LIMIT, clean
+from harness.results import (
+    ColumnRecord,
+    EndRecord,
+    Observation,
+    Record,
+    ResultRecord,
+    Results,
+    ResultsWriter,
+    Verdict,
+    exit_code,
+)
 
 if TYPE_CHECKING:
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
     from harness.run.job import CellRunner
     from harness.run.plan import Cell, Column
+    from harness.run.prepare import Ready
 
 MATRIX_FILE = "matrix.yaml"
 
@@ -86,58 +101,125 @@ class MatrixFile(pytest.File):
 
 
 class ColumnCollector(pytest.Collector):
-    """One column. Set up on its first cell: builds, then boots; torn down: powers off."""
+    """One column. Its first cell builds and boots it; torn down, it kills the machine."""
 
     def __init__(self, *, column: Column, project: Project, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.column, self.project = column, project
+        self._run_id = ""  # set: the column has been begun, and its run is in the results
+        self._records = Results()  # of this run
+        self._cells: dict[str, Cell] = {}
         self._runner: CellRunner | None = None
+        # Why there is no runner: a build that fails is not tried anew for every cell.
+        self._failure = "build: the column could not be prepared"
+        self._late: list[ResultRecord] = []  # amended after their end, and not told yet
+        self._held = ExitStack()  # what is booted from, so that no prune takes it away
 
     def collect(self) -> Iterator[CellItem]:
         for scenario in self.project.matrix.scenarios.values():
             yield CellItem.from_parent(self, name=scenario.name, scenario=scenario)
 
-    @functools.cached_property
-    def cells(self) -> dict[str, Cell]:
-        """The column's cells by scenario, everything they need built. Raises BuildError."""
-        ready = self._ready
-        return {cell.scenario: cell for cell in ready.cells}
+    def run(self, scenario: str) -> ResultRecord:
+        """Observe one cell; what cannot be built or booted is verdict infra."""
+        from harness.machine import QemuError
 
-    @functools.cached_property
-    def _ready(self) -> Any:
-        from harness.build.store import Store
-        from harness.run.execute import new_run_id
-        from harness.run.prepare import Options, prepare
-
-        store = self.config.getoption("--store")
-        options = Options(
-            store=Store(Path(store) if store else None), accel=self.config.getoption("--accel")
+        if not self._run_id:
+            self._begin()
+        failure = self._failure
+        if self._runner is not None:
+            try:
+                return self._runner.run(self._cells[scenario])
+            except QemuError as error:
+                failure = f"boot: {error}"
+        seen = Observation(scenario=scenario, failure=failure, alive=False)
+        record = ResultRecord(
+            run_id=self._run_id, column=self.column.id, scenario=scenario, observation=seen
         )
-        scenarios = list(self.project.matrix.scenarios.values())
-        run_id = new_run_id()
-        ready = prepare(run_id, self.column, scenarios, self.project, options, lambda line: None)
-        self._write(ready.record)
-        return ready
+        self._write(record)
+        return record
 
-    @property
-    def runner(self) -> CellRunner:
+    def settle(self, scenario: str) -> list[ResultRecord]:
+        """The records of this scenario that were amended after it had ended, each told once."""
+        if self._runner is not None:
+            self._runner.settle()
+        own = [record for record in self._late if record.scenario == scenario]
+        self._late = [record for record in self._late if record.scenario != scenario]
+        return own
+
+    def teardown(self) -> None:
+        try:
+            if self._runner is not None:
+                self._runner.settle()
+                self._runner.close()
+        finally:
+            self._held.close()
+            if self._run_id:
+                self._end()
+        told, self._late = self._late, []
+        _fail_late(told)
+
+    def _begin(self) -> None:
+        """Build all that the column needs, and write down what is planned."""
+        from harness.build import BuildError
+        from harness.machine import QemuError
+        from harness.run.execute import new_run_id, run_record
         from harness.run.job import CellRunner
 
-        if self._runner is None:
-            self._runner = CellRunner(self._ready.jobs[0], self._write)
-        return self._runner
+        self._run_id = new_run_id()
+        self._write(run_record(self._run_id))
+        # What -k and node ids left over: only that is planned, and can be missing.
+        chosen = [
+            item.scenario
+            for item in self.session.items
+            if isinstance(item, CellItem) and item.parent is self
+        ]
+        try:
+            ready = self._prepare(chosen)
+        except (DeclarationError, BuildError, QemuError) as error:
+            self._failure = f"build: {error}"
+            self._write(
+                ColumnRecord(
+                    run_id=self._run_id,
+                    column=self.column.id,
+                    arch=self.column.arch.name,
+                    kernel=self.column.kernel.name,
+                    flavour=self.column.flavour,
+                    planned=[scenario.name for scenario in chosen],
+                )
+            )
+            return
+        self._write(ready.record)
+        self._cells = {cell.scenario: cell for cell in ready.cells}
+        self._runner = CellRunner(ready.jobs[0], self._write)
 
-    def _write(self, record: Any) -> None:
-        from harness.results import ResultsWriter
+    def _prepare(self, scenarios: list[Scenario]) -> Ready:
+        from harness.build.store import Store
+        from harness.run.prepare import Options, prepare
 
+        place = self.config.getoption("--store")
+        store = Store(Path(place) if place else None)
+        options = Options(store=store, accel=self.config.getoption("--accel"))
+        ready = prepare(
+            self._run_id, self.column, scenarios, self.project, options, lambda line: None
+        )
+        for kind, key in ready.entries:
+            self._held.enter_context(store.using(kind, key))
+        return ready
+
+    def _end(self) -> None:
+        from harness.run.execute import now
+
+        code = exit_code(self._records, ending=self._run_id)
+        self._write(EndRecord(run_id=self._run_id, finished=now(), exit_code=code))
+
+    def _write(self, record: Record) -> None:
+        self._records.add(record)
+        if isinstance(record, ResultRecord) and record.confirmation == "late":
+            self._late.append(record)
         path = self.config.getoption("--results")
         if path:
             with ResultsWriter(Path(path)) as writer:
                 writer.write(record)
-
-    def teardown(self) -> None:
-        if self._runner is not None:
-            self._runner.close()
 
 
 class CellItem(pytest.Item):
@@ -152,52 +234,73 @@ class CellItem(pytest.Item):
     def nodeid(self) -> str:
         return f"{self.parent.nodeid}::{self.name}" if self.parent else self.name
 
+    @property
+    def column(self) -> ColumnCollector:
+        assert isinstance(self.parent, ColumnCollector)
+        return self.parent
+
     def reportinfo(self) -> tuple[Path, int, str]:
         return Path(self.scenario.file), self.scenario.line - 1, self.name
 
     def setup(self) -> None:
-        from harness.build import BuildError
-        from harness.machine import QemuError
-
-        column = self.parent
-        assert isinstance(column, ColumnCollector)
-        problem = ""
-        try:
-            self.record = column.runner.run(column.cells[self.scenario.name])
-        except (DeclarationError, BuildError, QemuError) as error:
-            problem = str(error)
-        if self.record and self.record.verdict is Verdict.INFRA:
-            problem = explain(self.record)
-        if problem:
-            pytest.fail(problem, pytrace=False)
+        self.record = self.column.run(self.scenario.name)
+        if self.record.verdict is Verdict.INFRA:
+            pytest.fail(explain(self.record), pytrace=False)
 
     def runtest(self) -> None:
-        assert self.record is not None
-        if self.record.verdict is Verdict.KNOWN_BUG:
-            pytest.xfail(f"known bug: {self.record.bug}; {self.record.observation.outcome}")
-        if self.record.verdict is Verdict.NOT_APPLICABLE:
-            pytest.skip(self.record.observation.cause or "n/a")
-        if self.record.verdict not in (Verdict.MATCH, Verdict.FIXED):
-            pytest.fail(explain(self.record), pytrace=False)
+        record = self.record
+        assert record is not None
+        # Stale first: what rests on a text that is gone is not proven, whatever was observed.
+        if any(piece.status == "stale" for piece in record.evidence):
+            pytest.fail(f"stale evidence\n{explain(record)}", pytrace=False)
+        if record.verdict is Verdict.KNOWN_BUG:
+            pytest.xfail(f"known bug: {clean(record.bug)}; {_outcome(record)}")
+        if record.verdict is Verdict.NOT_APPLICABLE:
+            pytest.skip(clean(record.observation.cause) or "n/a")
+        if record.verdict is Verdict.FIXED:
+            text = f"fixed: {record.column} {record.scenario}: {_outcome(record)}"
+            self.warn(pytest.PytestWarning(f"{text}; amend {record.declared}"))
+        elif record.verdict is not Verdict.MATCH:
+            pytest.fail(explain(record), pytrace=False)
+
+    def teardown(self) -> None:
+        _fail_late(self.column.settle(self.scenario.name))
+
+
+def _fail_late(records: list[ResultRecord]) -> None:
+    """An ERROR where late words of the kernel turned a result into one that is not expected."""
+    fine = (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.FIXED, Verdict.NOT_APPLICABLE)
+    if wrong := [record for record in records if record.verdict not in fine]:
+        told = "\n\n".join(map(explain, wrong))
+        pytest.fail(f"said by the kernel after the scenario had ended\n{told}", pytrace=False)
+
+
+def _outcome(record: ResultRecord) -> str:
+    return clean(record.observation.outcome, OUTCOME_LIMIT)
 
 
 def explain(record: ResultRecord) -> str:
-    """Everything a reader needs on a cell that is not as expected."""
+    """Everything a reader needs on a cell that is not as expected; guest text made harmless."""
     seen = record.observation
+    what = _outcome(record) or "\n    ".join(map(clean, seen.failure.splitlines())) or "nothing"
     lines = [
         f"{record.column} {record.scenario}: {record.verdict.value}",
         f"expected: {' or '.join(record.expected) or 'nothing is declared'}",
-        f"observed: {seen.outcome or seen.failure}" + (f" ({seen.cause})" if seen.cause else ""),
+        f"observed: {what}" + (f" ({clean(seen.cause)})" if seen.cause else ""),
     ]
     if record.confirmation:
-        lines.append(f"a second run says: {record.confirmation}")
+        lines.append(f"a second look says: {clean(record.confirmation)}")
     if record.declared:
         lines.append(f"declared: {record.declared}")
         lines.append(f"because:  {record.because}")
     for piece in record.evidence:
         place = f"{piece.file}:{piece.line}" if piece.line else piece.file
-        lines.append(f"evidence: {piece.id} ({piece.status}): {place} {piece.function}")
-    lines += [f"detail:   {key} = {value}" for key, value in sorted(seen.details.items())]
+        found = f"{piece.id} ({piece.status}): {place} {piece.function}"
+        lines.append(f"evidence: {found}: {clean(piece.text)}")
+    for key, value in sorted(seen.details.items()):
+        lines.append(f"detail:   {clean(key)} = {clean(value)}")
     if seen.console:
-        lines += ["console:", *(f"    {line}" for line in seen.console[-20:])]
-    return "\n".join([*lines, f"repeat:   {record.repeat}"])
+        lines += ["console:", *(f"    {clean(line)}" for line in seen.console[-20:])]
+    if record.repeat:
+        lines.append(f"repeat:   {record.repeat}")
+    return "\n".join(lines)
