@@ -104,9 +104,7 @@ def _kvm(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> No
             continue
         kept = [e for e in store.list() if e.kind == "kernel" and f", {arch.name}, " in e.label]
         if not kept:
-            say(
-                f"KVM for {arch.name}: not proven, only a boot proves it and there is no kernel"
-            )
+            say(f"KVM for {arch.name}: not proven, only a boot proves it and there is no kernel")
             say(f"  build one: faultline build --arch {arch.name}")
             continue
         image = max(kept, key=lambda entry: entry.used).path / Path(arch.image).name
