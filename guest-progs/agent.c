@@ -24,7 +24,7 @@
 #define CALIBRATIONS 5
 
 static char nonce[17] = "0000000000000000";
-static int port = -1, kmsg = -1;
+static int port = -1, kmsg = -1, tainted = -1;
 
 /* -- frames ------------------------------------------------------------------------------- */
 
@@ -141,6 +141,16 @@ static void mark_begin(void)
 		return;		/* what the kernel says will lack an owner, no more */
 }
 
+/* What the kernel says it has been through: a WARN that printed nothing shows here. */
+static uint64_t taint(void)
+{
+	char text[32];
+	ssize_t n = tainted < 0 ? 0 : pread(tainted, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return strtoull(text, NULL, 10);
+}
+
 static void send_step(struct run *run)
 {
 	static char text[sizeof(run->outcome)];
@@ -153,7 +163,7 @@ static void send_step(struct run *run)
 	end_frame();
 }
 
-static void send_end(void)
+static void send_end(uint64_t new_taint)
 {
 	/* What must go in: a byte may be escaped. Details have what is left. */
 	size_t reserve = 2 * (strlen(run.outcome) + strlen(run.cause) + strlen(run.failure)) + 256;
@@ -162,6 +172,10 @@ static void send_end(void)
 
 	begin_frame("end", run.scenario->name);
 	add(",\"d\":{");
+	if (new_taint) {
+		add("\"taint\":\"0x%llx\"", (unsigned long long)new_taint);
+		separator = ",";
+	}
 	for (int i = 0; i < run.details; i++) {
 		const struct run_detail *d = &run.detail[i];
 		size_t worst = 2 * (strlen(d->key) + strlen(d->value)) + 8;
@@ -186,6 +200,8 @@ static void send_end(void)
 
 static void run_command(const char *name, unsigned long limit_ms)
 {
+	uint64_t before;
+
 	run.scenario = find_scenario(name);
 	if (!run.scenario) {
 		error("no such scenario");
@@ -198,8 +214,9 @@ static void run_command(const char *name, unsigned long limit_ms)
 	run.limit_ms = limit_ms;
 	run.progress = send_step;
 	mark_begin();
+	before = taint();
 	run_scenario(&run);
-	send_end();
+	send_end(taint() & ~before);
 }
 
 static void command(char *line)
@@ -375,6 +392,7 @@ void agent(void)
 	mount_all();
 	open_standard();
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	tainted = open("/proc/sys/kernel/tainted", O_RDONLY | O_CLOEXEC);
 	read_parameters();
 	run_init();
 	open_port();
