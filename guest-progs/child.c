@@ -7,6 +7,8 @@
 /* A line is progress to those who watch; sleep at most this long without one. */
 #define SIGN_OF_LIFE_MS 100
 
+unsigned int child_kill_ms = 1000;
+
 void pause_ms(unsigned int ms)
 {
 	for (; ms > SIGN_OF_LIFE_MS; ms -= SIGN_OF_LIFE_MS) {
@@ -70,7 +72,7 @@ static bool ended_within(pid_t pid, unsigned int ms, int *status)
 bool result_fate(pid_t pid)
 {
 	int status;
-	bool ended = ended_within(pid, HANG_KILL_MS, &status);
+	bool ended = ended_within(pid, child_kill_ms, &status);
 
 	if (ended)
 		result_status(status);
@@ -91,7 +93,7 @@ bool result_hang(pid_t pid)
 		return true;
 	}
 	kill(pid, SIGKILL);
-	ended = ended_within(pid, HANG_KILL_MS, &status);
+	ended = ended_within(pid, child_kill_ms, &status);
 	if (!ended)
 		state = hang_sample(pid, 0, note);
 	result("%s", hang_text(ended, state));

@@ -187,8 +187,8 @@ pid_t fork_child(void);
 void child_done(void) __noreturn;
 /* Wait for it without limit. It took its steps itself; a death is the result of its last. */
 void join_child(pid_t pid);
-/* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a */
-/* second it is looked at and the result is `hang(unkillable, spin-kernel)` and so on. */
+/* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a second, */
+/* or the limit, it is looked at and the result is `hang(unkillable, spin-kernel)` and so on. */
 bool result_fate(pid_t pid);
 /* Look at it for 200 ms, then kill it: the result is `hang(killable, sleep)` and so on. */
 bool result_hang(pid_t pid);

@@ -117,7 +117,7 @@ static int look_at_process(pid_t pid, struct look *looks, int n)
 	return n;
 }
 
-/* All live tasks of the process, or of the session. */
+/* All live tasks of the process, or of the session and of those that left it or are not in yet. */
 static int look_at_all(pid_t pid, pid_t session, struct look *looks)
 {
 	struct numbers proc;
@@ -127,7 +127,7 @@ static int look_at_all(pid_t pid, pid_t session, struct look *looks)
 	if (!session)
 		return look_at_process(pid, looks, 0);
 	open_numbers(&proc, "/proc");
-	while ((found = next_process(&proc, session, -1)))
+	while ((found = next_process(&proc, session, getpid())))
 		n = look_at_process(found, looks, n);
 	close(proc.fd);
 	return n;
@@ -219,11 +219,16 @@ bool hang_sleeps(pid_t pid)
 	return look_at_process(pid, looks, 0) == 1 && strchr("SD", looks[0].state);
 }
 
-bool hang_alive(pid_t pid, pid_t session)
+bool hang_alive(pid_t pid)
 {
-	static struct look looks[MAX_TASKS];
+	struct look looks[MAX_TASKS];
 
-	return look_at_all(pid, session, looks) > 0;
+	return look_at_process(pid, looks, 0) > 0;
+}
+
+unsigned int hang_kill_ms(unsigned int limit_ms)
+{
+	return limit_ms < 1000 ? 1000 : limit_ms > 10000 ? 10000 : limit_ms;
 }
 
 /* Those who left the session are our children by now, if their parents are dead. */

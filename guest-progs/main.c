@@ -32,12 +32,14 @@ static void check_memory_still_works(void)
 		result("%s", errno_name(errno));
 }
 
-static int body(const char *name)
+static int body(const char *name, const char *kill_ms)
 {
 	const struct scenario *scenario = find_scenario(name);
 
 	if (!scenario)
 		return usage();
+	if (kill_ms)
+		child_kill_ms = strtoul(kill_ms, NULL, 10);
 	page_size = sysconf(_SC_PAGESIZE);
 	catch_signals();
 	scenario->run();
@@ -75,8 +77,8 @@ int main(int argc, char **argv)
 	/* The kernel hands words of its command line that it does not know to init. */
 	if (getpid() == 1 && word[0] != '-' && !strchr(word, '/'))
 		agent();
-	if (argc == 3 && !strcmp(word, "--scenario"))
-		return body(argv[2]);
+	if ((argc == 3 || argc == 4) && !strcmp(word, "--scenario"))
+		return body(argv[2], argv[3]);
 	if (argc == 2 && !strcmp(word, "--list"))
 		return list();
 	if ((argc != 2 && argc != 3) || word[0] == '-')

@@ -11,7 +11,7 @@
 void run_reset(struct run *run)
 {
 	run->steps = run->details = 0;
-	run->done = run->truncated = false;
+	run->done = run->truncated = run->too_much = false;
 	run->task = run->outcome[0] = run->cause[0] = run->failure[0] = '\0';
 }
 
@@ -43,6 +43,23 @@ void run_add_detail(struct run *run, const char *key, const char *value)
 	copy_text(run, detail->value, sizeof(detail->value), value);
 }
 
+static __printf(2, 3) void fail(struct run *run, const char *fmt, ...)
+{
+	va_list args;
+
+	if (run->failure[0])
+		return;		/* the first is the cause */
+	va_start(args, fmt);
+	vsnprintf(run->failure, sizeof(run->failure), fmt, args);
+	va_end(args);
+}
+
+void run_too_much(struct run *run)
+{
+	run->too_much = true;
+	fail(run, "said too much");
+}
+
 static bool is_label(const char *text)
 {
 	if (*text && !islower((unsigned char)*text))
@@ -58,7 +75,7 @@ static void begin_step(struct run *run, const char *label)
 	struct run_step *step = &run->step[run->steps];
 
 	if (run->steps == MAX_STEPS) {
-		run->truncated = true;
+		run_too_much(run);
 		return;
 	}
 	run->steps++;
@@ -66,6 +83,15 @@ static void begin_step(struct run *run, const char *label)
 	step->open = true;
 	step->text[0] = '\0';
 	copy_text(run, step->label, 41, is_label(label) ? label : "unnamed");
+}
+
+static void close_step(struct run *run, struct run_step *step, const char *text)
+{
+	if (strlen(text) >= sizeof(step->text))
+		run_too_much(run);
+	else
+		strcpy(step->text, text);
+	step->open = false;
 }
 
 /* The step under way in the current task gets its result; without one, one begins. */
@@ -84,8 +110,7 @@ static void end_step(struct run *run, const char *text)
 		step = run->step + run->steps;
 	}
 	step--;
-	copy_text(run, step->text, sizeof(step->text), text);
-	step->open = false;
+	close_step(run, step, text);
 }
 
 static bool after_word(const char *line, const char *word, const char **rest)
@@ -115,7 +140,8 @@ void run_line(struct run *run, char *line)
 		value = strchr(rest, ' ');
 		if (value)
 			*value++ = '\0';
-		run_add_detail(run, rest, value ? value : "");
+		if (strcmp(rest, "taint"))	/* that word is the agent's */
+			run_add_detail(run, rest, value ? value : "");
 	} else if (after_word(line, "setup", &rest) && !run->failure[0]) {
 		copy_text(run, run->failure, sizeof(run->failure), *rest ? rest : "unknown");
 	} else if (after_word(line, "n/a", &rest) && !run->cause[0]) {
@@ -135,16 +161,59 @@ void run_end_steps(struct run *run, const char *text)
 	for (int i = 0; i < run->steps; i++) {
 		if (!run->step[i].open)
 			continue;
-		run->step[i].open = false;
-		copy_text(run, run->step[i].text, sizeof(run->step[i].text), text);
+		close_step(run, &run->step[i], text);
 		any = true;
 	}
 	if (any)
 		return;
 	if (run->steps)
 		end_step(run, text);
-	else if (!run->failure[0])
-		snprintf(run->failure, sizeof(run->failure), "start %s", text);
+	else
+		fail(run, "start %s", text);
+}
+
+/* Behind a failure there is no outcome: it stands with that. */
+static bool beside_failure(struct run *run, const char *text)
+{
+	size_t n = strlen(run->failure);
+
+	if (!n)
+		return false;
+	snprintf(run->failure + n, sizeof(run->failure) - n, ", then %s", text);
+	return true;
+}
+
+void run_hang(struct run *run, const char *text)
+{
+	if (beside_failure(run, text))
+		return;
+	run->cause[0] = '\0';	/* not even n/a is all there was */
+	if (!run->steps)
+		begin_step(run, "start");
+	run_end_steps(run, text);
+}
+
+bool run_unkillable(const struct run *run)
+{
+	bool any = false;
+
+	for (int i = 0; i < run->steps; i++)
+		any |= !run->step[i].open && strstr(run->step[i].text, "hang(unkillable");
+	return any;
+}
+
+void run_leftover(struct run *run, const char *text)
+{
+	struct run_step *last;
+
+	if (beside_failure(run, text))
+		return;
+	run->cause[0] = '\0';
+	last = run->steps ? &run->step[run->steps - 1] : NULL;
+	if (!last || !last->open || strcmp(last->label, "after"))
+		begin_step(run, "after");
+	if (!run->too_much)
+		close_step(run, &run->step[run->steps - 1], text);
 }
 
 struct text {
@@ -215,18 +284,19 @@ void run_conclude(struct run *run)
 	if (run->done && run->steps && run->step[run->steps - 1].open &&
 	    !strcmp(run->step[run->steps - 1].label, "after"))
 		run->steps--;
-	for (int i = 0; i < run->steps && !run->failure[0] && !run->cause[0]; i++)
+	for (int i = 0; i < run->steps && !run->cause[0]; i++)
 		if (run->step[i].open)
-			snprintf(run->failure, sizeof(run->failure), "step %s without a result",
-				 run->step[i].label);
-	if (!run->steps && !run->failure[0] && !run->cause[0])
-		snprintf(run->failure, sizeof(run->failure), "no step");
-	if (run->failure[0])
-		run->cause[0] = '\0';
-	else if (run->cause[0])
+			fail(run, "step %s without a result", run->step[i].label);
+	if (!run->steps && !run->cause[0])
+		fail(run, "no step");
+	if (run->cause[0])
 		snprintf(run->outcome, sizeof(run->outcome), "n/a");
 	else
 		run_compose(run, run->outcome, sizeof(run->outcome));
+	if (strlen(run->outcome) == sizeof(run->outcome) - 1)
+		run_too_much(run);	/* it is cut */
+	if (run->failure[0])
+		run->cause[0] = run->outcome[0] = '\0';
 	if (run->truncated)
 		run_add_detail(run, "truncated", "1");
 }

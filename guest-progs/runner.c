@@ -66,10 +66,12 @@ static void limit_soft(int resource, rlim_t soft)
 
 static __noreturn void exec_scenario(const struct run *run, int report_fd)
 {
-	char *argv[] = { "faults", "--scenario", (char *)run->scenario->name, NULL };
+	char kill_ms[16];
+	char *argv[] = { "faults", "--scenario", (char *)run->scenario->name, kill_ms, NULL };
 	char *envp[] = { NULL };
 	sigset_t none;
 
+	snprintf(kill_ms, sizeof(kill_ms), "%u", hang_kill_ms(run->limit_ms));
 	if (report_fd != 3)
 		dup2(report_fd, 3);	/* from here on set-up can tell what failed */
 	else
@@ -96,14 +98,14 @@ struct reader {
 	char line[MAX_LINE + 1];
 };
 
-/* All that can be read now; tells whether there was a whole line. */
+/* All that can be read now, until it is too much; tells whether there was a whole line. */
 static bool drain(struct run *run, struct reader *in)
 {
 	char buffer[2048];
 	bool heard = false;
 	ssize_t n;
 
-	while (in->fd >= 0 && (n = read(in->fd, buffer, sizeof(buffer))) >= 0) {
+	while (!run->too_much && in->fd >= 0 && (n = read(in->fd, buffer, sizeof(buffer))) >= 0) {
 		if (n == 0) {
 			close(in->fd);
 			in->fd = -1;
@@ -112,8 +114,8 @@ static bool drain(struct run *run, struct reader *in)
 			char c = buffer[i];
 
 			if (++in->total > MAX_BYTES) {
-				run->truncated = true;
-				return heard;	/* and what follows is no progress */
+				run_too_much(run);
+				return heard;
 			}
 			if (c == '\n') {
 				in->line[in->n] = '\0';
@@ -147,21 +149,23 @@ static bool reap(pid_t pid, int *status, bool *ended)
 	return dead == 0;
 }
 
-/* SIGKILL for all that is left; tells whether all is gone in time. */
-static bool kill_session(struct run *run, unsigned int ms)
+/*
+ * SIGKILL for all that is left; tells whether all is gone in time: when we have no children, for
+ * each process that a scenario leaves becomes our child once those between us have died.
+ */
+static bool kill_all(struct run *run)
 {
-	uint64_t end = now_us() + ms * 1000ULL;
+	uint64_t end = now_us() + hang_kill_ms(run->limit_ms) * 1000ULL;
 	int status;
 	bool ended;
 
 	do {
 		hang_kill(run->pid, run->pid);
-		reap(0, &status, &ended);
-		if (!hang_alive(run->pid, run->pid))
+		if (!reap(0, &status, &ended))
 			return true;
 		sleep_ms(5);
 	} while (now_us() < end);
-	return false;
+	return !reap(0, &status, &ended);
 }
 
 static struct run *noted;
@@ -179,10 +183,25 @@ static void judge_hang(struct run *run)
 
 	noted = run;
 	state = hang_sample(run->pid, run->pid, note_detail);
-	killable = kill_session(run, HANG_KILL_MS);
+	killable = kill_all(run);
 	if (!killable)
 		state = hang_sample(run->pid, run->pid, note_detail);
-	run_end_steps(run, hang_text(killable, state));
+	run_hang(run, hang_text(killable, state));
+}
+
+/* It has ended, or said too much: what is left of it has to go. */
+static void clean_up(struct run *run)
+{
+	int status;
+	bool ended;
+
+	if (!reap(0, &status, &ended) || kill_all(run))
+		return;
+	run_add_detail(run, "leftover", "a process survived SIGKILL");
+	if (run_unkillable(run))
+		return;
+	noted = run;
+	run_leftover(run, hang_text(false, hang_sample(run->pid, run->pid, note_detail)));
 }
 
 static void judge_status(struct run *run, int status)
@@ -220,7 +239,7 @@ void run_init(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);	/* by hand too, orphans come to us */
 }
 
-/* Listen until it has ended; false when it went silent for too long. */
+/* Listen until it has ended or said too much; false when it went silent for too long. */
 static bool follow(struct run *run, struct reader *in, int *status)
 {
 	uint64_t limit = run->limit_ms * 1000ULL, deadline = now_us() + limit, now;
@@ -235,14 +254,14 @@ static bool follow(struct run *run, struct reader *in, int *status)
 		reap(run->pid, status, &ended);
 		if (drain(run, in))
 			deadline = now_us() + limit;
-		if (ended)
+		if (ended || run->too_much)
 			return true;
 		now = now_us();
 		if (now >= deadline)
 			return false;
 		wait.tv_sec = (deadline - now) / 1000000;
 		wait.tv_nsec = (deadline - now) % 1000000 * 1000;
-		poll.fd = in->total > MAX_BYTES ? -1 : in->fd;
+		poll.fd = in->fd;
 		ppoll(&poll, 1, &wait, &none);
 	}
 }
@@ -252,16 +271,20 @@ void run_scenario(struct run *run)
 	static struct reader in;
 	uint64_t start = now_us();
 	int pipe[2], status = 0;
-	bool ended = false, hung;
 
 	run_reset(run);
 	in.total = in.n = 0;
 
-	run->pid = -1;
-	if (pipe2(pipe, O_CLOEXEC) == 0)
-		run->pid = vfork();	/* the child only makes system calls until it execs */
+	if (pipe2(pipe, O_CLOEXEC) < 0) {
+		snprintf(run->failure, sizeof(run->failure), "pipe %s", errno_name(errno));
+		return;
+	}
+	/* No vfork: we have to outlive a kernel that never comes back from execve. */
+	run->pid = fork();
 	if (run->pid < 0) {
 		snprintf(run->failure, sizeof(run->failure), "fork %s", errno_name(errno));
+		close(pipe[0]);
+		close(pipe[1]);
 		return;
 	}
 	if (run->pid == 0)
@@ -270,14 +293,13 @@ void run_scenario(struct run *run)
 	in.fd = pipe[0];
 	fcntl(in.fd, F_SETFL, O_NONBLOCK);
 
-	hung = !follow(run, &in, &status);
-	if (hung)
+	if (follow(run, &in, &status)) {
+		if (!run->too_much)
+			judge_status(run, status);
+		clean_up(run);
+	} else {
 		judge_hang(run);
-	else
-		judge_status(run, status);
-	/* Whatever it left is our child now: without children there is nothing to look for. */
-	if (reap(run->pid, &status, &ended) && !kill_session(run, hung ? 0 : HANG_KILL_MS))
-		run_add_detail(run, "leftover", "a process survived SIGKILL");
+	}
 	if (in.fd >= 0)
 		close(in.fd);
 	run_conclude(run);

@@ -20,16 +20,25 @@ void report_done(void);
 enum hang_state { HANG_GONE, HANG_SLEEP, HANG_SPIN_USER, HANG_DISK, HANG_SPIN_KERNEL };
 
 #define HANG_SAMPLE_MS 200
-#define HANG_KILL_MS 1000
 
-/* These look at all processes of the session or, when session is 0, at process pid. */
+/* How long SIGKILL may take: as long as the limit, within bounds. */
+unsigned int hang_kill_ms(unsigned int limit_ms);
+
+/*
+ * These look at all processes of the session and at all children of the caller, which adopts
+ * orphans, or, when session is 0, at process pid.
+ */
 typedef void (*hang_note)(const char *key, const char *value);
 enum hang_state hang_sample(pid_t pid, pid_t session, hang_note note);
 void hang_where(pid_t pid, pid_t tid, char *text, size_t size);
 bool hang_sleeps(pid_t pid);
-bool hang_alive(pid_t pid, pid_t session);
+bool hang_alive(pid_t pid);
 void hang_kill(pid_t pid, pid_t session);
 const char *hang_text(bool killable, enum hang_state state);
+
+/* -- child.c: how long result_fate() and result_hang() wait for SIGKILL ------------------ */
+
+extern unsigned int child_kill_ms;
 
 /* -- clock.c ---------------------------------------------------------------------------- */
 
@@ -68,6 +77,7 @@ struct run {
 	struct run_detail detail[MAX_DETAILS];
 	int details;
 	bool done, truncated;
+	bool too_much;				/* more than fits, and so no outcome */
 	char task;
 };
 
@@ -75,8 +85,16 @@ void run_reset(struct run *run);
 /* One line of the process, without its end. */
 void run_line(struct run *run, char *line);
 void run_add_detail(struct run *run, const char *key, const char *value);
+/* It said more than it may: not an outcome. */
+void run_too_much(struct run *run);
 /* Every step under way gets this result; with none, something after the last one does. */
 void run_end_steps(struct run *run, const char *text);
+/* The same for a hang, which is an outcome also before the first step: `start`. */
+void run_hang(struct run *run, const char *text);
+/* What the scenario says itself: it knows of a process that cannot be killed. */
+bool run_unkillable(const struct run *run);
+/* This is what became of a process that was left: the step `after`. */
+void run_leftover(struct run *run, const char *text);
 /* The outcome so far; a step under way stands last as `label=`. */
 void run_compose(const struct run *run, char *text, size_t size);
 /* Leaves exactly one: outcome, cause (and the outcome n/a), or failure. */

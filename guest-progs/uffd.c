@@ -116,5 +116,5 @@ void release(struct stuck *stuck)
 {
 	close(stuck->uffd);
 	pause_ms(200);
-	detail("released", "%s", hang_alive(stuck->pid, 0) ? "still alive" : "dead");
+	detail("released", "%s", hang_alive(stuck->pid) ? "still alive" : "dead");
 }

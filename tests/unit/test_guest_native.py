@@ -45,12 +45,38 @@ HOSTILE = {
         'char *hole = hole_page(); fill_hole(hole); load("", hole, INT);',
         "!hole still unmapped unproven",
     ),
-    "spew": ('step(""); while (write(3, "junk\\377\\n", 6) > 0) ;', "hang(killable, sleep)"),
+    "spew": ('step(""); while (write(3, "junk\\377\\n", 6) > 0) ;', "!said too much"),
+    "steps": (
+        'for (int i = 0; i < 50; i++) { step("a"); result("ok"); } pause();', "!said too much"
+    ),
+    "result": ('step(""); result("%0400d", 0);', "!said too much"),
+    "mute": ("pause();", "start=hang(killable, sleep)"),
+    "undecided": ('say("n/a none\\n"); pause();', "start=hang(killable, sleep)"),
+    "unready": ('say("setup x EIO\\n"); pause();', "!x EIO, then hang(killable, sleep)"),
     "tasks": (
         "task('A'); step(\"read\"); task('B'); step(\"kill\"); result(\"ok\"); pause();",
         "A: read=hang(killable, sleep) | B: kill=ok",
     ),
     "daemon": ('if (!fork_child()) { setsid(); pause(); } step(""); result("ok");', "ok"),
+    "immortal": (
+        'immortal(); step(""); result("ok");',
+        "case=ok; after=hang(unkillable, sleep)",
+    ),
+    "orphan": (
+        'if (!fork_child()) { immortal(); _exit(0); } pause_ms(100); step("a"); raise(SIGKILL);',
+        "a=killed(SIGKILL); after=hang(unkillable, sleep)",
+    ),
+    "nothing": (
+        'immortal(); not_applicable("none");', "after=hang(unkillable, sleep)"
+    ),
+    "unwilling": (
+        'immortal(); setup_unproven("x");',
+        "!x unproven, then hang(unkillable, sleep)",
+    ),
+    "known": (
+        'immortal(); step(""); result("hang(unkillable, disk)");',
+        "hang(unkillable, disk)",
+    ),
     "finished": (
         'step(""); result("ok"); say_done(); pause();',
         "case=ok; after=hang(killable, sleep)",
@@ -58,7 +84,68 @@ HOSTILE = {
 }  # fmt: skip
 HELPERS = r"""
 #include "fault.h"
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+/* These stand in for the calls of runner.c, too: a kernel in which they do not come back. */
+pid_t __real_setsid(void), __wrap_setsid(void);
+int __real_execve(const char *path, char *const argv[], char *const envp[]);
+int __wrap_execve(const char *path, char *const argv[], char *const envp[]);
+int __real_kill(pid_t pid, int sig), __wrap_kill(pid_t pid, int sig);
+static void stuck_in(const char *name)
+{
+	if (getenv("STUCK") && !strcmp(getenv("STUCK"), name))
+		for (;;)
+			pause();
+}
+pid_t __wrap_setsid(void)
+{
+	stuck_in("setsid");
+	return __real_setsid();
+}
+int __wrap_execve(const char *path, char *const argv[], char *const envp[])
+{
+	stuck_in("execve");
+	return __real_execve(path, argv, envp);
+}
+int __wrap_kill(pid_t pid, int sig)
+{
+	char path[64], name[16] = "";
+	FILE *comm;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	comm = fopen(path, "r");
+	if (comm && fgets(name, sizeof(name), comm) && !strcmp(name, "immortal\n"))
+		sig = 0;
+	if (comm)
+		fclose(comm);
+	return __real_kill(pid, sig);
+}
+/* A child in a session of its own that stays, whatever runner.c sends it: for some seconds. */
+static void immortal(void)
+{
+	int ready[2];
+	char c;
+
+	must("pipe", pipe(ready));
+	if (fork_child() == 0) {
+		setsid();
+		prctl(PR_SET_NAME, "immortal");
+		alarm(4);
+		close(1);	/* whoever ran us waits for these to end */
+		close(2);
+		close(ready[0]);
+		close(ready[1]);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	must("read", read(ready[0], &c, 1));
+}
+static void say(const char *line)
+{
+	must("write", write(3, line, strlen(line)));
+}
 static bool also(siginfo_t *info) { (void)info; repair = NULL; raise(SIGBUS); return false; }
 static void fill_hole(char *hole)
 {
@@ -77,9 +164,11 @@ def scenarios() -> list[Scenario]:
 class Guest:
     path: Path
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         argv = [str(self.path), *words]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            argv, env=env, capture_output=True, text=True, timeout=30, check=False
+        )
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +189,9 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
     (folder / "hostile.c").write_text(HELPERS + "".join(bodies))
     source = ROOT / "guest-progs"
     subprocess.run(
-        [gcc, *FLAGS, "-Wno-unused-result", f'-DARCH_HEADER="arch/{header}"', f"-I{folder}",
-         f"-I{source}", *sorted(source.glob("*.c")), folder / "hostile.c", "-o", folder / "faults"],
+        [gcc, *FLAGS, "-Wno-unused-result", "-Wl,--wrap=setsid,--wrap=execve,--wrap=kill",
+         f'-DARCH_HEADER="arch/{header}"', f"-I{folder}", f"-I{source}",
+         *sorted(source.glob("*.c")), folder / "hostile.c", "-o", folder / "faults"],
         check=True,
     )  # fmt: skip
     return Guest(folder / "faults")
@@ -137,6 +227,14 @@ def test_hostile(guest: Guest, name: str) -> None:
         assert f"set-up failed: {expected[1:]}\n" in ran.stderr
     else:
         assert (ran.returncode, ran.stdout) == (0, f"{expected}\n")
+
+
+@pytest.mark.parametrize("call", ["setsid", "execve"])
+def test_a_process_that_never_starts_is_an_outcome(guest: Guest, call: str) -> None:
+    """A kernel that does not come back from execve wedges the scenario, not its runner."""
+    ran = guest.run("control/nothing", "300", STUCK=call)
+    assert (ran.returncode, ran.stdout) == (0, "start=hang(killable, sleep)\n")
+    assert "wchan" in ran.stderr or "hang." in ran.stderr
 
 
 def test_every_outcome_is_one(guest: Guest) -> None:
