@@ -321,7 +321,8 @@ class Session:
             details["kernel"] = _word(cell.signs)
         if damaged:
             details["damaged_frames"] = str(damaged)
-        if lost or cell.has("oops") or cell.has("panic") or "unkillable" in outcome:
+        stuck = "unkillable" in outcome + failure or bool(cell.end and "leftover" in cell.end.d)
+        if lost or stuck or cell.has("oops") or cell.has("panic"):
             alive = False
         cell.begun = not alive  # what comes now is late, unless the machine is past its end
         end = cell.end or End(name)

@@ -72,7 +72,11 @@ def preflight(columns: Sequence[Column], options: Options) -> None:
 
     Raises QemuError, BuildError: the tool, file or folder that is missing, and what to do.
     """
-    options.store.root.mkdir(parents=True, exist_ok=True)
+    try:
+        options.store.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "give --store or FAULTLINE_STORE a folder that is writable"
+        raise BuildError(f"{options.store.root}: {error.strerror}: {hint}") from None
     for column in columns:
         arch, kernel = column.arch, column.kernel
         qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
