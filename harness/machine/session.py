@@ -8,14 +8,12 @@ takes); only the limits of the boot itself are constants, for nothing is measure
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Self
 
-from harness.catalog.outcome import OutcomeError, parse
+from harness.machine.cell import Cell, compose, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.port import (
     PROTOCOL,
@@ -51,23 +49,6 @@ class BootError(Exception):
         self.command = command
 
 
-@dataclass
-class _Cell:
-    """What has been heard about the scenario under way."""
-
-    name: str
-    text: str = ""  # outcome so far, by step frames: up to the result that is due
-    end: End | None = None
-    begun: bool = False  # its mark was seen: what the console says now is about it
-    signs: list[Sign] = field(default_factory=list)
-    console: Excerpt = field(default_factory=Excerpt)
-    progress: int = 0
-    error: str = ""  # the agent's own words
-
-    def has(self, kind: str) -> bool:
-        return any(sign.kind == kind for sign in self.signs)
-
-
 class Session:
     """A machine from boot to power-off. Use as a context manager; not thread-safe.
 
@@ -90,7 +71,7 @@ class Session:
         self._runner = asyncio.Runner()
         self._qemu: QemuProcess | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
-        self._cell = _Cell("")
+        self._cell = Cell("")
         self._late: list[Sign] = []  # said between two scenarios: about the one before
         self._gone = False  # console or port at end of file: QEMU is about to exit
         self._last_byte = 0.0
@@ -130,7 +111,7 @@ class Session:
         """
         self._drain()
         signs, self._late = self._late, []
-        return _word(signs)
+        return word_of(signs)
 
     def close(self) -> None:
         """End QEMU, whatever state it is in."""
@@ -300,7 +281,7 @@ class Session:
 
     async def _observe(self, name: str, scale: float) -> Observation:
         started = time.monotonic()
-        self._cell = cell = _Cell(name)
+        self._cell = cell = Cell(name)
         limit = self.limit(scale)
         damaged_before = self._frames.damaged
         self._send(f"run {name} {int(limit * 1000)}\n")
@@ -314,11 +295,11 @@ class Session:
         if not cell.begun:  # its mark was lost: what came since it was asked for is about it
             cell.signs, self._late = [*self._late, *cell.signs], []
         ending = await self._ending() if lost == "gone" else ""
-        outcome, failure = _compose(cell, lost, ending, damaged)
+        outcome, failure = compose(cell, lost, ending, damaged)
         if ending:
             details["ending"] = ending
-        if outcome == "n/a" and _word(cell.signs):
-            details["kernel"] = _word(cell.signs)
+        if outcome == "n/a" and word_of(cell.signs):
+            details["kernel"] = word_of(cell.signs)
         if damaged:
             details["damaged_frames"] = str(damaged)
         stuck = "unkillable" in outcome + failure or bool(cell.end and "leftover" in cell.end.d)
@@ -337,7 +318,7 @@ class Session:
             alive=alive,
         )
 
-    async def _follow(self, cell: _Cell, patience: float) -> str:
+    async def _follow(self, cell: Cell, patience: float) -> str:
         """Wait until the cell is complete: "" then, else "gone" or "silent"."""
         progress, deadline = 0, time.monotonic() + patience
         while True:
@@ -376,70 +357,3 @@ class Session:
             return {"cpus": "unknown", "qmp": f"{type(error).__name__}: {error}"[:300]}
         # 0.5 s are about 50 ticks: a CPU that halts takes next to none of them.
         return {"cpus": "running" if ticks >= 10 else "halted", "registers": str(registers)[:8000]}
-
-
-# How an oops ends a task.
-_DEATH = re.compile(r"(?:^|(?<==))killed\(SIG(?:SEGV|KILL|BUS|TRAP|ILL)\)$")
-
-
-def _compose(cell: _Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
-    """(outcome, failure) from what was heard; exactly one of them is not empty.
-
-    What the kernel says of itself outranks all else: a panic or an oops takes the place of the
-    result that was due, also where only the set-up was reached. Where the scenario came to its
-    end all the same, the kernel stands beside it as an actor of its own.
-    """
-    end, word = cell.end, _word(cell.signs)
-    if cell.error:
-        return "", f"agent: {cell.error}"
-    if word == "panic":
-        return cell.text + "panic", ""
-    if word == "oops":
-        if end is None or end.f or not end.o:
-            return cell.text + "oops", ""
-        if _DEATH.search(end.o):
-            return _DEATH.sub("oops", end.o), ""
-    if end is None:
-        return _without_end(cell, lost, ending, damaged)
-    if end.f:
-        return "", f"set-up failed: {end.f[:300]}" + (f"; the kernel said {word}" if word else "")
-    try:
-        parse(end.o)
-    except OutcomeError as error:
-        return "", f"the guest sent no outcome: {error}"
-    return beside_kernel(end.o, word or _tainted(end)), ""
-
-
-def _without_end(cell: _Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
-    """A machine that did not come to the end of a scenario and has not said why."""
-    if lost == "gone" and ending in ("exit status 0", "killed by SIGABRT"):
-        # With -no-reboot a reset ends QEMU in good order; what no CPU can do makes it abort.
-        return cell.text + "lost", ""
-    if lost == "gone":  # the guest has no means to do that
-        return "", f"QEMU ended during the scenario: {ending}"
-    if damaged:
-        return "", f"no end frame, and {damaged} damaged ones: it may have been among them"
-    return cell.text + "silent", ""
-
-
-def _tainted(end: End) -> str:
-    """A new taint that came without a word on the console."""
-    bits = end.d.get("taint", "")
-    return f"warn(taint-{bits})" if re.fullmatch(r"0x[0-9a-f]{1,16}", bits) else ""
-
-
-def _word(signs: list[Sign]) -> str:
-    """The worst that the kernel said, in the outcome grammar; "" for nothing."""
-    for kind in ("panic", "oops"):
-        if any(sign.kind == kind for sign in signs):
-            return kind
-    warned = next((sign.name or "unknown" for sign in signs if sign.kind == "warn"), "")
-    return f"warn({warned})" if warned else ""
-
-
-def beside_kernel(outcome: str, word: str) -> str:
-    """An outcome with what the kernel said meanwhile, as an actor of its own."""
-    if not word or outcome == "n/a":
-        return outcome
-    actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
-    return f"{actors} | kernel: {word}"
