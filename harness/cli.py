@@ -236,7 +236,7 @@ def main() -> None:
 @_columns
 @_store
 @click.option(
-    "--jobs", "-j", type=click.IntRange(0), default=0, help="Parallel jobs. Default: CPUs."
+    "--jobs", "-j", type=click.IntRange(0), default=0, help="Machines at a time. Default: CPUs."
 )
 @click.option(
     "--out",
