@@ -145,18 +145,7 @@ def prepare(
             kernel=column.kernel.name,
             flavour=column.flavour,
             version=built.version,
-            provenance={
-                **built.provenance,
-                "qemu": version,
-                "accel": spec.accel,
-                "accel_reason": why,
-                "cpu": spec.cpu,
-                "machine": spec.machine,
-                "smp": str(spec.smp),
-                "memory_mib": str(spec.memory),
-                # As one would paste it: the harness has sockets where this has null.
-                "command": shlex.join(command(spec, "0" * 16)),
-            },
+            provenance={**built.provenance, **_machine_provenance(spec, version, why)},
             timings={name: round(seconds, 3) for name, seconds in timings.items()},
             planned=[one.scenario for one in cells],
         ),
@@ -166,6 +155,20 @@ def prepare(
             ("initramfs", initrd.parents[1].name),
         ),
     )
+
+
+def _machine_provenance(spec: MachineSpec, qemu: str, why: str) -> dict[str, str]:
+    return {
+        "qemu": qemu,
+        "accel": spec.accel,
+        "accel_reason": why,
+        "cpu": spec.cpu,
+        "machine": spec.machine,
+        "smp": str(spec.smp),
+        "memory_mib": str(spec.memory),
+        # As one would paste it: the harness has sockets where this has null.
+        "command": shlex.join(command(spec, "0" * 16)),
+    }
 
 
 def build(column: Column, options: Options, say: Say) -> BuiltKernel:
