@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 from harness.machine.cell import Cell, compose, word_of
@@ -58,7 +57,6 @@ class Session:
     def __init__(
         self,
         spec: MachineSpec,
-        on_console: Callable[[str], None] | None = None,
         boot_limit: float = BOOT_LIMIT,
     ) -> None:
         self.spec = spec
@@ -67,7 +65,6 @@ class Session:
         self.hello: Hello | None = None
         self.boot_seconds = 0.0
         self.boot_console = Excerpt()
-        self._on_console = on_console
         self._runner = asyncio.Runner()
         self._qemu: QemuProcess | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
@@ -119,10 +116,6 @@ class Session:
             self._qemu.close()
         self._runner.close()
 
-    def power_off(self) -> bool:
-        """Ask the agent to power off and wait for QEMU to end; False: it had to be killed."""
-        return self._runner.run(self._power_off())
-
     # -- what comes in -------------------------------------------------------------------
 
     def _listen(self) -> None:
@@ -160,8 +153,6 @@ class Session:
     def _console_line(self, line: str) -> None:
         if not line:
             return
-        if self._on_console:
-            self._on_console(line)
         cell, sign = self._cell, classify(line, self.nonce)
         if sign is not None and sign.kind == "begin":
             cell.begun |= sign.name == cell.name
@@ -254,15 +245,6 @@ class Session:
         while not (status := self._qemu.status()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         return status or "QEMU still runs without its console"
-
-    async def _power_off(self) -> bool:
-        assert self._qemu is not None
-        self._send("off\n")
-        deadline = time.monotonic() + GRACE + self.boot_seconds
-        while not self._gone:
-            if not await self._wait(deadline):
-                return False
-        return (await self._ending()) == "exit status 0"
 
     # -- one scenario --------------------------------------------------------------------
 

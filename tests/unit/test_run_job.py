@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from stand_in import spec
 
 from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError
@@ -32,23 +33,8 @@ from harness.run.job import CellRunner, run_job
 from harness.run.judge import Expectation, Expectations, judge
 from harness.run.plan import Cell, Job, jobs, repeat_command
 
-FAKE = Path(__file__).with_name("fake_qemu.py")
 FAULT = "SIGSEGV/SEGV_MAPERR @exact"
 HANG = "hang(unkillable, spin-kernel)"
-
-
-def spec(play: str = "good") -> MachineSpec:
-    return MachineSpec(
-        qemu=str(FAKE),
-        machine=play,
-        cpu="",
-        smp=1,
-        memory=64,
-        console="ttyS0",
-        port_device="virtio-serial-device",
-        image=Path("vmlinux"),
-        initrd=Path("initrd"),
-    )
 
 
 def job(*cells: Cell, play: str = "good") -> Job:
