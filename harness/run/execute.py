@@ -290,7 +290,7 @@ class Dispatcher:
         if self._pool is None:
             context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
             self._pool = ProcessPoolExecutor(self._workers, context, initializer=_worker)
-        self._running[self._pool.submit(run_job, job, self._out)] = job
+        self._running[self._pool.submit(_work, job, self._out)] = job
 
     def _drain(self) -> None:
         while self._running or self._wedging:
@@ -364,10 +364,23 @@ class Follower:
         return replace(job, cells=tuple(left))
 
 
+def _work(job: Job, out: Path) -> None:
+    """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is."""
+    try:
+        run_job(job, out)
+    except SystemExit as stop:  # which the pool would take for the job's own failure
+        os._exit(int(str(stop.code)))
+
+
+def _end_worker(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # the pool sends another to what has not gone yet
+    sys.exit(128 + number)
+
+
 def _worker() -> None:
     """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_worker)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; QEMU has it of its own
 
 

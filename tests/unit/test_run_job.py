@@ -399,16 +399,9 @@ except Interrupted as stop:
     assert any("fake_qemu" in name for name in tree.values())
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143
-    left = {pid for pid in tree if Path(f"/proc/{pid}/cmdline").exists() and _alive(pid)}
-    assert not left
+    left = {name for pid, name in tree.items() if Path(f"/proc/{pid}").exists()}
+    assert not left  # nor as zombies: whoever started a machine reaps it
     assert [r.scenario for r in read_results([out]).last()] == ["a/a"]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _descendants(pid: int) -> dict[int, str]:
