@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from harness.build import BuildError
 from harness.catalog.yamlfile import DeclarationError
-from harness.cli import KINDS, main
+from harness.cli import main
+from harness.cli.store import KINDS
 from harness.machine import QemuError
 from harness.machine.qemu import qemu_version
 from harness.results import (

@@ -1,0 +1,109 @@
+"""The command `faultline`: each command is a module here, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.catalog.yamlfile import DeclarationError
+from harness.cli.common import (
+    DEBUG,
+    EXIT_CODES,
+    Infrastructure,
+    UsageProblem,
+    drop_stdout,
+    trace,
+)
+
+COMMANDS = ("run", "list", "build", "report", "store", "doctor", "completion")
+
+
+class Terminated(BaseException):
+    """SIGTERM came; not an Exception, so that what is being built is cleaned up and not caught."""
+
+
+class _Group(click.Group):
+    """Imports a command when it is called, and turns this project's errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"harness.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from harness.build import BuildError
+        from harness.machine import QemuError
+
+        try:
+            with _sigterm():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (DeclarationError, QemuError) as error:
+            raise UsageProblem(str(error)) from None
+        except BuildError as error:
+            # What failed while it was compiled has left a log; all else is input or a tool.
+            raise (Infrastructure if error.log else UsageProblem)(str(error)) from None
+        except (KeyboardInterrupt, Terminated) as stop:
+            number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+            click.echo(f"\ninterrupted: {number.name}", err=True)
+            ctx.exit(128 + number)
+        except BrokenPipeError:
+            # The reader has gone, as in `faultline list | head`: nothing more to say.
+            drop_stdout()
+            ctx.exit(0)
+        except OSError as error:
+            trace()
+            raise Infrastructure(str(error)) from None
+        except Exception as error:
+            trace()
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            hint = f"this is a bug of faultline, please report it (traceback: {DEBUG}=1)"
+            raise Infrastructure(f"unexpected {what}; {hint}") from None
+
+
+@contextmanager
+def _sigterm() -> Iterator[None]:
+    """SIGTERM raises Terminated inside the block, so that builds end and locks are released."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread, which has the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="faultline")
+def main() -> None:
+    """What does user space see when a memory access goes wrong, arch by arch?
+
+    Boots real Linux kernels under QEMU, runs page-fault edge cases in them and compares the
+    signals, si_codes, errnos and hangs with the matrix under expectations/.
+
+    \b
+    Start with:
+      faultline doctor                        what is missing on this machine
+      faultline run                           everything, on the default kernel
+      faultline run 'stack/*' --arch m68k     one family on one arch
+      faultline list scenarios                what there is
+    """

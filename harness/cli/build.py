@@ -1,0 +1,40 @@
+"""`faultline build`: kernels and guest programs, not booted."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import click
+
+from harness.cli.common import column_options, open_project, open_store, select, store_option
+
+
+@click.command("build")
+@column_options
+@store_option
+@click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
+def command(
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    store_path: Path | None,
+    refresh: bool,
+) -> None:
+    """Build kernels and guest programs without booting them; print where they are."""
+    from harness.progress import make_progress
+    from harness.run.prepare import Options, build, guest_initramfs
+
+    project = open_project()
+    columns = select(project, arches, kernels, flavours)
+    options = Options(store=open_store(store_path), refresh=refresh)
+    lines = []
+    with make_progress() as progress:
+        for column in columns:
+            built = build(column, options, functools.partial(progress.stage, column.id))
+            initrd = guest_initramfs(column.arch, project, options.store)
+            where = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
+            lines.append(
+                f"{column.id}: Linux {built.version}, {where}\n  {built.image}\n  {initrd}"
+            )
+    click.echo("\n".join(lines))

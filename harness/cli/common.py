@@ -1,0 +1,150 @@
+"""What the commands share: errors and their exit codes, the options that select columns."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.catalog.yamlfile import DeclarationError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from harness.build.store import Store
+    from harness.catalog.matrix import Scenario
+    from harness.catalog.project import Project
+    from harness.run.plan import Column
+
+EXIT_CODES = """\b
+Exit codes:
+  0  everything as expected (known bugs included; they are shown apart)
+  1  at least one mismatch, proven
+  2  wrong use, wrong declaration, no expectation, stale evidence
+  3  infrastructure: something could not be built, booted or observed
+  130, 143  interrupted
+"""
+
+
+class UsageProblem(click.ClickException):
+    """An error that ends the command with exit code 2."""
+
+    exit_code = 2
+
+
+class Infrastructure(click.ClickException):
+    """An error that ends the command with exit code 3."""
+
+    exit_code = 3
+
+
+DEBUG = "FAULTLINE_DEBUG"  # set: unexpected errors show where they come from
+
+
+def trace() -> None:
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+
+
+def drop_stdout() -> None:
+    """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complete_from(names: Callable[[Project], list[str]]) -> Callable[..., list[CompletionItem]]:
+    """Shell completion from what the project declares."""
+
+    def complete(_ctx: object, _param: object, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        try:
+            known = names(open_project())
+        except DeclarationError:
+            return []
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
+def open_project() -> Project:
+    from harness.catalog.project import find_root, load_project
+
+    return load_project(find_root())
+
+
+scenarios_argument = click.argument(
+    "scenarios",
+    nargs=-1,
+    metavar="[SCENARIO]...",
+    shell_complete=complete_from(lambda project: list(project.matrix.scenarios)),
+)
+store_option = click.option(
+    "--store",
+    "store_path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for sources and builds. Default: $FAULTLINE_STORE, else the user's cache folder.",
+)
+
+
+def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that select columns, the same in every command."""
+    for option in (
+        click.option(
+            "--flavour",
+            "flavours",
+            multiple=True,
+            metavar="NAME",
+            help="kconfig flavour, repeatable. Default: core.",
+        ),
+        click.option(
+            "--kernel",
+            "kernels",
+            multiple=True,
+            metavar="SPEC",
+            help="Kernel: a name from kernels.yaml, tree:PATH or image:PATH; repeatable. "
+            "Default: the one kernels.yaml calls default.",
+            shell_complete=complete_from(lambda project: list(project.kernels)),
+        ),
+        click.option(
+            "--arch",
+            "arches",
+            multiple=True,
+            metavar="NAME",
+            help="Architecture, repeatable. Default: all.",
+            shell_complete=complete_from(lambda project: list(project.arches)),
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def select(
+    project: Project, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
+) -> list[Column]:
+    from harness.run.plan import columns
+
+    found = columns(
+        [project.arch(name) for name in dict.fromkeys(arches)] or list(project.arches.values()),
+        [project.kernel(name) for name in dict.fromkeys(kernels or (project.kernels.default,))],
+        [project.flavour(name) for name in dict.fromkeys(flavours or ("core",))],
+    )
+    if not found:
+        raise DeclarationError("", 0, "no column is selected", "an image belongs to one arch")
+    return found
+
+
+def choose(project: Project, globs: tuple[str, ...]) -> list[Scenario]:
+    if globs:
+        return project.matrix.select(globs)
+    return list(project.matrix.scenarios.values())
+
+
+def open_store(path: Path | None) -> Store:
+    from harness.build.store import Store
+
+    return Store(path, say=lambda line: click.echo(line, err=True))

@@ -1,0 +1,25 @@
+"""`faultline doctor`: what this machine has and lacks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli.common import open_project, open_store, store_option
+
+
+@click.command()
+@click.option("--arch", "arches", multiple=True, metavar="NAME", help="Default: all.")
+@store_option
+def command(arches: tuple[str, ...], store_path: Path | None) -> None:
+    """What is missing on this machine, each tool's version, and whether KVM really works.
+
+    Exits 0 when everything is there, 3 when something is missing.
+    """
+    from harness.doctor import examine
+
+    project = open_project()
+    chosen = [project.arch(name) for name in arches] or list(project.arches.values())
+    sys.exit(examine(project, chosen, open_store(store_path), click.echo))

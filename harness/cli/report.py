@@ -1,0 +1,119 @@
+"""`faultline report`: results files, shown."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.catalog.yamlfile import quote, suggest
+from harness.cli.common import UsageProblem, column_options, drop_stdout, scenarios_argument
+
+if TYPE_CHECKING:
+    from harness.results import Results
+
+
+@click.command()
+@scenarios_argument
+@column_options
+@click.option(
+    "--results",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Results file, repeatable: several are read as one. Default: out/results.jsonl.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "markdown"]),
+    default="terminal",
+    show_default=True,
+)
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
+def command(
+    scenarios: tuple[str, ...],
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    files: tuple[Path, ...],
+    form: str,
+    output: Path | None,
+) -> None:
+    """Show results files, whole or narrowed to SCENARIO globs and columns.
+
+    Exits as a run does: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete.
+
+    \b
+    Examples:
+      faultline report
+      faultline report 'stack/*' --arch m68k
+      faultline report --results a.jsonl --results b.jsonl --format markdown -o report.md
+    """
+    from harness.results import exit_code, narrow, read_results
+
+    try:
+        found = read_results(files or (Path("out/results.jsonl"),))
+    except OSError as error:
+        hint = "run `faultline run` first, or name a results file"
+        raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
+    _check_names(found, arches, kernels, flavours)
+    results = narrow(
+        found,
+        lambda column: (
+            (not arches or column.arch in arches)
+            and (not kernels or column.kernel in kernels)
+            and (not flavours or column.flavour in flavours)
+        ),
+        lambda name: not scenarios or any(fnmatch.fnmatchcase(name, glob) for glob in scenarios),
+    )
+    if found.results and not results.results:
+        raise UsageProblem("no result is left: nothing in these files fits SCENARIO and options")
+    code = exit_code(results)
+    try:
+        _print_report(results, form, output)
+    except BrokenPipeError:
+        drop_stdout()
+    sys.exit(code)
+
+
+def _check_names(
+    found: Results, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
+) -> None:
+    """A name that no column has is a mistake, also beside one that some column has."""
+    columns = found.columns.values()
+    for what, given, present in (
+        ("arch", arches, {column.arch for column in columns}),
+        ("kernel", kernels, {column.kernel for column in columns}),
+        ("flavour", flavours, {column.flavour for column in columns}),
+    ):
+        for name in given:
+            if name not in present:
+                hint = suggest(name, present)
+                raise UsageProblem(f"no column of {what} {quote(name)} in these files\n  {hint}")
+
+
+def _print_report(results: Results, form: str, output: Path | None) -> None:
+    from rich.console import Console
+
+    from harness.report.markdown import render_markdown
+    from harness.report.terminal import render_terminal
+
+    try:
+        if form == "terminal" and output is None:
+            render_terminal(results)
+        elif form == "terminal" and output is not None:
+            with open(output, "w", encoding="utf-8") as file:
+                render_terminal(results, Console(file=file))
+        elif output is not None:
+            output.write_text(render_markdown(results), encoding="utf-8")
+        else:
+            click.echo(render_markdown(results), nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageProblem(f"{output}: {error.strerror}") from None

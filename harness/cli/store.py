@@ -1,0 +1,66 @@
+"""`faultline store`: the folder of sources and builds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.common import UsageProblem, open_store, store_option
+
+if TYPE_CHECKING:
+    from harness.build.store import Entry
+
+
+# What the builders keep, each under its kind; a test holds this against them.
+KINDS = ("apt", "guest", "initramfs", "kernel", "logs", "objects", "source")
+
+
+@click.group()
+def command() -> None:
+    """The folder of sources and builds."""
+
+
+@command.command("list")
+@store_option
+def store_list(store_path: Path | None) -> None:
+    """What is kept: kind, key, size, age, and what it is."""
+    found = open_store(store_path)
+    click.echo(f"{found.root}")
+    for entry in found.list():
+        click.echo(_describe(entry))
+
+
+def _describe(entry: Entry) -> str:
+    days = (time.time() - entry.used) / 86400
+    size = f"{entry.size / 1e6:8.1f} MB"
+    return f"{entry.kind:10} {entry.key[:12]} {size}  used {days:.1f} days ago  {entry.label}"
+
+
+@command.command("prune")
+@store_option
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; repeatable."
+)
+@click.option("--older", type=click.FloatRange(0), metavar="DAYS", help="Not used for so long.")
+@click.option("--all", "everything", is_flag=True, help="All entries that are not in use.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def store_prune(
+    store_path: Path | None,
+    kinds: tuple[str, ...],
+    older: float | None,
+    everything: bool,
+    dry_run: bool,
+) -> None:
+    """Remove entries by age or kind; never one in use."""
+    if older is None and not kinds and not everything:
+        raise UsageProblem("say what to remove: --older DAYS, --kind KIND or --all")
+    found = open_store(store_path)
+    removed = found.prune(
+        kinds=kinds, unused_for=None if older is None else older * 86400, dry_run=dry_run
+    )
+    for entry in removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {_describe(entry)}")
+    click.echo(f"{len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.0f} MB")
