@@ -15,12 +15,14 @@ from pathlib import Path
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
+from harness.catalog.needs import NOTHING, Needs, read_needs
 from harness.catalog.rows import Bug, Facts, Known, Row, When, read_rows
 from harness.catalog.version import VersionRange
 from harness.catalog.yamlfile import DeclarationError, Node, load, quote, suggest
 
 __all__ = [
-    "Bug", "Decision", "Facts", "Matrix", "Point", "Row", "Scenario", "When", "load_matrix",
+    "Bug", "Decision", "Facts", "Matrix", "Needs", "Point", "Row", "Scenario", "When",
+    "load_matrix",
 ]  # fmt: skip
 
 FOLDER = "expectations"
@@ -65,6 +67,7 @@ class Scenario:
     rows: tuple[Row, ...]
     file: str
     line: int
+    needs: Needs = NOTHING
 
     @property
     def function(self) -> str:
@@ -136,7 +139,7 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
     _check_name(family, "family", node)
     for name, item in node.mapping().items():
         _check_name(name, "scenario", item)
-        fields = item.record(required=("summary",), optional=("user", "memory", "expect"))
+        fields = item.record(required=("summary",), optional=("user", "memory", "needs", "expect"))
         yield Scenario(
             name=f"{family}/{name}",
             family=family,
@@ -146,6 +149,7 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
             rows=read_rows(fields["expect"], known) if "expect" in fields else (),
             file=item.file,
             line=item.line,
+            needs=read_needs(fields["needs"]) if "needs" in fields else NOTHING,
         )
 
 

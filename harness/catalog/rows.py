@@ -41,6 +41,7 @@ class Facts:
     cpu: str = ""
     page_size: int | None = None  # bytes; None = not known
     accel: str = ""
+    module: bool = False  # the kernel module of guest-progs/kmod is in the initramfs
     qemu: str = ""  # version as QEMU says it, "7.2.22 (Debian ...)"; "" = not known
 
 
@@ -74,6 +75,9 @@ class ConfigTest:
         found = config.get(self.symbol)
         return (None if found == "n" else found) == self.value
 
+    def __str__(self) -> str:
+        return f"{self.symbol} is not set" if self.value is None else f"{self.symbol}={self.value}"
+
 
 @dataclass(frozen=True)
 class When:
@@ -88,7 +92,7 @@ class When:
 
     def holds(self, facts: Facts) -> bool | None:
         """None: a fact it depends on is not known."""
-        return _all(
+        return all_hold(
             not self.cpu or facts.cpu in self.cpu,
             not self.page_size or _known(facts.page_size, self.page_size),
             not self.accel or facts.accel in self.accel,
@@ -98,7 +102,7 @@ class When:
         )
 
 
-def _all(*tests: bool | None) -> bool | None:
+def all_hold(*tests: bool | None) -> bool | None:
     """Whether all hold: False as soon as one does not, None when that is not known."""
     if any(test is False for test in tests):
         return False
@@ -229,7 +233,7 @@ def _when(node: Node) -> When:
     pages = fields["page_size"].one_or_more() if "page_size" in fields else ()
     return When(
         source=_source_test(fields["source"]) if "source" in fields else None,
-        config=_config_test(fields["config"]) if "config" in fields else None,
+        config=read_config_test(fields["config"]) if "config" in fields else None,
         cpu=fields["cpu"].texts() if "cpu" in fields else (),
         page_size=tuple(page.number() for page in pages),
         accel=fields["accel"].texts() if "accel" in fields else (),
@@ -245,7 +249,8 @@ def _source_test(node: Node) -> SourceTest:
     return SourceTest(fields["file"].text(), wanted.text(), "absent" in fields)
 
 
-def _config_test(node: Node) -> ConfigTest:
+def read_config_test(node: Node) -> ConfigTest:
+    """A line of a .config, as a test. Raises DeclarationError."""
     text = node.text()
     match = re.fullmatch(r"(CONFIG_\w+)(?:=(.+)| is not set)", text, re.ASCII)
     if match is None:

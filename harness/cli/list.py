@@ -58,4 +58,5 @@ def command(what: str, names: tuple[str, ...]) -> None:
             click.echo(f"{name:12} {kernel.source}{mark}")
     else:
         for scenario in choose(project, names):
-            click.echo(f"{scenario.name:32} {scenario.summary}")
+            needs = f" (needs {scenario.needs})" if str(scenario.needs) else ""
+            click.echo(f"{scenario.name:32} {scenario.summary}{needs}")

@@ -39,6 +39,7 @@ class MachineSpec:
     initrd: Path
     append: str = ""  # more kernel parameters
     args: tuple[str, ...] = field(default=())  # more QEMU arguments
+    disks: tuple[tuple[str, Path], ...] = ()  # (serial number, raw image that stays as it is)
     accel: str = "tcg"
     package: str = ""  # Debian package that holds `qemu`, for error messages
 
@@ -65,9 +66,21 @@ def command(
     argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     argv += ["-chardev", f"{port},id=port", "-device", spec.port_device]
     argv += ["-device", "virtserialport,chardev=port,nr=1,name=faultline"]
+    for name, image in spec.disks:
+        argv += disk_arguments(name, image, spec.port_device)
     if qmp:
         argv += ["-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"]
     return argv + list(spec.args) + (["-S", "-s"] if wait else [])
+
+
+def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:
+    """A virtio disk on the bus that `port_device` is on; what the guest writes is dropped."""
+    bus = port_device.removeprefix("virtio-serial-")
+    file = str(image).replace(",", ",,")  # how QEMU's options quote a comma
+    return [
+        "-drive", f"if=none,id=disk-{name},format=raw,snapshot=on,file={file}",
+        "-device", f"virtio-blk-{bus},drive=disk-{name},serial={name}",
+    ]  # fmt: skip
 
 
 @functools.cache

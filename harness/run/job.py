@@ -20,7 +20,7 @@ from harness.results import (
     Verdict,
 )
 from harness.run.judge import judge, pick
-from harness.run.plan import Cell, Job, repeat_command, with_memory
+from harness.run.plan import Cell, Job, machine_for, repeat_command
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
 BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
@@ -39,7 +39,7 @@ class CellRunner:
         self._write = write
         self._start = start
         self._session: Session | None = None
-        self._memory = 0
+        self._spec: MachineSpec | None = None  # of the session
         self._before: list[str] = []  # scenarios that this boot has run
         self._last: tuple[Cell, ResultRecord] | None = None  # of this boot
         self._has_booted = False
@@ -97,7 +97,9 @@ class CellRunner:
             return _strongest("flake", first, second)
         self._drop()
         for name in before:
-            self._observe(Cell(scenario=name, expectations=()))
+            self._observe(
+                Cell(scenario=name, expectations=(), memory=cell.memory, disks=cell.disks)
+            )
         third = self._attempt(cell, 3, CONFIRM_SCALE)
         if _same(first, third):
             others = f"order-dependent(after {len(before)} others, {before[-1]} the last)"
@@ -109,7 +111,7 @@ class CellRunner:
 
     def _observe(self, cell: Cell, scale: float = 1.0) -> Observation:
         try:
-            session = self._machine(cell.memory)
+            session = self._machine(cell)
         except (BootError, QemuError) as error:
             console = getattr(error, "console", [])
             return Observation(
@@ -125,10 +127,10 @@ class CellRunner:
             self._drop()
         return seen
 
-    def _machine(self, memory: int) -> Session:
+    def _machine(self, cell: Cell) -> Session:
         """The machine at hand, or a fresh boot. Raises BootError, QemuError."""
-        spec = with_memory(self._job.spec, memory)
-        if self._session is not None and self._memory == spec.memory:
+        spec = machine_for(self._job.spec, cell)
+        if self._session is not None and self._spec == spec:
             return self._session
         if self._dead is not None:
             raise self._dead
@@ -148,7 +150,7 @@ class CellRunner:
                 raise
             else:
                 break
-        self._session, self._memory, self._has_booted = session, spec.memory, True
+        self._session, self._spec, self._has_booted = session, spec, True
         self._write(self._column(session))
         return session
 

@@ -41,6 +41,7 @@ class Cell:
     scenario: str
     expectations: Expectations
     memory: int = 0  # MiB, 0 = the arch's default
+    disks: tuple[str, ...] = ()  # scratch disks by name
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
 
 
@@ -53,7 +54,7 @@ class Job:
     arch: str
     kernel: str
     flavour: str
-    spec: MachineSpec
+    spec: MachineSpec  # with the disks of all cells: see machine_for
     cells: tuple[Cell, ...]
 
 
@@ -93,33 +94,48 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
         for row in scenario.rows_for(facts)
     ]
     rows = [(row, pieces) for row, pieces in found if row.arch or pieces or not row.evidence]
+    met = scenario.needs.met(facts)
+    if met is False:
+        return Cell(scenario=scenario.name, expectations=(_lacking(scenario, facts),))
+    # The last counts where none fits: a row, if there is one; without any, nothing is expected.
+    unsure = [_lacking(scenario, facts)] if rows and met is None else []
     return Cell(
         scenario=scenario.name,
-        expectations=tuple(expectation(row, pieces) for row, pieces in rows),
+        expectations=(*unsure, *(expectation(row, pieces) for row, pieces in rows)),
         memory=scenario.memory or 0,
+        disks=scenario.needs.disks,
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
 
 
+def _lacking(scenario: Scenario, facts: Facts) -> Expectation:
+    """What is expected where a prerequisite is not there."""
+    return Expectation(
+        outcomes=("n/a",),
+        because=scenario.needs.lacking(facts),
+        declared=scenario.needs.declared,
+    )
+
+
 def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
-    """Cut a column's cells into boots: ordinary ones share a boot, those that wedge do not."""
-    shared: dict[int, list[Cell]] = {}
+    """Cut a column's cells into boots: those that need the same machine share one, but for
+    those that wedge.
+    """
+    shared: dict[tuple[int, tuple[str, ...]], list[Cell]] = {}
     alone: list[Cell] = []
     for one in cells:
         if one.wedges:
             alone.append(one)
         else:
-            shared.setdefault(one.memory, []).append(one)
+            shared.setdefault((one.memory, one.disks), []).append(one)
     groups = [*shared.values(), *([one] for one in alone)]
-    return [
-        replace(template, cells=tuple(group), spec=with_memory(template.spec, group[0].memory))
-        for group in groups
-    ]
+    return [replace(template, cells=tuple(group)) for group in groups]
 
 
-def with_memory(spec: MachineSpec, memory: int) -> MachineSpec:
-    """The spec with at least `memory` MiB."""
-    return replace(spec, memory=max(spec.memory, memory))
+def machine_for(spec: MachineSpec, cell: Cell) -> MachineSpec:
+    """The machine of a column that a cell runs on: with its memory, and its disks only."""
+    disks = tuple(disk for disk in spec.disks if disk[0] in cell.disks)
+    return replace(spec, memory=max(spec.memory, cell.memory), disks=disks)
 
 
 def repeat_command(kernel: str, arch: str, flavour: str, scenario: str) -> str:

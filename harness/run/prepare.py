@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.build import BuildError
+from harness.build.disk import build_disk
 from harness.build.evidence import check_evidence, read_source
 from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
@@ -137,6 +138,8 @@ def prepare(
         cells=(),
     )
     cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
+    disks = _disks(cells, options.store)
+    template = replace(template, spec=replace(spec, disks=disks))
     return Ready(
         record=ColumnRecord(
             run_id=run_id,
@@ -153,6 +156,7 @@ def prepare(
         entries=(
             *([("kernel", built.key)] if built.key else []),
             ("initramfs", initrd.parents[1].name),
+            *(("disk", image.parents[1].name) for _, image in disks),
         ),
     )
 
@@ -186,6 +190,12 @@ def guest_initramfs(arch: Arch, project: Project, store: Store) -> Path:
     """The initramfs with the guest of an arch: all scenarios, so that one serves any selection."""
     guest = build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
     return build_initramfs(guest, store)
+
+
+def _disks(cells: Sequence[Cell], store: Store) -> tuple[tuple[str, Path], ...]:
+    """(name, image) of each scratch disk that one of the cells needs."""
+    names = sorted({name for one in cells for name in one.disks})
+    return tuple((name, build_disk(name, store)) for name in names)
 
 
 def _accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:

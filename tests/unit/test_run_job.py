@@ -31,7 +31,7 @@ from harness.results import (
 from harness.run.execute import Dispatcher, Follower, Progress
 from harness.run.job import CellRunner, run_job
 from harness.run.judge import Expectation, Expectations, judge
-from harness.run.plan import Cell, Job, jobs, repeat_command
+from harness.run.plan import Cell, Job, jobs, machine_for, repeat_command
 
 FAULT = "SIGSEGV/SEGV_MAPERR @exact"
 HANG = "hang(unkillable, spin-kernel)"
@@ -277,7 +277,7 @@ def test_wedging_cells_and_big_ones_have_boots_of_their_own() -> None:
         ["a/big"],
         ["a/hang"],
     ]
-    assert [one.spec.memory for one in cut] == [64, 512, 64]
+    assert [machine_for(one.spec, one.cells[0]).memory for one in cut] == [64, 512, 64]
 
 
 def test_repeat_command_names_the_flavour_where_it_matters() -> None:
