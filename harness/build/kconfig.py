@@ -1,7 +1,8 @@
 """kconfig: fragments merged onto tinyconfig, and what became of the symbols they ask for.
 
 A fragment has lines `CONFIG_X=value` and `# CONFIG_X is not set`. A line may end in
-`# kernel: >=6.4, <6.9`: it counts for these versions only. What comes later wins: common,
+`# kernel: >=6.4, <6.9`, `# arch: x86_64 arm64`, or both with a `;` between them: it counts for
+these versions, and for these arches and their variants, only. What comes later wins: common,
 the arch's bases, the arch, the flavour.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from harness.build import BuildError
-from harness.catalog.version import VersionError, VersionRange
+from harness.catalog.version import VersionRange
 
 _SET = re.compile(r'(CONFIG_\w+)=("(?:[^"\\]|\\.)*"|[^\s#"]+)\s*(?:#\s*(.*))?')
 _UNSET = re.compile(r"#\s*(CONFIG_\w+) is not set\s*(?:#\s*(.*))?")
@@ -37,8 +38,17 @@ class Request:
         return f"{self.symbol}={self.value}"
 
 
-def read_fragment(path: Path, version: Version) -> list[Request]:
-    """The requests of one fragment that count for this version. Raises BuildError."""
+@dataclass(frozen=True)
+class Scope:
+    """What a kernel is configured for: the lines of a fragment may be limited to some."""
+
+    version: Version
+    arch: tuple[str, ...] = ()  # its name and those of its bases
+    arches: tuple[str, ...] = ()  # every name that a line may use
+
+
+def read_fragment(path: Path, scope: Scope) -> list[Request]:
+    """The requests of one fragment that count in this scope. Raises BuildError."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -57,26 +67,40 @@ def read_fragment(path: Path, version: Version) -> list[Request]:
                 f"{path}:{number}: expected CONFIG_NAME=value or # CONFIG_NAME is not set, "
                 f"found {line!r}"
             )
-        if _counts(comment or "", version, path, number):
+        try:
+            counts = _counts(comment or "", scope)
+        except ValueError as error:
+            raise BuildError(f"{path}:{number}: {error}") from error
+        if counts:
             value = NOT_SET if value == "n" else value
             found.append(Request(symbol, value, path, number))
     return found
 
 
-def _counts(comment: str, version: Version, path: Path, number: int) -> bool:
-    if not comment.startswith("kernel:"):
-        return True
-    try:
-        return VersionRange.parse(comment.removeprefix("kernel:").strip()).contains(version)
-    except VersionError as error:
-        raise BuildError(f"{path}:{number}: {error}") from error
+def _counts(comment: str, scope: Scope) -> bool:
+    """Whether the limits in a line's comment let it count. Raises ValueError."""
+    counts = True
+    for part in comment.split(";"):
+        key, found, value = part.strip().partition(":")
+        if found and key == "kernel":
+            counts &= VersionRange.parse(value.strip()).contains(scope.version)
+        elif found and key == "arch":
+            names = value.split()
+            unknown = [name for name in names if name not in scope.arches]
+            if unknown or not names:
+                raise ValueError(
+                    f"expected arches ({', '.join(scope.arches)}) after `arch:`, "
+                    f"found {' '.join(unknown)!r}"
+                )
+            counts &= any(name in scope.arch for name in names)
+    return counts
 
 
-def merge(fragments: Iterable[Path], version: Version) -> dict[str, Request]:
+def merge(fragments: Iterable[Path], scope: Scope) -> dict[str, Request]:
     """The last request for each symbol, in order of first mention. Raises BuildError."""
     merged: dict[str, Request] = {}
     for path in fragments:
-        for request in read_fragment(path, version):
+        for request in read_fragment(path, scope):
             merged[request.symbol] = request
     return merged
 

@@ -34,7 +34,7 @@ from harness.build.tools import (
     output,
     toolchain,
 )
-from harness.catalog.arches import Arch
+from harness.catalog.arches import Arch, arch_names
 from harness.catalog.kernels import ImageSource, Kernel, TreeSource
 from harness.catalog.version import parse_version
 
@@ -129,8 +129,14 @@ def fragments(arch: Arch, flavour: str) -> list[Path]:
     return [*arch.fragments, path]
 
 
+def _declared(arch: Arch) -> list[str]:
+    """The names of all arches that are declared where this one is."""
+    return arch_names(arch.fragment.parent.parent)
+
+
 def _plan(kernel: Kernel, arch: Arch, flavour: str, source: ResolvedSource) -> _Plan:
-    requests = kc.merge(fragments(arch, flavour), parse_version(source.version))
+    scope = kc.Scope(parse_version(source.version), arch.bases, tuple(_declared(arch)))
+    requests = kc.merge(fragments(arch, flavour), scope)
     tools = toolchain(arch.cross, arch.packages)
     key = digest(
         "kernel",

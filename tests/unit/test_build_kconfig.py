@@ -8,9 +8,9 @@ import pytest
 from packaging.version import Version
 
 from harness.build import BuildError
-from harness.build.kconfig import NOT_SET, Request, apply, describe_lost, lost, merge
+from harness.build.kconfig import NOT_SET, Request, Scope, apply, describe_lost, lost, merge
 
-NEW = Version("6.12.117")
+NEW = Scope(Version("6.12.117"))
 
 
 def fragment(tmp_path: Path, text: str, name: str = "a.config") -> Path:
@@ -19,8 +19,8 @@ def fragment(tmp_path: Path, text: str, name: str = "a.config") -> Path:
     return path
 
 
-def texts(*paths: Path, version: Version = NEW) -> list[str]:
-    return [str(request) for request in merge(paths, version).values()]
+def texts(*paths: Path, scope: Scope = NEW) -> list[str]:
+    return [str(request) for request in merge(paths, scope).values()]
 
 
 def test_lines_of_a_fragment(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_lines_of_a_fragment(tmp_path: Path) -> None:
         'CONFIG_E="a # b \\" c"',
         "CONFIG_F=12",
     ]
-    old = texts(path, version=Version("6.1"))
+    old = texts(path, scope=Scope(Version("6.1")))
     assert "CONFIG_G=y" in old and "# CONFIG_H is not set" in old and "CONFIG_F=12" not in old
 
 
@@ -58,6 +58,28 @@ def test_bad_ranges_and_missing_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "b.config").write_bytes(b"\xff\xfe")
     with pytest.raises(BuildError, match="cannot read the kconfig fragment"):
         texts(tmp_path / "b.config")
+
+
+def test_lines_for_some_arches(tmp_path: Path) -> None:
+    path = fragment(
+        tmp_path,
+        "CONFIG_A=y # arch: arm64 x86_64\nCONFIG_B=y # arch: m68k\n"
+        "CONFIG_C=y # kernel: >=6.4; arch: arm64\nCONFIG_D=y # arch: arm64; kernel: <6.4\n"
+        "CONFIG_E=y # because: it is useful\n",
+    )
+    known = ("arm64", "m68k", "x86_64")
+    new, old = Version("6.12"), Version("6.1")
+    variant = Scope(new, ("arm64-64k", "arm64"), known)
+    assert texts(path, scope=variant) == ["CONFIG_A=y", "CONFIG_C=y", "CONFIG_E=y"]
+    assert texts(path, scope=Scope(old, ("arm64",), known))[1] == "CONFIG_D=y"
+    assert texts(path, scope=Scope(new, ("m68k",), known)) == ["CONFIG_B=y", "CONFIG_E=y"]
+
+
+@pytest.mark.parametrize("names", ["", "arm46", "arm64, m68k"])
+def test_names_that_are_no_arch_are_told(tmp_path: Path, names: str) -> None:
+    path = fragment(tmp_path, f"CONFIG_A=y\nCONFIG_B=y # arch: {names}\n")
+    with pytest.raises(BuildError, match=r"a\.config:2: expected arches \(arm64, m68k\)"):
+        merge([path], Scope(Version("6.12"), ("arm64",), ("arm64", "m68k")))
 
 
 def test_later_fragments_win(tmp_path: Path) -> None:
