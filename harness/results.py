@@ -54,6 +54,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     status: str = "unchecked"  # valid | stale | unchecked
     line: int = 0  # where it was found, 1-based; 0 = not found or not checked
+    last: int = 0  # the line it ends on; 0 as above
+    excerpt: str = ""  # the lines around it, as they stand in the tree
+    excerpt_line: int = 0  # the number of the first of them
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run"):

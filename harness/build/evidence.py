@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from packaging.version import Version
 
 from harness.results import Evidence
@@ -32,14 +33,17 @@ _BLANK = re.compile(
 )
 
 
+_CONTEXT = 3  # lines of source before and after the text that a report can show
+
+
 def check_evidence(
     source: Path | None, decision: Decision, arch: Arch, version: Version
 ) -> list[Evidence]:
     """One `Evidence` for each point of the decision that applies to this arch and version.
 
-    valid: the text stands exactly once, `line` says where. stale: it does not, or the file or
-    the function is gone. unchecked: there is no source to look at. Never raises for what a
-    source holds; OSError other than a missing file comes through.
+    valid: the text stands exactly once, `line` says where, and `excerpt` shows it. stale: it
+    does not, or the file or the function is gone. unchecked: there is no source to look at.
+    Never raises for what a source holds; OSError other than a missing file comes through.
     """
     checked = []
     for point in decision.points:
@@ -47,38 +51,34 @@ def check_evidence(
             continue
         if point.kernel is not None and not point.kernel.contains(version):
             continue
-        status, line = "unchecked", 0
+        found = Evidence(id=decision.id, file=point.file, function=point.function, text=point.text)
         if source is not None:
-            line = _find(source, point.file, point.function, point.text)
-            status = "valid" if line else "stale"
-        checked.append(
-            Evidence(
-                id=decision.id,
-                file=point.file,
-                function=point.function,
-                text=point.text,
-                status=status,
-                line=line,
-            )
-        )
+            place = _find(source, point.file, point.function, point.text)
+            found = replace(found, **(place or {"status": "stale"}))
+        checked.append(found)
     return checked
 
 
-def _find(source: Path, file: str, function: str, text: str) -> int:
-    """The 1-based line of the text's only occurrence; 0 if it does not stand exactly once."""
+def _find(source: Path, file: str, function: str, text: str) -> dict[str, object] | None:
+    """Fields of the evidence for the text's only occurrence; None unless it stands exactly once."""
     content = read_source(source, file)
-    if content is None:
-        return 0
-    bodies = find_functions(content, function) if function else [(0, len(content))]
     pattern = re.compile(r"\s+".join(re.escape(word) for word in text.split()))
-    if not pattern.pattern:
-        return 0
-    hits = [hit for start, end in bodies for hit in _hits(pattern, content, start, end)]
-    return content.count("\n", 0, hits[0]) + 1 if len(hits) == 1 else 0
-
-
-def _hits(pattern: re.Pattern[str], content: str, start: int, end: int) -> list[int]:
-    return [match.start() for match in pattern.finditer(content, start, end)]
+    if content is None or not pattern.pattern:
+        return None
+    bodies = find_functions(content, function) if function else [(0, len(content))]
+    hits = [hit for start, end in bodies for hit in pattern.finditer(content, start, end)]
+    if len(hits) != 1:
+        return None
+    line, last = (content.count("\n", 0, at) + 1 for at in hits[0].span())
+    first = max(line - _CONTEXT, 1)
+    shown = content.split("\n")[first - 1 : last + _CONTEXT]
+    return {
+        "status": "valid",
+        "line": line,
+        "last": last,
+        "excerpt": "\n".join(shown),
+        "excerpt_line": first,
+    }
 
 
 def read_source(source: Path, file: str) -> str | None:

@@ -11,6 +11,7 @@ import click
 
 from harness.catalog.yamlfile import quote, suggest
 from harness.cli.common import UsageProblem, column_options, drop_stdout, scenarios_argument
+from harness.report.formats import FORMATS, TERMINAL, render
 
 if TYPE_CHECKING:
     from harness.results import Results
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["terminal", "markdown"]),
-    default="terminal",
+    type=click.Choice(list(FORMATS)),
+    default=TERMINAL,
     show_default=True,
+    help="; ".join(f"{name}: {form.about}" for name, form in FORMATS.items()) + ".",
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
 def command(
@@ -52,7 +54,8 @@ def command(
     Examples:
       faultline report
       faultline report 'stack/*' --arch m68k
-      faultline report --results a.jsonl --results b.jsonl --format markdown -o report.md
+      faultline report --results a.jsonl --results b.jsonl --format html -o report.html
+      faultline report --format mail --kernel debian-6.12
     """
     from harness.results import exit_code, narrow, read_results
 
@@ -98,22 +101,14 @@ def _check_names(
 
 
 def _print_report(results: Results, form: str, output: Path | None) -> None:
-    from rich.console import Console
+    if output is not None:
+        try:
+            output.write_text(render(form, results), encoding="utf-8")
+        except OSError as error:
+            raise UsageProblem(f"{output}: {error.strerror}") from None
+    elif form == TERMINAL:
+        from harness.report.terminal import render_terminal
 
-    from harness.report.markdown import render_markdown
-    from harness.report.terminal import render_terminal
-
-    try:
-        if form == "terminal" and output is None:
-            render_terminal(results)
-        elif form == "terminal" and output is not None:
-            with open(output, "w", encoding="utf-8") as file:
-                render_terminal(results, Console(file=file))
-        elif output is not None:
-            output.write_text(render_markdown(results), encoding="utf-8")
-        else:
-            click.echo(render_markdown(results), nl=False)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UsageProblem(f"{output}: {error.strerror}") from None
+        render_terminal(results)
+    else:
+        click.echo(render(form, results), nl=False)

@@ -61,6 +61,12 @@ def render_terminal(
         console.out("\n".join(plain), highlight=False)
 
 
+def render_plain(results: Results) -> str:
+    """The same without a terminal: nothing is folded or coloured."""
+    lines = (line.plain.rstrip() for line in _report(build(results), None))
+    return "\n".join(lines) + "\n"
+
+
 def _report(report: Report, width: int | None) -> Lines:
     """Everything in reading order; what matters most stands last, next to the prompt."""
     for page in pages(report, width):

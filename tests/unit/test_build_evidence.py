@@ -198,3 +198,14 @@ def test_an_edit_is_seen(tree: Path, tmp_path: Path) -> None:
     assert check(tree, tmp_path, point("last", "twice"))[0].status == "valid"
     (tree / "mm" / "memory.c").write_text("int last(void) { }\n")
     assert check(tree, tmp_path, point("last", "twice"))[0].status == "stale"
+
+
+def test_evidence_shows_the_source_around_it(tree: Path, tmp_path: Path) -> None:
+    (found,) = check(tree, tmp_path, point("do_fault", "VM_FAULT_RETRY | VM_FAULT_MAJOR"))
+    lines = SOURCE.split("\n")
+    assert (found.line, found.last, found.excerpt_line) == (30, 31, 27)
+    assert found.excerpt.split("\n") == lines[26:34]
+    (first,) = check(tree, tmp_path, point("", "do_fault() { in a comment }"))
+    assert (first.excerpt_line, first.excerpt.split("\n")[1]) == (1, lines[1])
+    (stale,) = check(tree, tmp_path, point("last", "gone"))
+    assert (stale.excerpt, stale.last, stale.excerpt_line) == ("", 0, 0)
