@@ -266,10 +266,13 @@ static void open_standard(void)
 		close(fd);
 }
 
-/* The nonce of this boot; faultline.bare asks for nothing but the boot, as a measure. */
+/*
+ * The nonce of this boot, or what else than serving the port is asked for: faultline.bare is
+ * nothing but the boot, as a measure.
+ */
 static void read_parameters(void)
 {
-	static char line[4096];
+	static char line[4096], name[128];
 	int fd = open("/proc/cmdline", O_RDONLY);
 	ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof(line) - 1);
 	const char *at;
@@ -282,6 +285,11 @@ static void read_parameters(void)
 		sscanf(at, "faultline.nonce=%16[0-9a-f]", nonce);
 	if (strstr(line, "faultline.bare"))
 		reboot(RB_AUTOBOOT);
+	at = strstr(line, "faultline.run=");
+	if (at && sscanf(at, "faultline.run=%127s", name) == 1)
+		console_run(name);
+	if (strstr(line, "faultline.shell"))
+		console_shell();
 }
 
 /* The port appears when its driver has talked to the device: shortly after we do. */
@@ -393,8 +401,8 @@ void agent(void)
 	open_standard();
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	tainted = open("/proc/sys/kernel/tainted", O_RDONLY | O_CLOEXEC);
-	read_parameters();
 	run_init();
+	read_parameters();
 	open_port();
 	send_hello();
 	serve();

@@ -48,6 +48,18 @@ static int body(const char *name, const char *kill_ms)
 	_exit(0);
 }
 
+void run_print(const struct run *run, FILE *beside)
+{
+	for (int i = 0; i < run->details; i++)
+		fprintf(beside, "%s: %s\n", run->detail[i].key, run->detail[i].value);
+	if (run->failure[0])
+		fprintf(beside, "set-up failed: %s\n", run->failure);
+	if (run->cause[0])
+		fprintf(beside, "n/a: %s\n", run->cause);
+	if (!run->failure[0])
+		puts(run->outcome);
+}
+
 static int by_hand(const char *name, const char *limit)
 {
 	static struct run run;
@@ -58,16 +70,8 @@ static int by_hand(const char *name, const char *limit)
 		return usage();
 	run_init();
 	run_scenario(&run);
-	for (int i = 0; i < run.details; i++)
-		fprintf(stderr, "%s: %s\n", run.detail[i].key, run.detail[i].value);
-	if (run.failure[0]) {
-		fprintf(stderr, "set-up failed: %s\n", run.failure);
-		return SETUP_FAILED;
-	}
-	if (run.cause[0])
-		fprintf(stderr, "n/a: %s\n", run.cause);
-	puts(run.outcome);
-	return OBSERVED;
+	run_print(&run, stderr);
+	return run.failure[0] ? SETUP_FAILED : OBSERVED;
 }
 
 int main(int argc, char **argv)

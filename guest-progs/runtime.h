@@ -110,6 +110,16 @@ const struct scenario *find_scenario(const char *name);
 /* What fork, exec and exit cost here: not in the table. */
 extern const struct scenario empty_scenario;
 
+/* -- main.c ------------------------------------------------------------------------------ */
+
+/* For people: the outcome on stdout, all that stands beside it on `beside`. */
+void run_print(const struct run *run, FILE *beside);
+
+/* -- console.c: PID 1 where a person sits at the console: no results port ------------------ */
+
+void console_run(const char *name) __noreturn;
+void console_shell(void) __noreturn;
+
 /* agent.c: PID 1 */
 void agent(void) __noreturn;
 
