@@ -16,6 +16,7 @@
 #include <termios.h>
 
 #define SHELL "/bin/sh"
+#define BUSYBOX "/bin/busybox"
 #define LIMIT_MS 5000	/* without progress: as by hand */
 
 static struct run run;
@@ -124,6 +125,19 @@ static void prompt(void)
 	}
 }
 
+/* Its many names, as links. */
+void install_busybox(void)
+{
+	pid_t pid = access(BUSYBOX, X_OK) ? -1 : fork();
+
+	if (pid == 0) {
+		execl(BUSYBOX, "busybox", "--install", "-s", "/bin", NULL);
+		_exit(127);
+	}
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* A session of its own, so that it has job control and ^C is its own. */
 static void shell(void)
 {
@@ -150,8 +164,9 @@ static void shell(void)
 void console_shell(void)
 {
 	if (access(SHELL, X_OK) == 0) {
-		printf("\n/init FAMILY/NAME runs a scenario, /init --list tells their names; ^D ends\n");
+		printf("\nfaults FAMILY/NAME runs a scenario, faults --list tells their names; ^D ends\n");
 		fflush(stdout);
+		install_busybox();
 		shell();
 	} else {
 		prompt();

@@ -119,6 +119,8 @@ void run_print(const struct run *run, FILE *beside);
 
 void console_run(const char *name) __noreturn;
 void console_shell(void) __noreturn;
+/* If there is one: its many names, as links in /bin. */
+void install_busybox(void);
 
 /* agent.c: PID 1 */
 void agent(void) __noreturn;

@@ -7,7 +7,7 @@ fields of 8 hex digits behind the magic, the name, and the data, name and data p
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -77,6 +77,58 @@ def write_initramfs(out: Path, files: Mapping[str, Path]) -> None:
             _write(file, members)
     except OSError as error:
         raise BuildError(f"initramfs: cannot write {out}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A file that goes on top of an initramfs: its path in it, and content or link target."""
+
+    name: str  # "bin/sh", without a leading slash
+    data: bytes | Path = b""
+    mode: int = 0o644
+    link: str = ""  # target of a symbolic link, instead of content
+
+
+def write_overlay(out: Path, base: Path, extras: Iterable[Extra]) -> None:
+    """Write the initramfs `base` with `extras` behind it: the kernel unpacks one archive after
+    the other. Folders are made as needed. Raises BuildError for a name that cannot be in it.
+    """
+    folders: dict[str, _Member] = {}
+    files: dict[str, _Member] = {}
+    for extra in extras:
+        parts = extra.name.split("/")
+        if not all(parts) or "." in parts or ".." in parts or "\0" in extra.name:
+            raise BuildError(f"initramfs: {extra.name!r} cannot be a file's name in it")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            if folder not in FOLDERS:
+                folders[folder] = _Member(folder, stat.S_IFDIR | 0o755)
+        if extra.link:
+            files[extra.name] = _Member(extra.name, stat.S_IFLNK | 0o777, extra.link.encode())
+            continue
+        try:
+            data = extra.data.read_bytes() if isinstance(extra.data, Path) else extra.data
+        except OSError as error:
+            raise BuildError(f"initramfs: {error.filename}: {error.strerror}") from None
+        files[extra.name] = _Member(extra.name, stat.S_IFREG | extra.mode, data)
+    for name in files.keys() & folders.keys():
+        raise BuildError(f"initramfs: {name!r} would be a file and a folder")
+    try:
+        with open(out, "wb") as file:
+            file.write(base.read_bytes())
+            file.write(b"\0" * (-file.tell() % 4))
+            _write(file, [*sorted(folders.values(), key=lambda m: m.name), *files.values()])
+    except OSError as error:
+        raise BuildError(f"initramfs: cannot write {out}: {error.strerror}") from error
+
+
+def busybox_extras(busybox: Path) -> list[Extra]:
+    """A shell, and what else busybox is: init makes the links to it."""
+    return [
+        Extra("bin/busybox", busybox, 0o755),
+        Extra("bin/sh", link="busybox"),
+        Extra("bin/faults", link="/init"),
+    ]
 
 
 def build_initramfs(binary: Path, store: Store) -> Path:

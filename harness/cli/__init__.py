@@ -21,7 +21,7 @@ from harness.cli.common import (
     trace,
 )
 
-COMMANDS = ("run", "list", "build", "report", "store", "doctor", "completion")
+COMMANDS = ("run", "list", "build", "repro", "report", "store", "doctor", "completion")
 
 
 class Terminated(BaseException):

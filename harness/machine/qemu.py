@@ -51,11 +51,11 @@ def kernel_parameters(spec: MachineSpec, nonce: str) -> str:
 
 
 def command(
-    spec: MachineSpec, nonce: str, *, port: str = "null", qmp: str = "", wait: bool = False
+    spec: MachineSpec, nonce: str, *, port: str = "null", qmp: str = "", gdb: int = 0
 ) -> list[str]:
     """QEMU's argv. `port` and `qmp` are chardev back ends: "socket,fd=5", "null", "" = none.
 
-    `wait` starts with the CPUs stopped, for a debugger.
+    `gdb` is a TCP port of this host's own: the CPUs wait until a debugger there lets them go.
     """
     argv = [spec.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]
     argv += ["-M", spec.machine, "-accel", spec.accel, "-m", str(spec.memory)]
@@ -70,7 +70,7 @@ def command(
         argv += disk_arguments(name, image, spec.port_device)
     if qmp:
         argv += ["-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"]
-    return argv + list(spec.args) + (["-S", "-s"] if wait else [])
+    return argv + list(spec.args) + (["-S", "-gdb", f"tcp:127.0.0.1:{gdb}"] if gdb else [])
 
 
 def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:

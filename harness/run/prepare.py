@@ -188,8 +188,12 @@ def build(column: Column, options: Options, say: Say) -> BuiltKernel:
 
 def guest_initramfs(arch: Arch, project: Project, store: Store) -> Path:
     """The initramfs with the guest of an arch: all scenarios, so that one serves any selection."""
-    guest = build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
-    return build_initramfs(guest, store)
+    return build_initramfs(guest_binary(arch, project, store), store)
+
+
+def guest_binary(arch: Arch, project: Project, store: Store) -> Path:
+    """The guest program of an arch, with all scenarios."""
+    return build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
 
 
 def _disks(cells: Sequence[Cell], store: Store) -> tuple[tuple[str, Path], ...]:
