@@ -213,6 +213,13 @@ void resolve(struct stuck *stuck);
 /* Close the userfaultfd, which lets even an unkillable child go on, or not: a detail. */
 void release(struct stuck *stuck);
 
+/* -- disk.c: scratch disks, which a scenario `needs:` ------------------------------------ */
+
+/* The device node of the disk with this serial number; n/a where there is none. */
+const char *disk_device(const char *name);
+/* The folder it is mounted on, as the file system of the same name, for this scenario only. */
+const char *mount_disk(const char *name);
+
 /* -- names.c --------------------------------------------------------------------------- */
 
 const char *errno_name(int err);

@@ -110,11 +110,16 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
 
 def _lacking(scenario: Scenario, facts: Facts) -> Expectation:
     """What is expected where a prerequisite is not there."""
-    return Expectation(
-        outcomes=("n/a",),
-        because=scenario.needs.lacking(facts),
-        declared=scenario.needs.declared,
-    )
+    return _not_applicable(scenario.needs.lacking(facts), scenario.needs.declared)
+
+
+def _not_applicable(why: str, declared: str) -> Expectation:
+    return Expectation(outcomes=("n/a",), because=why, declared=declared)
+
+
+def without_disks(cell: Cell, why: str, declared: str) -> Cell:
+    """A cell whose scratch disks cannot be had."""
+    return replace(cell, disks=(), wedges=False, expectations=(_not_applicable(why, declared),))
 
 
 def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:

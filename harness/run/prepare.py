@@ -27,7 +27,7 @@ from harness.catalog.version import parse_version
 from harness.machine.accel import prove_kvm
 from harness.machine.qemu import MachineSpec, command, qemu_version
 from harness.results import ColumnRecord, Evidence
-from harness.run.plan import Cell, Column, Job, cell, jobs, machine_spec
+from harness.run.plan import Cell, Column, Job, cell, jobs, machine_spec, without_disks
 
 Say = Callable[[str], None]
 
@@ -138,7 +138,7 @@ def prepare(
         cells=(),
     )
     cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
-    disks = _disks(cells, options.store)
+    cells, disks = _disks(cells, scenarios, options.store, say)
     template = replace(template, spec=replace(spec, disks=disks))
     return Ready(
         record=ColumnRecord(
@@ -196,10 +196,26 @@ def guest_binary(arch: Arch, project: Project, store: Store) -> Path:
     return build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
 
 
-def _disks(cells: Sequence[Cell], store: Store) -> tuple[tuple[str, Path], ...]:
-    """(name, image) of each scratch disk that one of the cells needs."""
-    names = sorted({name for one in cells for name in one.disks})
-    return tuple((name, build_disk(name, store)) for name in names)
+def _disks(
+    cells: Sequence[Cell], scenarios: Sequence[Scenario], store: Store, say: Say
+) -> tuple[list[Cell], tuple[tuple[str, Path], ...]]:
+    """The scratch disks that cells need, as (name, image), and the cells: those whose disk
+    cannot be made here get none, and n/a is expected of them.
+    """
+    images, unmade = {}, {}
+    for name in sorted({name for one in cells for name in one.disks}):
+        try:
+            images[name] = build_disk(name, store)
+        except BuildError as error:
+            unmade[name] = f"needs the scratch disk {name}: {error}"
+            say(unmade[name])
+    declared = {one.name: one.needs.declared for one in scenarios}
+    return [
+        without_disks(one, unmade[name], declared[one.scenario])
+        if (name := next((name for name in one.disks if name in unmade), ""))
+        else one
+        for one in cells
+    ], tuple(images.items())
 
 
 def _accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:
