@@ -7,7 +7,8 @@
 #include <ucontext.h>
 
 #define KERNEL_ADDR 0xffffffff80000000UL	/* kernel text, the same for all sizes of the user's half */
-#define USER_END(highest) (1UL << (64 - __builtin_clzl((highest) - 1)))	/* 38 or 47 bits, Sv39 or more */
+/* 38, 47 or 56 bits: Sv39, Sv48, Sv57. */
+#define USER_END(highest) (1UL << (64 - __builtin_clzl((highest) - 1)))
 #define RETURN_STUB { 0x82, 0x80 }	/* c.ret */
 
 static inline uint64_t arch_load(const void *addr, int width)
