@@ -159,13 +159,13 @@ void stack_growsdown_read(void)
 	transfer("", buffer, 16, read(fd, buffer, 16));
 }
 
-/* Down towards address 0, a page at a time, until it is refused. */
+/* Down towards address 0, a page at a time, until it is refused; below any program. */
 void stack_growsdown_low(void)
 {
-	char *start = growable_page((char *)0x10000);
-	size_t pages = 0x10000 / page_size;
+	size_t pages = 4;
+	char *start = growable_page((char *)(pages * page_size));
 
-	prove("nothing below", unmapped(NULL, 0x10000));
+	prove("nothing below", unmapped(NULL, pages * page_size));
 	pages = store_series("", start - 4, -(long)page_size, pages, INT);
 	detail("lowest", "0x%lx", (unsigned long)start - pages * page_size);
 }
