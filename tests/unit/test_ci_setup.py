@@ -36,11 +36,11 @@ class Machine:
             (self.bin / name).symlink_to(found)
         for line in (ROOT / "ci/packages.txt").read_text().splitlines():
             tool = line.split()[0]
-            if not line.startswith("#") and not (self.bin / tool).exists():
+            if tool.endswith("gcc"):
+                self.gcc(tool.removesuffix("gcc"))
+            elif not line.startswith("#") and not (self.bin / tool).exists():
                 self.tool(tool)
         self.tool("python3", PYTHON.format(status=0))
-        for prefix in ("", "m68k-linux-gnu-", "alpha-linux-gnu-", "aarch64-linux-gnu-"):
-            self.gcc(prefix)
 
     def tool(self, name: str, text: str = "#!/bin/sh\n") -> None:
         if not name.endswith((".a", ".h", "-venv")):
