@@ -59,9 +59,10 @@ static void send_all(const char *data, size_t n)
 	}
 }
 
+static unsigned int sequence;
+
 static void send_frame(void)
 {
-	static unsigned int sequence;
 	static char frame[MAX_FRAME + 64];
 	char head[48];
 	uint32_t crc;
@@ -219,6 +220,8 @@ static void run_command(const char *name, unsigned long limit_ms)
 	send_end(taint() & ~before);
 }
 
+static void send_hello(void);
+
 static void command(char *line)
 {
 	char *name, *limit, *rest;
@@ -227,6 +230,16 @@ static void command(char *line)
 	if (name && !strcmp(name, "off")) {
 		reboot(RB_AUTOBOOT);
 		error("reboot failed");
+	} else if (name && !strcmp(name, "hello")) {
+		/* We may be what was restored from a snapshot: a new host, and how fast is it? */
+		name = strtok_r(NULL, " ", &rest);
+		if (name && strlen(name) == sizeof(nonce) - 1) {
+			memcpy(nonce, name, sizeof(nonce) - 1);
+			sequence = 0;
+			send_hello();
+		} else {
+			error("hello NONCE");
+		}
 	} else if (name && !strcmp(name, "run")) {
 		name = strtok_r(NULL, " ", &rest);
 		limit = name ? strtok_r(NULL, " ", &rest) : NULL;

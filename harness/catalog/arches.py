@@ -45,6 +45,7 @@ class Arch:
     port_device: str  # the bus of the results port
     qemu_args: tuple[str, ...] = ()
     append: str = ""  # more kernel parameters
+    snapshot: bool = True  # QEMU can save and restore the machine
     # what a newcomer installs: tool -> Debian package
     packages: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
@@ -73,6 +74,7 @@ _READERS: dict[str, Callable[[Node], Any]] = {
     "smp": Node.number,
     "qemu_args": Node.texts,
     "append": Node.text,
+    "snapshot": lambda node: node.choice(("true", "false"), "truth value") == "true",
     "packages": lambda node: {key: item.text() for key, item in node.mapping().items()},
 }
 _REQUIRED = tuple(_READERS)[:9]

@@ -45,6 +45,9 @@ from harness.cli.common import (
     help="auto takes KVM only where a boot has proved that it works here.",
 )
 @click.option("--no-wedging", is_flag=True, help="Leave out cells expected to hang or oops.")
+@click.option(
+    "--no-snapshots", is_flag=True, help="Boot every machine, also one that a snapshot is kept of."
+)
 @click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
 def command(
     scenarios: tuple[str, ...],
@@ -56,6 +59,7 @@ def command(
     out: Path,
     accel: str,
     no_wedging: bool,
+    no_snapshots: bool,
     refresh: bool,
 ) -> None:
     """Build, boot, observe and compare.
@@ -81,6 +85,7 @@ def command(
         accel=accel,
         refresh=refresh,
         wedging=not no_wedging,
+        snapshots=not no_snapshots,
         jobs=jobs,
     )
     preflight(columns, options)

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 
 # What the builders keep, each under its kind; a test holds this against them.
-KINDS = ("apt", "disk", "guest", "initramfs", "kernel", "logs", "objects", "source")
+KINDS = (
+    "apt",
+    "disk",
+    "guest",
+    "initramfs",
+    "kernel",
+    "logs",
+    "objects",
+    "snapshot",
+    "source",
+)
 
 
 @click.group()

@@ -41,6 +41,7 @@ class MachineSpec:
     args: tuple[str, ...] = field(default=())  # more QEMU arguments
     disks: tuple[tuple[str, Path], ...] = ()  # (serial number, raw image that stays as it is)
     accel: str = "tcg"
+    snapshot: bool = False  # QEMU can save and restore this machine
     package: str = ""  # Debian package that holds `qemu`, for error messages
 
 
@@ -51,11 +52,18 @@ def kernel_parameters(spec: MachineSpec, nonce: str) -> str:
 
 
 def command(
-    spec: MachineSpec, nonce: str, *, port: str = "null", qmp: str = "", gdb: int = 0
+    spec: MachineSpec,
+    nonce: str,
+    *,
+    port: str = "null",
+    qmp: str = "",
+    gdb: int = 0,
+    incoming: str = "",
 ) -> list[str]:
     """QEMU's argv. `port` and `qmp` are chardev back ends: "socket,fd=5", "null", "" = none.
 
     `gdb` is a TCP port of this host's own: the CPUs wait until a debugger there lets them go.
+    `incoming` says where a snapshot is restored from: "fd:7".
     """
     argv = [spec.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]
     argv += ["-M", spec.machine, "-accel", spec.accel, "-m", str(spec.memory)]
@@ -70,6 +78,7 @@ def command(
         argv += disk_arguments(name, image, spec.port_device)
     if qmp:
         argv += ["-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"]
+    argv += ["-incoming", incoming] if incoming else []
     return argv + list(spec.args) + (["-S", "-gdb", f"tcp:127.0.0.1:{gdb}"] if gdb else [])
 
 
@@ -128,13 +137,16 @@ class QemuProcess:
     long as the session, the main thread of a worker.
     """
 
-    def __init__(self, spec: MachineSpec, nonce: str) -> None:
+    def __init__(self, spec: MachineSpec, nonce: str, state: int | None = None) -> None:
+        """`state` is an open snapshot to start from."""
         self.port, port_far = socket.socketpair()
         self.qmp, qmp_far = socket.socketpair()
         fds = (port_far.fileno(), qmp_far.fileno())
-        self.argv = command(spec, nonce, port=f"socket,fd={fds[0]}", qmp=f"socket,fd={fds[1]}")
+        port, qmp = (f"socket,fd={fd}" for fd in fds)
+        incoming = "" if state is None else f"fd:{state}"
+        self.argv = command(spec, nonce, port=port, qmp=qmp, incoming=incoming)
         try:
-            self._child = self._spawn(fds, spec.package)
+            self._child = self._spawn(fds if state is None else (*fds, state), spec.package)
         except BaseException:
             self.port.close()
             self.qmp.close()

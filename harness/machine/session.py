@@ -8,9 +8,12 @@ takes); only the limits of the boot itself are constants, for nothing is measure
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import shutil
 import time
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from harness.machine.cell import Cell, compose, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
@@ -23,7 +26,18 @@ from harness.machine.port import (
     Message,
 )
 from harness.machine.qemu import MachineSpec, QemuProcess
+from harness.machine.snapshot import (
+    RESTORE_LIMIT,
+    STATE,
+    SnapshotError,
+    Snapshots,
+    save,
+    snapshot_key,
+)
 from harness.results import Observation
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
 
 BOOT_SILENCE = 45.0  # seconds without a byte on the console before the boot is given up
 BOOT_LIMIT = 180.0  # seconds for the whole boot: 60 times the slowest on an idle machine
@@ -58,15 +72,20 @@ class Session:
         self,
         spec: MachineSpec,
         boot_limit: float = BOOT_LIMIT,
+        snapshots: Snapshots | None = None,
     ) -> None:
+        """With `snapshots` the machine starts from one if there is one, else leaves one there."""
         self.spec = spec
         self._boot_limit = boot_limit
+        self._snapshots = snapshots if spec.snapshot and spec.accel == "tcg" else None
         self.nonce = secrets.token_hex(8)
         self.hello: Hello | None = None
+        self.restored = False  # from a snapshot
         self.boot_seconds = 0.0
         self.boot_console = Excerpt()
         self._runner = asyncio.Runner()
         self._qemu: QemuProcess | None = None
+        self._monitor: QMPClient | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell = Cell("")
         self._late: list[Sign] = []  # said between two scenarios: about the one before
@@ -89,13 +108,77 @@ class Session:
         return self._qemu.argv if self._qemu else []
 
     def boot(self) -> Hello:
-        """Start QEMU and wait for the agent's hello."""
+        """Start QEMU, from a snapshot if there is one, and wait for the agent's hello."""
         started = time.monotonic()
-        self._qemu = QemuProcess(self.spec, self.nonce)
-        self._runner.run(self._boot())
+        key = snapshot_key(self.spec) if self._snapshots else ""
+        kept = self._snapshots.find(key) if self._snapshots else None
+        self.restored = kept is not None and self._restore(key, kept)
+        if not self.restored:
+            self._boot_anew(key)
         assert self.hello is not None
         self.boot_seconds = time.monotonic() - started
         return self.hello
+
+    def _restore(self, key: str, kept: Path) -> bool:
+        """Whether the snapshot brought the machine up; if not, it is not tried again."""
+        assert self._snapshots is not None
+        with open(kept, "rb") as state:
+            self._qemu = QemuProcess(self.spec, self.nonce, state.fileno())
+        try:
+            self._runner.run(self._boot(RESTORE_LIMIT, f"hello {self.nonce}\n"))
+        except BootError as error:
+            self._snapshots.refuse(key, str(error))
+            self._discard()
+            return False
+        return True
+
+    def _boot_anew(self, key: str) -> None:
+        """Boot; where snapshots are kept, leave one of the machine as it is then."""
+        self._start()
+        if self._snapshots is None or self._snapshots.refused(key):
+            return
+        with open(os.memfd_create("snapshot"), "rb") as state:
+            try:
+                self._runner.run(save(self._qmp, state.fileno()))
+            except SnapshotError as error:
+                self._snapshots.refuse(key, str(error))
+                self._discard()
+                self._start()
+                return
+
+            def fill(folder: Path) -> None:
+                with open(folder / STATE, "wb") as file:
+                    state.seek(0)
+                    shutil.copyfileobj(state, file)
+
+            self._snapshots.keep(
+                key, fill, f"{self.spec.qemu}, {self.hello.release if self.hello else ''}"
+            )
+
+    def _start(self) -> None:
+        self._qemu = QemuProcess(self.spec, self.nonce)
+        self._runner.run(self._boot(self._boot_limit))
+
+    def _discard(self) -> None:
+        """End this QEMU, and forget what it said: another will be started."""
+        assert self._qemu is not None
+        for fd in (self._qemu.console_fd, self._qemu.port.fileno()):
+            self._runner.get_loop().remove_reader(fd)  # the next one may have the same numbers
+        self._qemu.close()
+        self._lines, self._frames = LineReader(), FrameReader(self.nonce)
+        self._cell, self.boot_console, self._monitor = Cell(""), Excerpt(), None
+        self.hello, self._late, self._gone = None, [], False
+
+    async def _qmp(self) -> QMPClient:
+        """The monitor, connected at its first use. Raises QMPError, OSError."""
+        from qemu.qmp import QMPClient  # most machines need none
+
+        assert self._qemu is not None
+        if self._monitor is None:
+            client = QMPClient("faultline")
+            await client.connect(self._qemu.qmp)
+            self._monitor = client
+        return self._monitor
 
     def observe(self, scenario: str, scale: float = 1.0) -> Observation:
         """Run one scenario. `scale` multiplies the time limit, for a second look."""
@@ -207,12 +290,14 @@ class Session:
 
     # -- boot ----------------------------------------------------------------------------
 
-    async def _boot(self) -> None:
+    async def _boot(self, limit: float, greeting: str = "") -> None:
         self._listen()
+        if greeting:
+            self._send(greeting)
         started = time.monotonic()
 
         def deadline() -> float:
-            return min(started + self._boot_limit, self._last_byte + BOOT_SILENCE)
+            return min(started + limit, self._last_byte + BOOT_SILENCE)
 
         while self.hello is None:
             if self._gone or self._cell.has("panic"):
@@ -318,14 +403,12 @@ class Session:
 
     async def _look(self) -> dict[str, str]:
         """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""
-        from qemu.qmp import QMPClient  # only when something is wrong
         from qemu.qmp.error import QMPError
 
         assert self._qemu is not None
-        client = QMPClient("faultline")
         try:
             async with asyncio.timeout(LOOK_LIMIT):
-                await client.connect(self._qemu.qmp)
+                client = await self._qmp()
                 cpus: Any = await client.execute("query-cpus-fast")
                 threads = [int(cpu["thread-id"]) for cpu in cpus]
                 before = self._qemu.busy_ticks(threads)
@@ -334,7 +417,6 @@ class Session:
                 registers = await client.execute(
                     "human-monitor-command", {"command-line": "info registers -a"}
                 )
-                await client.disconnect()
         except (QMPError, OSError, KeyError, TypeError, ValueError) as error:
             return {"cpus": "unknown", "qmp": f"{type(error).__name__}: {error}"[:300]}
         # 0.5 s are about 50 ticks: a CPU that halts takes next to none of them.

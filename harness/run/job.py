@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from msgspec.structs import replace
 
 from harness.machine import QemuError
 from harness.machine.cell import beside_kernel
-from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError, Session
 from harness.results import (
     ColumnRecord,
@@ -21,12 +21,13 @@ from harness.results import (
 )
 from harness.run.judge import judge, pick
 from harness.run.plan import Cell, Job, machine_for, repeat_command
+from harness.run.snapshots import StoreSnapshots
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
 BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
 BOOT_TRIES = 2  # a machine that does not come up is tried once more
 
-StartSession = Callable[[MachineSpec], Session]
+StartSession = Callable[..., Session]  # Session itself, or what stands in for it
 
 
 class CellRunner:
@@ -37,7 +38,9 @@ class CellRunner:
     ) -> None:
         self._job = job
         self._write = write
-        self._start = start
+        self._start = self._boot = start
+        if job.store is not None:
+            self._start = functools.partial(start, snapshots=StoreSnapshots(job.store))
         self._session: Session | None = None
         self._spec: MachineSpec | None = None  # of the session
         self._before: list[str] = []  # scenarios that this boot has run
@@ -90,6 +93,13 @@ class CellRunner:
         The last record returned is the one that counts.
         """
         self._drop()
+        start, self._start = self._start, self._boot  # from a boot: a snapshot is in doubt, too
+        try:
+            return self._repeat(cell, first, before)
+        finally:
+            self._start = start
+
+    def _repeat(self, cell: Cell, first: ResultRecord, before: list[str]) -> list[ResultRecord]:
         second = self._attempt(cell, 2, CONFIRM_SCALE)
         if _same(first, second):
             return [replace(second, confirmation="confirmed")]
@@ -161,7 +171,10 @@ class CellRunner:
             run_id=self._job.run_id,
             column=self._job.column,
             release=session.hello.release,
-            provenance={"guest_version": session.hello.version},
+            provenance={
+                "guest_version": session.hello.version,
+                "started": "from a snapshot" if session.restored else "by a boot",
+            },
             timings={"boot": round(session.boot_seconds, 3)},
         )
 

@@ -56,6 +56,7 @@ class Job:
     flavour: str
     spec: MachineSpec  # with the disks of all cells: see machine_for
     cells: tuple[Cell, ...]
+    store: Path | None = None  # root of the store that keeps snapshots; None: every boot is made
 
 
 def columns(
@@ -157,6 +158,7 @@ def machine_spec(arch: Arch, image: Path, initrd: Path, accel: str) -> MachineSp
         cpu=arch.accel_cpu or arch.cpu if accel != "tcg" else arch.cpu,
         smp=arch.smp,
         memory=arch.memory,
+        snapshot=arch.snapshot,
         console=arch.console,
         port_device=arch.port_device,
         image=image,

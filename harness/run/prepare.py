@@ -40,6 +40,7 @@ class Options:
     accel: str = "auto"  # auto: KVM where a boot proves it, else TCG
     refresh: bool = False  # resolve the names of kernels anew
     wedging: bool = True  # with the cells that are expected to hang, oops or panic
+    snapshots: bool = True  # start machines from snapshots where that is possible
     jobs: int = 0  # parallel jobs for builds and boots; 0 = as many as there are CPUs
 
 
@@ -136,6 +137,7 @@ def prepare(
         flavour=column.flavour,
         spec=spec,
         cells=(),
+        store=options.store.root if options.snapshots else None,
     )
     cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
     cells, disks = _disks(cells, scenarios, options.store, say)

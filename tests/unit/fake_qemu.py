@@ -120,7 +120,13 @@ def scenario(name: str, play: str) -> None:
 
 
 def main() -> None:
-    console("Linux version 6.1.0")
+    if "-incoming" in argv:
+        restored = os.read(int(argv[argv.index("-incoming") + 1].removeprefix("fd:")), 100)
+        if restored != b"a machine":
+            console("qemu-system-fake: load of migration failed: Invalid argument")
+            sys.exit(1)
+    else:
+        console("Linux version 6.1.0")
     if play == "boot-panic":
         console("Kernel panic - not syncing: VFS: Unable to mount root fs")
         sys.exit(0)
@@ -129,7 +135,8 @@ def main() -> None:
     if play == "boot-exit":
         console("qemu-system-fake: unsupported machine type")
         sys.exit(1)
-    say(HELLO.replace('"protocol":1', '"protocol":9') if play == "boot-protocol" else HELLO)
+    if "-incoming" not in argv:
+        say(HELLO.replace('"protocol":1', '"protocol":9') if play == "boot-protocol" else HELLO)
     buffer = b""
     while data := port.recv(4096):
         *lines, buffer = (buffer + data).split(b"\n")
@@ -137,6 +144,10 @@ def main() -> None:
             words = line.decode().split()
             if words[0] == "off":
                 sys.exit(0)
+            if words[0] == "hello":
+                assert words[1] == nonce
+                say(HELLO)
+                continue
             scenario(words[1], play)
 
 

@@ -28,6 +28,7 @@ from harness.results import (
     RunRecord,
     Verdict,
 )
+from harness.run import snapshots
 
 ROOT = Path(__file__).parents[2]
 DECLARED = ("kernels.yaml", "arches", "flavours", "expectations", "patches", "guest-progs")
@@ -337,7 +338,7 @@ def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: st
 def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "harness/build").glob("*.py"))
     kept = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
-    assert set(KINDS) == kept | {"logs"}
+    assert set(KINDS) == kept | {"logs", snapshots.KIND}
 
 
 def test_completion_script() -> None:

@@ -94,7 +94,7 @@ class FakeSession:
 
     def __init__(self, spec: MachineSpec) -> None:
         self.spec, self.count, self.boot_seconds = spec, 0, 0.5
-        self.command = ["qemu"]
+        self.command, self.restored = ["qemu"], False
         self.hello = type("Hello", (), {"release": "6.1.0", "version": "#1"})()
 
     def boot(self) -> None:
