@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from harness.machine import QemuError
 from harness.machine.cell import beside_kernel
+from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError, Session
 from harness.results import (
     ColumnRecord,
