@@ -87,6 +87,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     run_id: str
     column: str
     scenario: str
+    summary: str = ""  # what the scenario does, in a sentence
     attempt: int = 1
     verdict: Verdict = Verdict.INFRA
     observation: Observation

@@ -35,7 +35,7 @@ from harness.cli.common import (
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("out"),
     show_default=True,
-    help="Folder for RUN.jsonl, results.jsonl (a link to it) and report.md.",
+    help="Folder for RUN.jsonl, results.jsonl (a link to it), report.md and report.html.",
 )
 @click.option(
     "--accel",
@@ -123,12 +123,14 @@ def _results_path(out: Path, run_id: str) -> Path:
 
 
 def _report_run(path: Path, out: Path, code: int) -> None:
-    from harness.report.markdown import render_markdown
+    from harness.report.formats import render
     from harness.report.terminal import render_terminal
     from harness.results import read_results
 
     results = read_results([path])
     render_terminal(results, code=code)
-    report = out / "report.md"
-    report.write_text(render_markdown(results), encoding="utf-8")
-    click.echo(f"\nresults: {path}\nreport:  {report}")
+    click.echo(f"\nresults: {path}")
+    for form, name in (("markdown", "report.md"), ("html", "report.html")):
+        report = out / name
+        report.write_text(render(form, results), encoding="utf-8")
+        click.echo(f"report:  {report}")

@@ -26,6 +26,7 @@ FORMATS = {
     TERMINAL: Format("terminal", "render_plain", "a matrix, and what needs a decision"),
     "markdown": Format("markdown", "render_markdown", "for a forge"),
     "mail": Format("mail", "render_mail", "plain text, 72 columns, for a mailing list"),
+    "html": Format("html", "render_html", "one page that needs no network"),
     "json": Format("json", "render_json", "docs/report.schema.json"),
     "junit": Format("junit", "render_junit", "XML, for CI"),
     "ktap": Format("ktap", "render_ktap", "for kernel test tools"),

@@ -185,6 +185,7 @@ class CellRunner:
             run_id=job.run_id,
             column=job.column,
             scenario=cell.scenario,
+            summary=cell.summary,
             attempt=attempt,
             verdict=judge(cell.expectations, seen),
             observation=seen,

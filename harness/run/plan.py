@@ -40,6 +40,7 @@ class Cell:
 
     scenario: str
     expectations: Expectations
+    summary: str = ""  # what it does, in a sentence
     memory: int = 0  # MiB, 0 = the arch's default
     disks: tuple[str, ...] = ()  # scratch disks by name
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own

@@ -84,7 +84,7 @@ def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_cannot_run_in_the_guest_is_told_before_the_boot(static: Path, tmp_path: Path) -> None:
     check_static(static, static, "x86_64")
-    with pytest.raises(BuildError, match="dynamically linked .*ld-linux.* -static"):
+    with pytest.raises(BuildError, match=r"dynamically linked .*ld-linux.* -static"):
         check_static(static.with_name("dynamic"), static, "x86_64")
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")

@@ -1,0 +1,465 @@
+"""The page: read as a document, and driven in a browser as a reader would."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+import report_samples as samples
+from browser import Browser, find_chromium
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_report_terminal import HOSTILE, hostile_results
+
+from harness.report.html import render_html, tone
+from harness.results import Observation, Results, Verdict
+
+EVIL = (
+    '<img src=http://evil.test/x onerror="window.pwned=1">\'"><svg/onload=window.pwned=1>'
+    "</script><script>window.pwned=1</script></title></style><!--<script>{{ 7*7 }}{% raw %}"
+    "${window.pwned=1}javascript:window.pwned=1"
+)
+MARK = "hole/write"  # a mismatch with a console in the troubled sample
+EXCERPT = "\n".join(
+    ["\tif (!(vma->vm_flags & VM_GROWSDOWN))", "\t\tgoto map_err;", "\tif (user_mode(regs)) {"]
+)
+
+
+def troubled() -> Results:
+    """The troubled sample; one cell has everything a cell can have."""
+    found = samples.troubled()
+    key = ("r1", "debian-6.12,m68k", MARK, 1)
+    cell = found.results[key]
+    piece = msgspec.structs.replace(cell.evidence[0], excerpt=EXCERPT, excerpt_line=107, last=108)
+    seen = msgspec.structs.replace(cell.observation, details={"fault_addr": "0xdeadbee0"})
+    found.results[key] = msgspec.structs.replace(
+        cell, evidence=[piece], observation=seen, summary="a store to where nothing is mapped"
+    )
+    return found
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: dict[str, str] = {}
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside = f"{tag} {dict(attrs).get('type') or ''}".strip()
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside] = self.raw.get(self._inside, "") + data
+
+
+# --- as a document
+
+
+def check_harmless(html: str) -> Page:
+    page = Page(html)
+    counted = Counter(tag for tag, _ in page.tags)
+    assert counted["script"] == 2 and counted["style"] == 1
+    assert not set(counted) & {"img", "svg", "iframe", "object", "embed", "base", "video"}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        for name in ("src", "href", "action", "srcset", "style"):
+            address = attributes.get(name)
+            assert address is None or address.startswith("#") or address == "data:,", address
+    json.loads(page.raw["script application/json"])
+    return page
+
+
+def test_the_page_needs_nothing_else_and_allows_nothing_else() -> None:
+    page = check_harmless(render_html(troubled()))
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv")) or ""
+    assert policy.startswith("default-src 'none'; ")
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.raw[kind].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    script = page.raw["script"]
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b", script)
+    assert "http:" not in script and "https:" not in script
+
+
+@pytest.mark.parametrize("evil", [EVIL, HOSTILE.replace("\ud800", "")])
+def test_hostile_text_stays_text(evil: str) -> None:
+    check_harmless(render_html(hostile_results(evil)))
+
+
+@given(text=st.text(st.characters(exclude_categories=()), min_size=1, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_any_text_stays_text(text: str) -> None:
+    check_harmless(render_html(hostile_results(text)))
+
+
+def test_the_matrix_is_in_the_page_itself() -> None:
+    html = render_html(troubled())
+    page = Page(html)
+    cells = [a for t, a in page.tags if t == "td" and "tabindex" in a]
+    assert len(cells) == 18 * 8
+    assert sum("mismatch" in (a["class"] or "") for a in cells) == 1
+    row = html[html.index(">below-usp-257</th>") :].split("</tr>")[0]
+    assert "<b>A</b> ok</span>" in row and "<b>B</b> SEGV_MAPERR @exact</span>" in row
+    assert re.findall(r'class="tone (\w+)[^"]*" tabindex="-1">(\w+)<', row) == [
+        *[("ok", "A"), ("ok", "A"), ("maperr", "B"), ("ok", "A")] * 2
+    ]
+
+
+def test_decisions_stand_before_the_matrix_and_are_linked() -> None:
+    html = render_html(troubled())
+    decide, matrix = html.index("Needs a decision"), html.index('id="matrix"')
+    link = html.index('<a href="#hole/write@debian-6.12,m68k">debian-6.12,m68k</a>')
+    assert decide < link < matrix
+    assert "Needs a decision" not in render_html(samples.sample())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "name"),
+    [
+        ("ok data=match", "ok"),
+        ("madvise=EINVAL", "errno"),
+        ("EFAULT[SIGBUS/BUS_ADRERR @exact]", "bus"),
+        ("madvise=ok; load=SIGBUS/BUS_MCEERR_AR @exact lsb=12", "mceerr"),
+        (samples.MAPERR, "maperr"),
+        ("mmap=ok; store=ok; load=ok", "ok"),
+        ("SIGSEGV/SEGV_PKUERR @exact", "signal"),
+        ("alarm=hang(killable, sleep)", "hang"),
+        ("killed(SIGKILL)", "killed"),
+        ("A: ok | kernel: warn(handle_mm_fault)", "warn"),
+        ("store=oops", "dead"),
+        ("n/a", "na"),
+        ("short(3/128)", "short"),
+    ],
+)
+def test_colours_follow_the_outcome(outcome: str, name: str) -> None:
+    assert tone(outcome) == name
+
+
+def test_the_page_grows_with_the_results_and_not_faster() -> None:
+    """Ten times the columns is at most eleven times the page: nothing is told per pair."""
+
+    def size(kernels: int) -> int:
+        names = [f"k-6.{n}" for n in range(kernels)]
+        columns = [samples.column(name, "m68k") for name in names]
+        cells = [samples.cell(s, name, "m68k") for s in samples.PLAN for name in names]
+        return len(render_html(samples.results(*samples.run_records(), *columns, *cells)))
+
+    fixed = size(0)
+    assert size(100) - fixed < 11 * (size(10) - fixed)
+
+
+# --- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on the path")
+    with Browser(program, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+class Reader:
+    """Somebody who reads the page of some results."""
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self.browser, self.file = browser, folder / "report.html"
+
+    def read(self, results: Results, address: str = "") -> None:
+        self.file.write_text(render_html(results), encoding="utf-8")
+        self.browser.open("about:blank")
+        self.browser.requests.clear()
+        self.browser.complaints.clear()
+        self.browser.open(f"file://{self.file}{address}")
+
+    def text(self, selector: str) -> str:
+        return str(self.browser.run(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+    def shown(self) -> list[str]:
+        """Scenarios whose rows are visible."""
+        script = "rows.filter(r => r.tr.offsetHeight).map(r => r.scenario.name)"
+        return list(self.browser.run(script))
+
+    def columns(self) -> list[str]:
+        script = "[...document.querySelectorAll('.place')].filter(h => h.offsetWidth)"
+        return list(self.browser.run(f"{script}.map(h => h.title)"))
+
+    def focus(self) -> str:
+        return str(self.browser.run("document.activeElement.title || document.activeElement.id"))
+
+    def address(self) -> str:
+        return str(self.browser.run("location.hash"))
+
+
+@pytest.fixture
+def reader(browser: Browser, tmp_path: Path) -> Iterator[Reader]:
+    reader = Reader(browser, tmp_path)
+    yield reader
+    browser.prefer()
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_it_is_offline_and_silent(reader: Reader) -> None:
+    reader.read(troubled())
+    reader.browser.click("td.mismatch")
+    assert [r for r in reader.browser.requests if r != "data:,"] == [f"file://{reader.file}"]
+    assert reader.browser.complaints == []
+
+
+def test_a_click_tells_everything_of_a_cell(reader: Reader) -> None:
+    reader.read(troubled())
+    assert reader.browser.run("document.getElementById('panel').hidden") is True
+    reader.browser.click("td.mismatch")
+    panel = reader.text("#panel")
+    for said in (
+        "hole/write",
+        "debian-6.12,m68k mismatch, confirmed",
+        "a store to where nothing is mapped",
+        samples.MAPERR,
+        samples.ACCERR,
+        "every arch sends the same",
+        "arch/m68k/mm/fault.c:107 do_page_fault",
+        "Unable to handle kernel access at address deadbee0",
+        "faultline run hole/write --arch m68k --kernel debian-6.12",
+        "0xdeadbee0",
+        "expectations/hole.yaml:12",
+    ):
+        assert said in panel, said
+    script = "[...document.querySelectorAll('#panel .hit')].map(one => one.textContent)"
+    assert [" ".join(line.split()) for line in reader.browser.run(script)] == [
+        "107 if (!(vma->vm_flags & VM_GROWSDOWN))",
+        "108 goto map_err;",
+    ]
+    assert reader.address() == "#hole/write@debian-6.12,m68k"
+    reader.browser.press("Escape")
+    assert reader.browser.run("document.getElementById('panel').hidden") is True
+    assert reader.address() == ""
+    assert reader.focus().startswith("hole/write on debian-6.12,m68k:")
+
+
+def test_a_link_opens_its_cell(reader: Reader) -> None:
+    reader.read(troubled(), "#stack/below-usp-257@debian-6.1,m68k")
+    assert reader.text("#panel h2") == "stack/below-usp-257"
+    reader.browser.click("#panel .others button")  # the same scenario in another column
+    assert "debian-6.1,alpha" in reader.text("#panel .panel-head p")
+    reader.read(troubled(), "#gone/scenario@%zz")
+    assert reader.browser.run("document.getElementById('panel').hidden") is True
+    assert reader.browser.complaints == []
+
+
+def test_filters(reader: Reader) -> None:
+    reader.read(troubled())
+    assert len(reader.shown()) == 18 and len(reader.columns()) == 8
+    reader.browser.click("[data-kind=arch][data-value=m68k]")
+    assert reader.columns() == ["debian-6.1,m68k", "debian-6.12,m68k"]
+    reader.browser.click("#differ")  # on m68k alone: what changed between its kernels
+    assert reader.shown() == [
+        "hole/write",
+        "uaccess/tail-write-3",
+        "retry/kill-in-read",
+    ]
+    reader.browser.click("[data-kind=family][data-value=retry]")
+    assert reader.shown() == ["retry/kill-in-read"]
+    assert reader.text("#shown") == "1 of 18 scenarios, 2 of 8 columns"
+    reader.browser.click("#filters button[type=reset]")
+    reader.browser.run("new Promise(done => setTimeout(done))")
+    assert len(reader.shown()) == 18 and len(reader.columns()) == 8
+    reader.browser.click("[data-kind=verdict][data-value=infra]")
+    assert reader.shown() == ["file/eof-read"]
+
+
+def test_the_address_has_the_filters(reader: Reader) -> None:
+    reader.read(troubled())
+    reader.browser.click("[data-kind=kernel][data-value='debian-6.1']")
+    reader.browser.click("#differ")
+    reader.browser.run("document.getElementById('find').focus()")
+    for key in "usp":
+        reader.browser.press(key)
+    address, shown, columns = reader.address(), reader.shown(), reader.columns()
+    assert shown == ["stack/below-usp-257"] and len(columns) == 4
+    assert address == "#?kernel=debian-6.1&find=usp&differ=1"
+    reader.read(troubled(), address)
+    assert (reader.shown(), reader.columns()) == (shown, columns)
+
+
+def test_find_looks_into_reasons_and_sources(reader: Reader) -> None:
+    reader.read(troubled())
+    reader.browser.run("document.getElementById('find').value = 'forces SIGNAL before'; apply()")
+    assert reader.shown() == ["file/eof-read"]
+    for words, count in (("alpha/mm/fault.c:105", 18), ("alpha/mm/fault.c:106", 0)):
+        reader.browser.run(f"document.getElementById('find').value = '{words}'; apply()")
+        assert len(reader.shown()) == count, words
+
+
+def test_columns_by_arch(reader: Reader) -> None:
+    reader.read(troubled())
+    before = reader.columns()
+    reader.browser.click("#byarch")
+    after = reader.columns()
+    assert after[:3] == ["debian-6.1,alpha", "debian-6.12,alpha", "debian-6.1,arm64"]
+    script = "[...document.querySelectorAll('.kernel')].map(h => [h.innerText, h.colSpan])"
+    heads = reader.browser.run(script)
+    assert heads == [["alpha", 2], ["arm64", 2], ["m68k", 2], ["x86_64", 2]]
+    # Cells go with their heads.
+    place = reader.browser.run(
+        "(() => { const td = document.querySelector('td.mismatch');"
+        "const x = td.getBoundingClientRect().x;"
+        "return [...document.querySelectorAll('.place')]"
+        ".find(h => Math.abs(h.getBoundingClientRect().x - x) < 4).title; })()"
+    )
+    assert place == "debian-6.12,m68k"
+    reader.browser.click("#byarch")
+    assert reader.columns() == before
+
+
+def test_keys(reader: Reader) -> None:
+    reader.read(troubled())
+    reader.browser.run("document.querySelector('td[tabindex=\"0\"]').focus()")
+    assert reader.focus().startswith("hole/read on debian-6.1,alpha:")
+    for key, focus in (
+        ("ArrowRight", "hole/read on debian-6.1,arm64"),
+        ("ArrowDown", "hole/write on debian-6.1,arm64"),
+        ("End", "hole/write on debian-6.12,x86_64"),
+        ("ArrowLeft", "hole/write on debian-6.12,m68k"),
+        ("Home", "hole/write on debian-6.1,alpha"),
+        ("ArrowUp", "hole/read on debian-6.1,alpha"),
+        ("n", "hole/write on debian-6.12,m68k"),
+    ):
+        reader.browser.press(key)
+        assert reader.focus().startswith(f"{focus}:"), key
+    reader.browser.press("Enter")
+    assert reader.text("#panel h2") == "hole/write"
+    reader.browser.press("n")
+    assert reader.text("#panel h2") == "protection/xonly-read"
+    reader.browser.press("p")
+    assert reader.text("#panel h2") == "hole/write"
+    reader.browser.press("Escape")
+    reader.browser.press("d")
+    assert reader.browser.run("document.getElementById('differ').checked") is True
+    reader.browser.press("/")
+    assert reader.focus() == "find"
+    reader.browser.press("d")  # in the field it is a letter
+    assert reader.browser.run("document.getElementById('find').value") == "d"
+
+
+def test_arrows_skip_what_is_hidden(reader: Reader) -> None:
+    reader.read(troubled(), "#?arch=m68k&arch=alpha&family=hole&family=stack")
+    reader.browser.run("rows[2].cells[0].td.focus()")
+    assert reader.focus().startswith("hole/low-map-root on debian-6.1,alpha:")
+    reader.browser.press("ArrowRight")
+    assert reader.focus().startswith("hole/low-map-root on debian-6.1,m68k:")
+    reader.browser.press("ArrowDown")
+    assert reader.focus().startswith("stack/below-usp-256 on debian-6.1,m68k:")
+
+
+@pytest.mark.parametrize("evil", [EVIL, HOSTILE.replace("\ud800", "")])
+def test_hostile_text_does_nothing_in_any_cell(reader: Reader, evil: str) -> None:
+    reader.read(hostile_results(evil))
+    cells = reader.browser.run(
+        "rows.flatMap(row => row.cells.map((cell, place) => { open(row, place);"
+        "return panel.querySelectorAll('img, svg, script, a').length; }).filter(n => n != null))"
+    )
+    assert len(cells) > 3 and not any(cells)
+    reader.browser.run("new Promise(done => setTimeout(done, 50))")
+    assert reader.browser.run("window.pwned === undefined") is True
+    assert reader.browser.run("document.querySelectorAll('img, svg, iframe').length") == 0
+    assert [r for r in reader.browser.requests if r != "data:,"] == [f"file://{reader.file}"]
+    assert reader.browser.complaints == []
+
+
+def test_the_policy_stops_a_script_that_got_in(reader: Reader) -> None:
+    """The belt to the braces: were a text ever pasted as markup, it would not run."""
+    reader.read(troubled())
+    reader.browser.run(
+        "document.body.append(document.createRange().createContextualFragment("
+        "'<script>window.pwned=1</scr' + 'ipt><b onclick=window.pwned=1 id=evil>x</b>'))"
+    )
+    reader.browser.click("#evil")
+    assert reader.browser.run("window.pwned === undefined") is True
+    assert any("Content Security Policy" in text for text in reader.browser.complaints)
+
+
+def test_without_javascript_the_matrix_is_there(reader: Reader) -> None:
+    reader.browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    reader.read(troubled())
+    reader.browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert reader.browser.run("typeof rows") == "undefined"
+    assert "below-usp-257" in reader.text("table[role=grid]")
+    assert "SEGV_MAPERR @exact" in reader.text("table[role=grid]")
+    assert reader.browser.run("document.getElementById('filters').offsetHeight") == 0
+
+
+def luminance(reader: Reader, what: str) -> float:
+    colour = reader.browser.run(f"getComputedStyle(document.body).{what}")
+    return sum(map(int, re.findall(r"\d+", str(colour))[:3])) / 3
+
+
+def test_dark_mode_and_print(reader: Reader) -> None:
+    reader.read(troubled(), "#hole/write@debian-6.12,m68k")
+    assert luminance(reader, "backgroundColor") > 240 > 60 > luminance(reader, "color")
+    reader.browser.prefer(prefers_color_scheme="dark")
+    assert luminance(reader, "backgroundColor") < 40 < 200 < luminance(reader, "color")
+    reader.browser.prefer(media="print", prefers_color_scheme="dark")
+    assert luminance(reader, "backgroundColor") > 240, "paper is white"
+    assert reader.browser.run("document.getElementById('filters').offsetHeight") == 0
+    script = "getComputedStyle(document.getElementById('panel')).position"
+    assert reader.browser.run(script) == "static", "the open cell is printed behind the matrix"
+    assert reader.browser.pdf().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("width", [1440, 900, 390])
+def test_eight_columns_fit_into_any_window(reader: Reader, width: int) -> None:
+    reader.browser.size(width, 900)
+    reader.read(troubled())
+    wide = reader.browser.run(
+        "[...document.querySelectorAll('header, main > section > :not(table)')]"
+        ".filter(one => one.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(one => one.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+    assert reader.browser.run("grid.getBoundingClientRect().right <= innerWidth + 1") is True
+    reader.browser.size(1280, 900)
+
+
+def test_ten_thousand_results_stay_usable(reader: Reader) -> None:
+    names = [f"family{n % 12}/scenario-{n}" for n in range(300)]
+    kernels = [f"k-6.{n}" for n in range(9)]
+    columns = [samples.column(k, a, planned=names) for k in kernels for a in samples.ARCHES]
+
+    def seen(name: str, arch: str) -> Observation:
+        outcome = samples.MAPERR if arch == "m68k" and name.endswith("7") else "ok"
+        return Observation(scenario=name, outcome=outcome, console=["x" * 80] * 3)
+
+    cells = [
+        samples.cell(n, k, a, observation=seen(n, a), verdict=Verdict.MATCH)
+        for n in names
+        for k in kernels
+        for a in samples.ARCHES
+    ]
+    reader.read(samples.results(*samples.run_records(), *columns, *cells))
+    took = reader.browser.run(
+        "(() => { const start = performance.now(); byId('differ').click(); grid.offsetHeight;"
+        "return performance.now() - start; })()"
+    )
+    assert set(reader.shown()) == {name for name in names if name.endswith("7")}
+    assert took < 5000, "milliseconds; 60 on an idle machine"
+    reader.browser.click("td.maperr")
+    assert reader.text("#panel h2").endswith("7")
