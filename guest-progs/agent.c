@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -19,109 +18,17 @@
 
 #define PORT "/dev/vport0p1"
 #define PORT_WAIT_MS 20000
-#define MAX_FRAME 8192
 #define MAX_LIMIT_MS 3600000
 #define CALIBRATIONS 5
 
 static char nonce[17] = "0000000000000000";
 static int port = -1, kmsg = -1, tainted = -1;
 
-/* -- frames ------------------------------------------------------------------------------- */
-
-static struct {
-	char text[MAX_FRAME];
-	int n;
-} payload;
-
-static uint32_t crc32(uint32_t crc, const char *data, size_t n)
-{
-	crc = ~crc;
-	while (n--) {
-		crc ^= (unsigned char)*data++;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-	}
-	return ~crc;
-}
-
-/* All of it, however long the host takes to read; there is nobody else to talk to. */
-static void send_all(const char *data, size_t n)
-{
-	while (n) {
-		ssize_t sent = write(port, data, n);
-
-		if (sent > 0) {
-			data += sent;
-			n -= sent;
-		} else {
-			sleep_ms(5);
-		}
-	}
-}
-
-static unsigned int sequence;
-
-static void send_frame(void)
-{
-	static char frame[MAX_FRAME + 64];
-	char head[48];
-	uint32_t crc;
-	int n;
-
-	n = snprintf(head, sizeof(head), "%s %u ", nonce, sequence);
-	crc = crc32(crc32(0, head, n), payload.text, payload.n);
-	n = snprintf(frame, sizeof(frame), "FL1 %s%08x ", head, crc);
-	memcpy(frame + n, payload.text, payload.n);
-	n += payload.n;
-	frame[n++] = '\n';
-	sequence++;
-	send_all(frame, n);
-}
-
-static __printf(1, 2) void add(const char *fmt, ...)
-{
-	int left = sizeof(payload.text) - payload.n;
-	va_list args;
-	int n;
-
-	va_start(args, fmt);
-	n = vsnprintf(payload.text + payload.n, left, fmt, args);
-	va_end(args);
-	payload.n += n < left ? n : left - 1;
-}
-
-/* A JSON string. Whatever is no printable ASCII never gets here but from uname. */
-static void add_string(const char *before, const char *text)
-{
-	add("%s\"", before);
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			add("\\%c", *text);
-		else
-			add("%c", *text >= ' ' && *text <= '~' ? *text : '?');
-	}
-	add("\"");
-}
-
-static void begin_frame(const char *type, const char *scenario)
-{
-	payload.n = 0;
-	add("{\"t\":\"%s\"", type);
-	if (scenario)
-		add_string(",\"s\":", scenario);
-}
-
-static void end_frame(void)
-{
-	add("}");
-	send_frame();
-}
-
 static void error(const char *text)
 {
-	begin_frame("error", NULL);
-	add_string(",\"e\":", text);
-	end_frame();
+	frame_begin("error", NULL);
+	frame_string(",\"e\":", text);
+	frame_end();
 }
 
 /* -- a scenario --------------------------------------------------------------------------- */
@@ -159,9 +66,9 @@ static void send_step(struct run *run)
 	run_compose(run, text, sizeof(text));
 	if (!*text)
 		return;		/* the only step: nothing that would be lost with us */
-	begin_frame("step", run->scenario->name);
-	add_string(",\"o\":", text);
-	end_frame();
+	frame_begin("step", run->scenario->name);
+	frame_string(",\"o\":", text);
+	frame_end();
 }
 
 static void send_end(uint64_t new_taint)
@@ -171,32 +78,32 @@ static void send_end(uint64_t new_taint)
 	const char *separator = "";
 	bool all = true;
 
-	begin_frame("end", run.scenario->name);
-	add(",\"d\":{");
+	frame_begin("end", run.scenario->name);
+	frame_add(",\"d\":{");
 	if (new_taint) {
-		add("\"taint\":\"0x%llx\"", (unsigned long long)new_taint);
+		frame_add("\"taint\":\"0x%llx\"", (unsigned long long)new_taint);
 		separator = ",";
 	}
 	for (int i = 0; i < run.details; i++) {
 		const struct run_detail *d = &run.detail[i];
 		size_t worst = 2 * (strlen(d->key) + strlen(d->value)) + 8;
 
-		if (payload.n + worst + reserve > MAX_FRAME - 64) {
+		if (worst + reserve > frame_room()) {
 			all = false;
 			continue;
 		}
-		add_string(separator, d->key);
-		add_string(":", d->value);
+		frame_string(separator, d->key);
+		frame_string(":", d->value);
 		separator = ",";
 	}
 	if (!all)
-		add("%s\"dropped\":\"1\"", separator);
-	add("}");
-	add_string(",\"o\":", run.outcome);
-	add_string(",\"n\":", run.cause);
-	add_string(",\"f\":", run.failure);
-	add(",\"ms\":%u", run.ms);
-	end_frame();
+		frame_add("%s\"dropped\":\"1\"", separator);
+	frame_add("}");
+	frame_string(",\"o\":", run.outcome);
+	frame_string(",\"n\":", run.cause);
+	frame_string(",\"f\":", run.failure);
+	frame_add(",\"ms\":%u", run.ms);
+	frame_end();
 }
 
 static void run_command(const char *name, unsigned long limit_ms)
@@ -222,6 +129,20 @@ static void run_command(const char *name, unsigned long limit_ms)
 
 static void send_hello(void);
 
+static void program_command(char *rest)
+{
+	unsigned long limit_s, huge_pages, uid, gid;
+	const char *why;
+
+	if (sscanf(rest, "%lu %lu %lu %lu", &limit_s, &huge_pages, &uid, &gid) != 4) {
+		error("exec LIMIT_S HUGE_PAGES UID GID");
+		return;
+	}
+	why = run_program(limit_s, huge_pages, uid, gid);
+	if (why)
+		error(why);
+}
+
 static void command(char *line)
 {
 	char *name, *limit, *rest;
@@ -235,7 +156,7 @@ static void command(char *line)
 		name = strtok_r(NULL, " ", &rest);
 		if (name && strlen(name) == sizeof(nonce) - 1) {
 			memcpy(nonce, name, sizeof(nonce) - 1);
-			sequence = 0;
+			frame_to(port, nonce);
 			send_hello();
 		} else {
 			error("hello NONCE");
@@ -247,6 +168,8 @@ static void command(char *line)
 			run_command(name, strtoul(limit, NULL, 10));
 		else
 			error("run NAME LIMIT_MS");
+	} else if (name && !strcmp(name, "exec")) {
+		program_command(rest);
 	} else {
 		error("unknown command");
 	}
@@ -354,15 +277,15 @@ static void send_hello(void)
 
 	uname(&uts);
 	sysinfo(&info);
-	begin_frame("hello", NULL);
-	add(",\"protocol\":1");
-	add_string(",\"release\":", uts.release);
-	add_string(",\"version\":", uts.version);
-	add_string(",\"machine\":", uts.machine);
-	add(",\"page_size\":%ld,\"cpus\":%ld", sysconf(_SC_PAGESIZE), sysconf(_SC_NPROCESSORS_ONLN));
-	add(",\"mem_kb\":%llu", (unsigned long long)info.totalram * info.mem_unit / 1024);
-	add(",\"calibration_us\":%llu", (unsigned long long)us);
-	end_frame();
+	frame_begin("hello", NULL);
+	frame_add(",\"protocol\":1");
+	frame_string(",\"release\":", uts.release);
+	frame_string(",\"version\":", uts.version);
+	frame_string(",\"machine\":", uts.machine);
+	frame_add(",\"page_size\":%ld,\"cpus\":%ld", sysconf(_SC_PAGESIZE), sysconf(_SC_NPROCESSORS_ONLN));
+	frame_add(",\"mem_kb\":%llu", (unsigned long long)info.totalram * info.mem_unit / 1024);
+	frame_add(",\"calibration_us\":%llu", (unsigned long long)us);
+	frame_end();
 }
 
 /* Commands, one a line, until the machine is off. */
@@ -417,6 +340,7 @@ void agent(void)
 	run_init();
 	read_parameters();
 	open_port();
+	frame_to(port, nonce);
 	send_hello();
 	serve();
 	__builtin_unreachable();

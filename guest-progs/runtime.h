@@ -110,6 +110,18 @@ const struct scenario *find_scenario(const char *name);
 /* What fork, exec and exit cost here: not in the table. */
 extern const struct scenario empty_scenario;
 
+/* -- frame.c: what the harness hears, docs/guest-protocol.md ------------------------------ */
+
+/* From now on to fd, from sequence 0; the nonce stays the caller's. */
+void frame_to(int fd, const char *nonce);
+void frame_begin(const char *type, const char *scenario);
+void frame_add(const char *fmt, ...) __printf(1, 2);
+/* A JSON string. Whatever is no printable ASCII never gets here but from uname. */
+void frame_string(const char *before, const char *text);
+/* So many bytes still fit, before they are escaped. */
+size_t frame_room(void);
+void frame_end(void);
+
 /* -- main.c ------------------------------------------------------------------------------ */
 
 /* For people: the outcome on stdout, all that stands beside it on `beside`. */
@@ -121,6 +133,11 @@ void console_run(const char *name) __noreturn;
 void console_shell(void) __noreturn;
 /* If there is one: its many names, as links in /bin. */
 void install_busybox(void);
+
+/* -- program.c: somebody else's program, its streams on ports of their own ---------------- */
+
+/* Run what /.faultline says; NULL, or why it could not be tried. Frame `ended` tells the rest. */
+const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid);
 
 /* agent.c: PID 1 */
 void agent(void) __noreturn;

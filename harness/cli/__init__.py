@@ -21,7 +21,10 @@ from harness.cli.common import (
     trace,
 )
 
-COMMANDS = ("run", "list", "build", "repro", "report", "store", "doctor", "completion")
+COMMANDS = ("run", "list", "build", "repro", "exec", "report", "store", "doctor", "completion")
+
+
+MODULES = {"exec": "exec_"}  # where the name is none that Python could import
 
 
 class Terminated(BaseException):
@@ -37,7 +40,9 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"harness.cli.{cmd_name}").command
+        command = importlib.import_module(
+            f"harness.cli.{MODULES.get(cmd_name, cmd_name)}"
+        ).command
         assert isinstance(command, click.Command)
         command.name = cmd_name
         return command

@@ -43,7 +43,21 @@ class AgentError(msgspec.Struct, frozen=True, tag_field="t", tag="error"):
     e: str
 
 
-Message = Hello | Step | End | AgentError
+class Ended(msgspec.Struct, frozen=True, tag_field="t", tag="ended"):
+    """A program that is no scenario has ended, or could not be started."""
+
+    code: int = -1  # exit status; -1: it did not exit
+    sig: int = 0  # number of the signal that ended it, as that arch counts them
+    signal: str = ""  # its name
+    hang: str = ""  # it was killed when its time was up: "hang(killable, sleep)"
+    refused: str = ""  # it was not started: "exec ENOEXEC"
+    out: int = 0  # bytes written to stdout
+    err: int = 0
+    ms: int = 0
+    d: dict[str, str] = {}
+
+
+Message = Hello | Step | End | AgentError | Ended
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class MachineSpec:
     append: str = ""  # more kernel parameters
     args: tuple[str, ...] = field(default=())  # more QEMU arguments
     disks: tuple[tuple[str, Path], ...] = ()  # (serial number, raw image that stays as it is)
+    streams: tuple[str, ...] = ()  # more ports, as raw bytes: /dev/vport0p2 and so on
     accel: str = "tcg"
     snapshot: bool = False  # QEMU can save and restore this machine
     package: str = ""  # Debian package that holds `qemu`, for error messages
@@ -57,10 +59,12 @@ def command(
     *,
     port: str = "null",
     qmp: str = "",
+    streams: Sequence[str] = (),
     gdb: int = 0,
     incoming: str = "",
 ) -> list[str]:
-    """QEMU's argv. `port` and `qmp` are chardev back ends: "socket,fd=5", "null", "" = none.
+    """QEMU's argv. `port`, `qmp` and `streams` are chardev back ends: "socket,fd=5", "null",
+    "" = none.
 
     `gdb` is a TCP port of this host's own: the CPUs wait until a debugger there lets them go.
     `incoming` says where a snapshot is restored from: "fd:7".
@@ -74,6 +78,10 @@ def command(
     argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     argv += ["-chardev", f"{port},id=port", "-device", spec.port_device]
     argv += ["-device", "virtserialport,chardev=port,nr=1,name=faultline"]
+    for number, name in enumerate(spec.streams, 2):
+        backend = streams[number - 2] if streams else "null"
+        argv += ["-chardev", f"{backend},id={name}"]
+        argv += ["-device", f"virtserialport,chardev={name},nr={number},name=faultline.{name}"]
     for name, image in spec.disks:
         argv += disk_arguments(name, image, spec.port_device)
     if qmp:
@@ -141,19 +149,24 @@ class QemuProcess:
         """`state` is an open snapshot to start from."""
         self.port, port_far = socket.socketpair()
         self.qmp, qmp_far = socket.socketpair()
-        fds = (port_far.fileno(), qmp_far.fileno())
-        port, qmp = (f"socket,fd={fd}" for fd in fds)
+        pairs = {name: socket.socketpair() for name in spec.streams}
+        self.streams = {name: near for name, (near, _) in pairs.items()}
+        far = [port_far, qmp_far, *(end for _, end in pairs.values())]
+        fds = tuple(end.fileno() for end in far)
+        port, qmp, *streams = (f"socket,fd={fd}" for fd in fds)
         incoming = "" if state is None else f"fd:{state}"
-        self.argv = command(spec, nonce, port=port, qmp=qmp, incoming=incoming)
+        self.argv = command(
+            spec, nonce, port=port, qmp=qmp, streams=streams, incoming=incoming
+        )
         try:
             self._child = self._spawn(fds if state is None else (*fds, state), spec.package)
         except BaseException:
-            self.port.close()
-            self.qmp.close()
+            for near in (self.port, self.qmp, *self.streams.values()):
+                near.close()
             raise
         finally:
-            port_far.close()
-            qmp_far.close()
+            for end in far:
+                end.close()
         assert self._child.pid is not None
         self.pid: int = self._child.pid
         self.console_fd: int = self._child.child_fd
@@ -217,7 +230,8 @@ class QemuProcess:
 
     def close(self) -> None:
         """Kill QEMU if it still runs, reap it, close everything. Never raises."""
-        for step in (self._kill, self._child.close, self.port.close, self.qmp.close):
+        closes = [end.close for end in (self.port, self.qmp, *self.streams.values())]
+        for step in (self._kill, self._child.close, *closes):
             with suppress(pexpect.ExceptionPexpect, ptyprocess.PtyProcessError, OSError):
                 step()
 

@@ -21,6 +21,7 @@ from harness.machine.port import (
     PROTOCOL,
     AgentError,
     End,
+    Ended,
     FrameReader,
     Hello,
     Message,
@@ -88,6 +89,7 @@ class Session:
         self._monitor: QMPClient | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell = Cell("")
+        self._ended: Ended | None = None
         self._late: list[Sign] = []  # said between two scenarios: about the one before
         self._gone = False  # console or port at end of file: QEMU is about to exit
         self._last_byte = 0.0
@@ -268,6 +270,8 @@ class Session:
             self.hello = self.hello or message
         elif isinstance(message, AgentError):
             cell.error = message.e[:300]
+        elif isinstance(message, Ended):
+            self._ended = self._ended or message
         elif message.s != cell.name:
             return  # late words of a scenario that was given up
         elif isinstance(message, End):

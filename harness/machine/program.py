@@ -1,0 +1,126 @@
+"""Somebody else's program on a booted machine: its streams, live, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from harness.machine.cell import Cell, word_of
+from harness.machine.port import Ended
+from harness.machine.session import GRACE, Session
+
+STREAMS = ("stdin", "stdout", "stderr")  # ports of the machine, in the order of their numbers
+CHUNK = 16384  # bytes of stdin at a time
+MOUNTS = 10.0  # seconds that init may take around the program, as it counts its own limit
+_KILLING = 12.0  # seconds that the guest may take to kill what hangs: guest-progs/program.c
+_REST = 10.0  # seconds without a byte, after the end, in which what was written must come
+
+Sink = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a program ended, as the guest tells it and as the console shows it."""
+
+    ended: Ended | None  # None: nobody knows
+    lost: str = ""  # why not, or why not all of its output is there
+    kernel: str = ""  # what the kernel said of itself meanwhile: oops, panic, warn(...)
+    console: list[str] = field(default_factory=list)
+
+
+class ProgramSession(Session):
+    """A session on a machine that has STREAMS as ports."""
+
+    def execute(
+        self,
+        stdout: Sink,
+        stderr: Sink,
+        stdin: int | None,
+        limit: float,
+        *,
+        huge_pages: int = 0,
+        user: tuple[int, int] = (0, 0),
+    ) -> Ending:
+        """Run what the initramfs says in /.faultline and follow it to its end.
+
+        `stdin` is a descriptor to read from; None is an empty stdin. `limit` is in seconds.
+        What a sink raises comes through.
+        """
+        assert self._qemu is not None
+        sinks = {"stdout": stdout, "stderr": stderr}
+        command = f"exec {max(int(limit), 1)} {huge_pages} {user[0]} {user[1]}\n"
+        _feed(stdin, self._qemu.streams["stdin"])
+        return self._runner.run(self._execute(command, sinks, limit))
+
+    async def _execute(self, command: str, sinks: dict[str, Sink], limit: float) -> Ending:
+        assert self._qemu is not None
+        loop = asyncio.get_running_loop()
+        self._cell = cell = Cell("", begun=True)
+        counts, trouble = dict.fromkeys(sinks, 0), list[BaseException]()
+        latest = time.monotonic()
+
+        def ready(name: str, port: socket.socket) -> None:
+            nonlocal latest
+            try:
+                data = port.recv(1 << 16)
+                counts[name] += len(data)
+                latest = time.monotonic()
+                if not data:
+                    loop.remove_reader(port)
+                sinks[name](data)
+            except BlockingIOError:
+                return
+            except BaseException as error:
+                loop.remove_reader(port)
+                trouble.append(error)
+            self._changed.set()
+
+        for name in sinks:
+            port = self._qemu.streams[name]
+            port.setblocking(False)
+            loop.add_reader(port, ready, name, port)
+        self._send(command)
+        deadline = latest + limit + MOUNTS + _KILLING + max(GRACE, 3 * self.boot_seconds)
+        lost = ""
+        while not lost and not self._complete(counts):
+            if trouble:
+                raise trouble[0]
+            if self._ended is not None:
+                deadline = latest + _REST
+            lost = cell.error or ("the machine ended" if self._gone else "")
+            if not lost and not await self._wait(deadline) and time.monotonic() >= deadline:
+                lost = "not all of its output came" if self._ended else "the machine is silent"
+        if trouble:
+            raise trouble[0]
+        self._drain()
+        if self._gone and not self._complete(counts):
+            lost = f"{lost}: {await self._ending()}"
+        signs = [*self._late, *cell.signs]
+        return Ending(
+            ended=self._ended, lost=lost, kernel=word_of(signs), console=cell.console.lines()
+        )
+
+    def _complete(self, counts: dict[str, int]) -> bool:
+        end = self._ended
+        return end is not None and (counts["stdout"], counts["stderr"]) == (end.out, end.err)
+
+
+def _feed(source: int | None, port: socket.socket) -> None:
+    """Hand everything from `source` on, in chunks as guest-progs/program.c reads them."""
+
+    def run() -> None:
+        with suppress(OSError):  # nothing to read from, or the machine is gone
+            while source is not None and (data := os.read(source, CHUNK)):
+                port.sendall(struct.pack(">I", len(data)) + data)
+        with suppress(OSError):
+            port.sendall(struct.pack(">I", 0))
+
+    # A daemon: nobody waits for a person at a terminal who has no more to type.
+    threading.Thread(target=run, daemon=True, name="stdin").start()

@@ -1,0 +1,295 @@
+"""Somebody else's program as a guest: what it needs is built, it runs, and is judged."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from harness.build import BuildError
+from harness.build.elf import check_static, find_busybox, read_elf
+from harness.build.initramfs import Extra, busybox_extras, write_overlay
+from harness.catalog.project import Project
+from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
+from harness.machine.qemu import MachineSpec
+from harness.results import ColumnRecord
+from harness.run.plan import Column
+from harness.run.prepare import Options, Say, build, guest_binary, prepare_machine
+from harness.run.suite import End, Judgement, Reading
+
+FOLDER = "work"  # in the guest: where the program lies and runs
+WORDS = ".faultline"  # files with its words: guest-progs/program.c
+EMULATED = 10  # a time limit is for a machine at full speed; TCG gets so many times as much
+ENVIRONMENT = {
+    "PATH": f"/{FOLDER}:/bin:/sbin:/usr/bin:/usr/sbin",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "TERM": "dumb",
+    "LC_ALL": "C",
+    "LTPROOT": f"/{FOLDER}",
+    "LTP_COLORIZE_OUTPUT": "n",
+    "KCONFIG_SKIP_CHECK": "1",
+}
+USERS = {"root": (0, 0), "nobody": (65534, 65534)}
+HIDDEN = ("tmp", "proc", "sys", "dev", WORDS)  # mounted over, or ours
+_SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What is to be run, and in what surroundings."""
+
+    path: Path
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] | None = None  # on top of ENVIRONMENT
+    files: Sequence[tuple[Path, str]] = ()  # (file or folder here, absolute path there)
+    user: tuple[int, int] = (0, 0)  # uid, gid
+    memory: int = 0  # MiB, 0 = the arch's default
+    disk: int = 0  # MiB of /dev/vda, 0 = none
+    huge_pages: int = 0
+    timeout: float = 60.0  # seconds at full speed
+    busybox: Path | None = None
+
+
+class ProgramRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The results file of `faultline exec`: one JSON object."""
+
+    type: str = "program"
+    schema: int = 1
+    program: str
+    arguments: list[str]
+    column: str
+    arch: str
+    kernel: str
+    version: str = ""
+    release: str = ""
+    provenance: dict[str, str] = {}
+    status: str  # pass, fail, skip, broken; infra: nothing is known of the program
+    reason: str = ""
+    form: str = "exit"  # how its output was read
+    totals: dict[str, int] = {}
+    cases: list[dict[str, str]] = []
+    exit_code: int | None = None
+    signal: str = ""
+    hang: str = ""
+    kernel_said: str = ""  # oops, panic, warn(...)
+    console: list[str] = []
+    details: dict[str, str] = {}
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    ms: int = 0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How it went, for the exit status and the results file."""
+
+    ending: Ending
+    judgement: Judgement
+    record: ProgramRecord
+
+
+def run_program(
+    project: Project,
+    column: Column,
+    program: Program,
+    options: Options,
+    reading: Reading,
+    sinks: Mapping[str, Sink],
+    stdin: int | None,
+    say: Say,
+) -> Ran:
+    """Build, boot, run. Raises BuildError, QemuError, BootError, and what a sink raises."""
+    built = build(column, options, say)
+    machine = prepare_machine(column, project, options, built)
+    guest = guest_binary(column.arch, project, options.store)
+    with ExitStack() as held:
+        for kind, key in machine.entries:
+            held.enter_context(options.store.using(kind, key))
+        config = built.config.read_text(errors="replace") if built.config else None
+        if program.disk and config is not None and "CONFIG_VIRTIO_BLK=y" not in config:
+            raise BuildError(f"{column.id} has no virtio disks: use --flavour full")
+        spec = held.enter_context(_machine(program, machine.spec, guest, column.arch.name))
+        session = held.enter_context(ProgramSession(spec))
+        ending = _follow(session, program, reading, sinks, stdin)
+        release = session.hello.release if session.hello else ""
+    end = _end(ending)
+    judgement = reading.judge(end)
+    column_record = replace_column(machine.record, release)
+    return Ran(ending, judgement, _record(program, column_record, ending, judgement))
+
+
+def replace_column(record: ColumnRecord, release: str) -> ColumnRecord:
+    return msgspec.structs.replace(record, release=release)
+
+
+def _follow(
+    session: ProgramSession,
+    program: Program,
+    reading: Reading,
+    sinks: Mapping[str, Sink],
+    stdin: int | None,
+) -> Ending:
+    def sink(name: str) -> Sink:
+        def take(data: bytes) -> None:
+            reading.feed(name, data)
+            sinks[name](data)
+
+        return take
+
+    scale = EMULATED if session.spec.accel == "tcg" else 1
+    return session.execute(
+        sink("stdout"),
+        sink("stderr"),
+        stdin,
+        program.timeout * scale,
+        huge_pages=program.huge_pages,
+        user=program.user,
+    )
+
+
+def _end(ending: Ending) -> End:
+    """An oops, a hang or a lost machine is no end of a program, whatever its status was."""
+    ended = ending.ended
+    trouble = ending.kernel if ending.kernel in ("oops", "panic") else ""
+    if ended is None or ending.lost:
+        return End(trouble=trouble or ending.lost or "unknown")
+    if ended.refused:
+        return End(trouble=f"not started: {ended.refused[:60]}")
+    trouble = trouble or ended.hang[:60]
+    return End(code=ended.code if ended.code >= 0 else None, signal=ended.signal, trouble=trouble)
+
+
+def _record(
+    program: Program, column: ColumnRecord, ending: Ending, judgement: Judgement
+) -> ProgramRecord:
+    ended = ending.ended
+    known = ended is not None and not ended.refused and not ending.lost
+    return ProgramRecord(
+        program=str(program.path),
+        arguments=list(program.arguments),
+        column=column.column,
+        arch=column.arch,
+        kernel=column.kernel,
+        version=column.version,
+        release=column.release,
+        provenance=column.provenance,
+        status=judgement.status.value if known or ending.kernel else "infra",
+        reason=judgement.reason,
+        form=judgement.form,
+        totals=judgement.totals,
+        cases=[
+            {"name": case.name, "status": case.status.value}
+            | ({"note": case.note} if case.note else {})
+            for case in judgement.cases
+        ],
+        exit_code=ended.code if ended and ended.code >= 0 and not ended.refused else None,
+        signal=ended.signal if ended else "",
+        hang=ended.hang if ended else "",
+        kernel_said=ending.kernel,
+        console=ending.console,
+        details=ended.d if ended else {},
+        stdout_bytes=ended.out if ended else 0,
+        stderr_bytes=ended.err if ended else 0,
+        ms=ended.ms if ended else 0,
+    )
+
+
+# -- the machine ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _machine(program: Program, spec: MachineSpec, guest: Path, arch: str) -> Iterator[MachineSpec]:
+    """The machine with the program in its initramfs, for as long as the block lasts."""
+    extras = [*_program_extras(program, guest, arch)]
+    with tempfile.TemporaryDirectory(prefix="faultline-exec-") as folder:
+        initrd, disks = Path(folder) / "initramfs.cpio", spec.disks
+        write_overlay(initrd, spec.initrd, extras)
+        if program.disk:
+            image = Path(folder) / "disk"
+            with open(image, "wb") as file:
+                file.truncate(program.disk << 20)
+            disks = (*disks, ("scratch", image))
+        # What is unpacked is in memory twice for a moment.
+        memory = max(spec.memory, program.memory)
+        if not program.memory:
+            memory += 2 * (initrd.stat().st_size - spec.initrd.stat().st_size) >> 20
+        yield replace(spec, initrd=initrd, disks=disks, memory=memory, streams=STREAMS)
+
+
+def _program_extras(program: Program, guest: Path, arch: str) -> Iterator[Extra]:
+    name = program.path.name
+    busybox = program.busybox or find_busybox(guest)
+    if program.busybox is not None:
+        check_static(program.busybox, guest, arch)
+    files = {target for _, target in program.files}
+    _check(program.path, guest, arch, busybox, files)
+    yield Extra(f"{FOLDER}/{name}", program.path, 0o755)
+    if busybox is not None:
+        yield from busybox_extras(busybox)
+    environment = {**ENVIRONMENT, **(program.environment or {})}
+    environment.setdefault("LTP_TIMEOUT_MUL", str(EMULATED))
+    words = [f"./{name}", *program.arguments]
+    yield Extra(f"{WORDS}/argv", _words(words))
+    yield Extra(f"{WORDS}/env", _words([f"{key}={value}" for key, value in environment.items()]))
+    for source, target in program.files:
+        yield from _file_extras(source, target)
+
+
+def _words(words: Sequence[str]) -> bytes:
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
+
+
+def _check(
+    path: Path, guest: Path, arch: str, busybox: Path | None, files: set[str]
+) -> None:
+    """Raises BuildError where the kernel could not execute the program."""
+    try:
+        with open(path, "rb") as file:
+            script = _SHEBANG.match(file.read(256))
+    except OSError as error:
+        raise BuildError(f"{path}: {error.strerror}") from None
+    elf = None if script else read_elf(path)
+    if elf is not None and elf.interpreter in files:
+        return
+    if script is None:
+        check_static(path, guest, arch)
+        return
+    interpreter = os.fsdecode(script[1])
+    if interpreter in files or (busybox and interpreter.startswith(("/bin/", "/usr/bin/env"))):
+        return
+    raise BuildError(
+        f"{path} is a script for {interpreter}, and there is no static busybox for {arch}: "
+        f"give one with --busybox, or the interpreter with --file FILE:{interpreter}"
+    )
+
+
+def _file_extras(source: Path, target: str) -> Iterator[Extra]:
+    parts = PurePosixPath(target).parts
+    if not target.startswith("/") or len(parts) < 2 or parts[1] in HIDDEN:
+        hidden = ", ".join(f"/{name}" for name in HIDDEN)
+        raise BuildError(
+            f"--file {source}:{target}: expected an absolute path outside {hidden}: "
+            "something is mounted there"
+        )
+    try:
+        mode = source.stat().st_mode
+    except OSError as error:
+        raise BuildError(f"--file {source}: {error.strerror}") from None
+    name = "/".join(parts[1:])
+    if not stat.S_ISDIR(mode):
+        yield Extra(name, source, stat.S_IMODE(mode) & 0o7777)
+        return
+    for path in sorted(source.rglob("*")):
+        below = f"{name}/{path.relative_to(source).as_posix()}"
+        if path.is_symlink():
+            yield Extra(below, link=os.readlink(path))
+        elif path.is_file():
+            yield Extra(below, path, stat.S_IMODE(path.stat().st_mode) & 0o7777)
