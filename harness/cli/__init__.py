@@ -40,9 +40,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(
-            f"harness.cli.{MODULES.get(cmd_name, cmd_name)}"
-        ).command
+        command = importlib.import_module(f"harness.cli.{MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)
         command.name = cmd_name
         return command

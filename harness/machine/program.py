@@ -94,7 +94,11 @@ class ProgramSession(Session):
                 raise trouble[0]
             if self._ended is not None:
                 deadline = latest + _REST
-            lost = cell.error or ("the machine ended" if self._gone else "")
+            lost = (
+                f"agent: {cell.error}"
+                if cell.error
+                else ("the machine ended" if self._gone else "")
+            )
             if not lost and not await self._wait(deadline) and time.monotonic() >= deadline:
                 lost = "not all of its output came" if self._ended else "the machine is silent"
         if trouble:

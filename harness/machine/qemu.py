@@ -155,9 +155,7 @@ class QemuProcess:
         fds = tuple(end.fileno() for end in far)
         port, qmp, *streams = (f"socket,fd={fd}" for fd in fds)
         incoming = "" if state is None else f"fd:{state}"
-        self.argv = command(
-            spec, nonce, port=port, qmp=qmp, streams=streams, incoming=incoming
-        )
+        self.argv = command(spec, nonce, port=port, qmp=qmp, streams=streams, incoming=incoming)
         try:
             self._child = self._spawn(fds if state is None else (*fds, state), spec.package)
         except BaseException:

@@ -51,6 +51,8 @@ class Ready:
     record: ColumnRecord
     jobs: tuple[Job, ...]
     entries: tuple[tuple[str, str], ...]  # (kind, key) in the store that it boots from
+    kernel: BuiltKernel
+    spec: MachineSpec  # without what single cells need more
 
     @property
     def cells(self) -> list[Cell]:
@@ -160,6 +162,8 @@ def prepare(
             ("initramfs", initrd.parents[1].name),
             *(("disk", image.parents[1].name) for _, image in disks),
         ),
+        kernel=built,
+        spec=spec,
     )
 
 

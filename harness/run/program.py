@@ -21,7 +21,7 @@ from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
 from harness.results import ColumnRecord
 from harness.run.plan import Column
-from harness.run.prepare import Options, Say, build, guest_binary, prepare_machine
+from harness.run.prepare import Options, Say, guest_binary, prepare
 from harness.run.suite import End, Judgement, Reading
 
 FOLDER = "work"  # in the guest: where the program lies and runs
@@ -39,7 +39,8 @@ ENVIRONMENT = {
 }
 USERS = {"root": (0, 0), "nobody": (65534, 65534)}
 HIDDEN = ("tmp", "proc", "sys", "dev", WORDS)  # mounted over, or ours
-_SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)")
+SHELLS = ("/bin/sh", "/bin/ash", "/bin/busybox")  # what busybox stands in for
+_SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)[ \t]*([^\n]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +59,15 @@ class Program:
     busybox: Path | None = None
 
 
-class ProgramRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+SCHEMA = 1
+
+
+class ProgramRecord(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="program"
+):
     """The results file of `faultline exec`: one JSON object."""
 
-    type: str = "program"
-    schema: int = 1
+    schema: int
     program: str
     arguments: list[str]
     column: str
@@ -107,27 +112,22 @@ def run_program(
     say: Say,
 ) -> Ran:
     """Build, boot, run. Raises BuildError, QemuError, BootError, and what a sink raises."""
-    built = build(column, options, say)
-    machine = prepare_machine(column, project, options, built)
+    ready = prepare("exec", column, [], project, options, say)
+    built = ready.kernel
     guest = guest_binary(column.arch, project, options.store)
     with ExitStack() as held:
-        for kind, key in machine.entries:
+        for kind, key in ready.entries:
             held.enter_context(options.store.using(kind, key))
         config = built.config.read_text(errors="replace") if built.config else None
         if program.disk and config is not None and "CONFIG_VIRTIO_BLK=y" not in config:
             raise BuildError(f"{column.id} has no virtio disks: use --flavour full")
-        spec = held.enter_context(_machine(program, machine.spec, guest, column.arch.name))
+        spec = held.enter_context(_machine(program, ready.spec, guest, column.arch.name))
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
-    end = _end(ending)
-    judgement = reading.judge(end)
-    column_record = replace_column(machine.record, release)
-    return Ran(ending, judgement, _record(program, column_record, ending, judgement))
-
-
-def replace_column(record: ColumnRecord, release: str) -> ColumnRecord:
-    return msgspec.structs.replace(record, release=release)
+    judgement = reading.judge(_end(ending))
+    record = msgspec.structs.replace(ready.record, release=release)
+    return Ran(ending, judgement, _record(program, record, ending, judgement))
 
 
 def _follow(
@@ -173,6 +173,7 @@ def _record(
     ended = ending.ended
     known = ended is not None and not ended.refused and not ending.lost
     return ProgramRecord(
+        schema=SCHEMA,
         program=str(program.path),
         arguments=list(program.arguments),
         column=column.column,
@@ -226,17 +227,17 @@ def _machine(program: Program, spec: MachineSpec, guest: Path, arch: str) -> Ite
 
 def _program_extras(program: Program, guest: Path, arch: str) -> Iterator[Extra]:
     name = program.path.name
-    busybox = program.busybox or find_busybox(guest)
     if program.busybox is not None:
         check_static(program.busybox, guest, arch)
-    files = {target for _, target in program.files}
-    _check(program.path, guest, arch, busybox, files)
+    busybox = program.busybox or find_busybox(guest)
+    present = {target for _, target in program.files} | set(SHELLS if busybox else ())
+    interpreter = _interpreter(program.path, guest, arch, present)
     yield Extra(f"{FOLDER}/{name}", program.path, 0o755)
     if busybox is not None:
         yield from busybox_extras(busybox)
     environment = {**ENVIRONMENT, **(program.environment or {})}
     environment.setdefault("LTP_TIMEOUT_MUL", str(EMULATED))
-    words = [f"./{name}", *program.arguments]
+    words = [*interpreter, f"./{name}", *program.arguments]
     yield Extra(f"{WORDS}/argv", _words(words))
     yield Extra(f"{WORDS}/env", _words([f"{key}={value}" for key, value in environment.items()]))
     for source, target in program.files:
@@ -247,27 +248,29 @@ def _words(words: Sequence[str]) -> bytes:
     return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
-def _check(
-    path: Path, guest: Path, arch: str, busybox: Path | None, files: set[str]
-) -> None:
-    """Raises BuildError where the kernel could not execute the program."""
+def _interpreter(path: Path, guest: Path, arch: str, present: set[str]) -> list[str]:
+    """The words that stand before a script, for a kernel need not know of scripts; none for a
+    binary. Raises BuildError where the guest could not execute the program.
+    """
     try:
         with open(path, "rb") as file:
             script = _SHEBANG.match(file.read(256))
     except OSError as error:
         raise BuildError(f"{path}: {error.strerror}") from None
-    elf = None if script else read_elf(path)
-    if elf is not None and elf.interpreter in files:
-        return
     if script is None:
-        check_static(path, guest, arch)
-        return
-    interpreter = os.fsdecode(script[1])
-    if interpreter in files or (busybox and interpreter.startswith(("/bin/", "/usr/bin/env"))):
-        return
+        elf = read_elf(path)
+        if elf is None or elf.interpreter not in present:
+            check_static(path, guest, arch)
+        return []
+    words = [os.fsdecode(word) for word in script.groups() if word]
+    if words[0].endswith("/env") and len(words) > 1:
+        words = [f"/bin/{words[1]}"]
+    if words[0] in present:
+        return words
+    hint = "" if SHELLS[0] in present else f" (there is no static busybox for {arch}: --busybox)"
     raise BuildError(
-        f"{path} is a script for {interpreter}, and there is no static busybox for {arch}: "
-        f"give one with --busybox, or the interpreter with --file FILE:{interpreter}"
+        f"{path} is a script for {words[0]}, which is not in the guest{hint}: "
+        f"bring it with --file FILE:{words[0]}"
     )
 
 
@@ -290,6 +293,6 @@ def _file_extras(source: Path, target: str) -> Iterator[Extra]:
     for path in sorted(source.rglob("*")):
         below = f"{name}/{path.relative_to(source).as_posix()}"
         if path.is_symlink():
-            yield Extra(below, link=os.readlink(path))
+            yield Extra(below, link=str(path.readlink()))
         elif path.is_file():
             yield Extra(below, path, stat.S_IMODE(path.stat().st_mode) & 0o7777)

@@ -15,7 +15,7 @@ from harness.machine.qemu import MachineSpec, command
 from harness.results import ColumnRecord, Evidence, Record, ResultRecord
 from harness.run.job import CellRunner
 from harness.run.plan import Cell, Column, Job, machine_for
-from harness.run.prepare import Options, Say, build, guest_binary, prepare
+from harness.run.prepare import Options, Say, guest_binary, prepare
 
 AROUND = 4  # lines of source shown before and behind the one that decides
 
@@ -41,7 +41,6 @@ def prepare_case(
     project: Project, column: Column, scenario: Scenario, options: Options, say: Say
 ) -> Case:
     """Build what the cell needs. Raises what `prepare` does."""
-    kernel = build(column, options, say)
     ready = prepare("repro", column, [scenario], project, options, say)
     job = ready.jobs[0]
     return Case(
@@ -49,7 +48,7 @@ def prepare_case(
         column=ready.record,
         job=job,
         cell=job.cells[0],
-        kernel=kernel,
+        kernel=ready.kernel,
         guest=guest_binary(column.arch, project, options.store),
         entries=ready.entries,
     )

@@ -132,6 +132,7 @@ _VERSION = re.compile(r"(?:K?TAP) version \d+\s*$")
 _PLAN = re.compile(r"1\.\.(\d{1,9})(?:\s*#\s*(.*))?\s*$")
 _RESULT = re.compile(r"(not )?ok\b(?:\s+(\d{1,9})\b)?(?:\s*-\s|\s+)?(.*)$")
 _DIRECTIVE = re.compile(r"(?<!\\)#\s*(SKIP|TODO|XFAIL|TIMEOUT|ERROR)\b[\S]*\s*(.*)$", re.IGNORECASE)
+_SKIP = re.compile(r"SKIP\w*\b[:\s]*(.*)$", re.IGNORECASE)
 _BAIL = re.compile(r"Bail out!\s*(.*)$", re.IGNORECASE)
 
 
@@ -155,7 +156,7 @@ class Ktap:
     def __init__(self) -> None:
         self.tally = _Tally()
         self._levels: list[_Level] = []
-        self._declared = self._numbered = False
+        self._declared = self._numbered = self._planned = False
         self._yaml: int | None = None  # inside a block, up to a `...` at this indentation
         self.bailed: str | None = None
 
@@ -177,11 +178,11 @@ class Ktap:
             self._declared = True
             self._level(indent)
         elif found := _PLAN.match(text):
-            self._declared = True
+            self._declared = self._planned = True
             level = self._level(indent)
             level.plan = int(found[1])
-            if found[1] == "0":
-                level.skipped = (found[2] or "").strip()
+            if level.plan == 0 and found[2] and (why := _SKIP.match(found[2])):
+                level.skipped = why[1].strip()
         elif found := _BAIL.match(text):
             if self.bailed is None:
                 self.bailed = found[1].strip() or "no reason given"
@@ -245,7 +246,10 @@ class Ktap:
             return failed, f"first: {self.tally.first_failure}"
         if faults:
             return Status.BROKEN, faults[-1]
-        return _by_cases(self.tally, end, self.form)
+        status, reason = _by_cases(self.tally, end, self.form)
+        if status is Status.PASS and not self._planned:
+            reason = "no plan said how many there should be"
+        return status, reason
 
 
 # -- LTP -----------------------------------------------------------------------------------
@@ -284,7 +288,9 @@ class Ltp:
         elif found := _LTP.match(text):
             self._in_summary = False
             new = found["line"] is not None
-            name = f"{found['name']}:{found['line']}" if new else f"{found['name']} {found['number']}"
+            name = (
+                f"{found['name']}:{found['line']}" if new else f"{found['name']} {found['number']}"
+            )
             if found["word"] == "TWARN":
                 self._warned = True
             else:

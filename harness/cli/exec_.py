@@ -1,0 +1,273 @@
+"""`faultline exec`: somebody else's program on a kernel of one's choice."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from harness.cli.common import (
+    UsageProblem,
+    complete_from,
+    drop_stdout,
+    open_project,
+    open_store,
+    select,
+    store_option,
+)
+from harness.report.text import clean
+
+if TYPE_CHECKING:
+    from harness.run.program import Ran
+
+CONSOLE = 40  # lines of the kernel's log that are shown where it matters
+AGENT = "agent: "  # how the words of init begin, which says why it could not try
+
+KERNEL, TIME, INFRA, NOT_STARTED, BROKEN_PIPE = 123, 124, 125, 126, 141
+EXIT_CODES = """\b
+Exit codes:
+  N    the program's own exit status
+  128+N  it was killed by signal N, as that arch counts signals
+  123  the kernel oopsed or panicked, or the machine was lost, while it ran
+  124  its time was up; what hung, and how, is told on stderr
+  125  nothing is known of it: something could not be built, booted or observed
+  126  the kernel would not execute it
+  2    wrong use (a message on stderr begins with Usage or Error)
+Where a program's own status could be taken for one of the last five, a line on stderr that
+begins with `faultline:` tells them apart; --results has it in full.
+"""
+
+
+@click.command(
+    epilog=EXIT_CODES,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("program", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--arch",
+    metavar="NAME",
+    required=True,
+    shell_complete=complete_from(lambda project: list(project.arches)),
+)
+@click.option(
+    "--kernel",
+    metavar="SPEC",
+    help="Default: the one kernels.yaml calls default.",
+    shell_complete=complete_from(lambda project: list(project.kernels)),
+)
+@click.option("--flavour", default="core", show_default=True, metavar="NAME")
+@click.option("--accel", type=click.Choice(["auto", "tcg", "kvm"]), default="auto")
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON here.")
+@click.option(
+    "--suite",
+    "form",
+    default="auto",
+    show_default=True,
+    metavar="FORM",
+    help="How its output tells results: auto, ktap, ltp, kselftest, or by exit status alone: "
+    "exit, automake, openposix.",
+)
+@click.option("--expect", default="", metavar="END", help="It must end so: 3, or SIGSEGV.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 360000),
+    default=60.0,
+    show_default=True,
+    help="Seconds at full speed; under TCG it gets ten times as much.",
+)
+@click.option("--user", default="root", show_default=True, metavar="NAME|UID[:GID]")
+@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH[:TARGET]",
+    help="A file or folder more in the guest, beside the program or at TARGET; repeatable.",
+)
+@click.option("--memory", type=click.IntRange(0, 65536), default=0, metavar="MIB")
+@click.option("--disk", type=click.IntRange(0, 1 << 20), default=0, metavar="MIB", help="/dev/vda.")
+@click.option("--hugepages", type=click.IntRange(0), default=0, metavar="N")
+@click.option(
+    "--busybox",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Static busybox for /bin/sh. Default: this machine's, where it fits.",
+)
+@store_option
+def command(
+    program: Path,
+    arguments: tuple[str, ...],
+    arch: str,
+    kernel: str | None,
+    flavour: str,
+    accel: str,
+    results: Path | None,
+    form: str,
+    expect: str,
+    timeout: float,
+    user: str,
+    environment: tuple[str, ...],
+    files: tuple[str, ...],
+    memory: int,
+    disk: int,
+    hugepages: int,
+    busybox: Path | None,
+    store_path: Path | None,
+) -> None:
+    """Boot, run PROGRAM there, and pass its streams and exit status through.
+
+    PROGRAM is a static binary for the arch, or a script where there is a busybox. It runs in
+    /work, with /proc, /sys, /tmp and /dev/shm mounted. Options stand before PROGRAM.
+
+    \b
+    Examples:
+      faultline exec --arch m68k ./binary --its-own-option
+      faultline exec --arch arm64 --kernel debian-6.1 --results r.json ./mremap_test
+      seq 100 | faultline exec --arch x86_64 ./count
+    """
+    from harness.build import BuildError
+    from harness.machine.session import BootError
+    from harness.run.prepare import Options, preflight
+    from harness.run.program import Program, run_program
+    from harness.run.suite import FORMS, Reading
+
+    if form not in FORMS:
+        raise UsageProblem(f"--suite {form}: expected one of {', '.join(FORMS)}")
+    _writable(results)
+    project = open_project()
+    column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
+    options = Options(store=open_store(store_path), accel=accel)
+    preflight([column], options)
+    what = Program(
+        path=program,
+        arguments=arguments,
+        environment=dict(_variable(text) for text in environment),
+        files=[_file(text) for text in files],
+        user=_user(user),
+        memory=memory,
+        disk=disk,
+        huge_pages=hugepages,
+        timeout=timeout,
+        busybox=busybox,
+    )
+    sinks = {"stdout": _to(1), "stderr": _to(2)}
+    try:
+        ran = run_program(
+            project, column, what, options, Reading(form, expect), sinks, _stdin(), _say(column.id)
+        )
+    except BrokenPipeError:  # whoever read has gone, as in `| head`
+        drop_stdout()
+        sys.exit(BROKEN_PIPE)
+    except BuildError as error:
+        if not error.log:  # the program or an option is wrong, not the build
+            raise
+        _end(INFRA, str(error))
+    except BootError as error:
+        _end(INFRA, f"{column.id} does not boot: {error}", error.console)
+    _finish(ran, results)
+
+
+def _finish(ran: Ran, results: Path | None) -> None:
+    import msgspec
+
+    ended, ending = ran.ending.ended, ran.ending
+    if results is not None:
+        results.write_bytes(msgspec.json.format(msgspec.json.encode(ran.record)) + b"\n")
+        totals = ", ".join(f"{count} {status}" for status, count in ran.record.totals.items())
+        reason = clean(ran.record.reason, 300)
+        parts = [part for part in (totals, reason) if part]
+        _tell(f"{ran.record.form}: {ran.record.status}" + (f" ({'; '.join(parts)})" * bool(parts)))
+    if ending.kernel:
+        _tell(f"the kernel said {ending.kernel}", ending.console)
+    if ending.kernel in ("oops", "panic"):
+        _end(KERNEL, f"{ending.kernel} while the program ran")
+    if ending.lost or ended is None:
+        code = INFRA if ending.lost.startswith(AGENT) else KERNEL
+        _end(code, clean(ending.lost, 300), ending.console)
+    if ended.refused:
+        _end(NOT_STARTED, f"the kernel does not execute it: {clean(ended.refused)}")
+    if ended.hang:
+        for key, value in sorted(ended.d.items()):
+            _tell(clean(f"{key}: {value}", 300))
+        _end(TIME, f"its time was up: {clean(ended.hang)}")
+    if ended.sig:
+        _end(128 + ended.sig, f"killed by {clean(ended.signal)}")
+    sys.exit(ended.code)
+
+
+def _end(code: int, message: str, console: Sequence[str] = ()) -> NoReturn:
+    _tell(message, console)
+    sys.exit(code)
+
+
+def _tell(message: str, console: Sequence[str] = ()) -> None:
+    for line in console[-CONSOLE:]:
+        click.echo(f"faultline: | {clean(line, 300)}", err=True)
+    click.echo(f"faultline: {message}", err=True)
+
+
+def _say(column: str) -> Callable[[str], None]:
+    def say(what: str) -> None:
+        if not what[:1].isdigit():  # not every object that is compiled
+            click.echo(f"faultline: {column}: {what}", err=True)
+
+    return say
+
+
+def _to(fd: int) -> Callable[[bytes], None]:
+    """Everything to a descriptor, at once and unchanged."""
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    return write
+
+
+def _stdin() -> int | None:
+    return None if sys.stdin is None else 0  # None: it was closed when we were started
+
+
+# -- options -------------------------------------------------------------------------------
+
+
+def _writable(path: Path | None) -> None:
+    """Told before the boot, not after it."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise UsageProblem(f"--results {path}: {error.strerror}") from None
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageProblem(f"--env {text}: expected NAME=VALUE")
+    return name, value
+
+
+def _file(text: str) -> tuple[Path, str]:
+    from harness.run.program import FOLDER
+
+    path, _, target = text.partition(":")
+    source = Path(path)
+    return source, target or f"/{FOLDER}/{source.name}"
+
+
+def _user(text: str) -> tuple[int, int]:
+    from harness.run.program import USERS
+
+    if text in USERS:
+        return USERS[text]
+    uid, _, gid = text.partition(":")
+    if uid.isdigit() and (gid or uid).isdigit() and max(int(uid), int(gid or uid)) < 2**32 - 1:
+        return int(uid), int(gid or uid)
+    raise UsageProblem(f"--user {text}: expected {', '.join(USERS)}, or UID[:GID]")

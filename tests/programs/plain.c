@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A program that ends, or does not, as its first argument says. Knows nothing of faultline. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int flood(long bytes)
+{
+	static char line[4096];
+
+	for (size_t i = 0; i < sizeof(line); i++)
+		line[i] = i % 64 == 63 ? '\n' : 'a' + i % 26;
+	for (; bytes > 0; bytes -= sizeof(line))
+		if (write(1, line, bytes < (long)sizeof(line) ? bytes : (long)sizeof(line)) < 0)
+			return 1;
+	return 0;
+}
+
+/* Every byte there is, on both streams, the last line without its end. */
+static int all_bytes(void)
+{
+	unsigned char bytes[256];
+
+	for (int i = 0; i < 256; i++)
+		bytes[i] = i;
+	if (write(1, bytes, 256) != 256 || write(2, bytes + 128, 128) != 128)
+		return 1;
+	return 0;
+}
+
+static int copy(void)
+{
+	static char buffer[65536];
+	ssize_t n;
+
+	while ((n = read(0, buffer, sizeof(buffer))) > 0)
+		if (write(1, buffer, n) != n)
+			return 1;
+	return n < 0;
+}
+
+static void leave_a_daemon(void)
+{
+	if (fork())
+		return;
+	setsid();
+	if (fork())
+		_exit(0);
+	for (;;)
+		pause();	/* with stdout still open */
+}
+
+static int exists(const char *path, mode_t mode)
+{
+	struct stat st;
+
+	if (stat(path, &st)) {
+		printf("%s: %s\n", path, strerror(errno));
+		return 1;
+	}
+	if (mode && (st.st_mode & 07777) != mode) {
+		printf("%s: mode %o\n", path, st.st_mode & 07777);
+		return 1;
+	}
+	return 0;
+}
+
+/* What test suites expect around them. */
+static int surroundings(void)
+{
+	char line[256];
+	int nobody = 0, wrong = 0;
+	FILE *passwd = fopen("/etc/passwd", "r");
+
+	while (passwd && fgets(line, sizeof(line), passwd))
+		nobody |= !strncmp(line, "nobody:", 7);
+	if (!nobody)
+		puts("no user nobody");
+	wrong |= exists("/", 0755) | exists("/tmp", 01777) | exists("/dev/shm", 01777);
+	wrong |= exists("/proc/self/maps", 0) | exists("/sys/kernel", 0) | exists("/dev/null", 0);
+	close(open("/tmp/file", O_RDWR | O_CREAT | O_EXCL, 0600));
+	wrong |= exists("/tmp/file", 0600);
+	if (!getenv("TMPDIR") || !getenv("LTP_TIMEOUT_MUL") || !getenv("PATH"))
+		wrong |= puts("environment") > 0;
+	return wrong || !nobody;
+}
+
+/* Root may make the kernel panic by asking for more memory than there is. */
+static int panic(void)
+{
+	char *p;
+
+	puts("before");
+	fflush(stdout);
+	if (write(open("/proc/sys/vm/panic_on_oom", O_WRONLY), "2", 1) != 1)
+		return 1;
+	while ((p = malloc(1 << 20)))
+		memset(p, 1, 1 << 20);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+	long n = argc > 2 ? atol(argv[2]) : 0;
+
+	if (!strcmp(what, "exit"))
+		return n;
+	if (!strcmp(what, "kill"))
+		return raise(n);
+	if (!strcmp(what, "segv"))
+		return *(volatile int *)n;
+	if (!strcmp(what, "hang"))
+		return pause();
+	if (!strcmp(what, "flood"))
+		return flood(n);
+	if (!strcmp(what, "bytes"))
+		return all_bytes();
+	if (!strcmp(what, "copy"))
+		return copy();
+	if (!strcmp(what, "surroundings"))
+		return surroundings();
+	if (!strcmp(what, "daemon"))
+		leave_a_daemon();
+	if (!strcmp(what, "panic"))
+		return panic();
+	printf("%d %s", argc, what);
+	for (int i = 2; i < argc; i++)
+		printf(" %s", getenv(argv[i]) ? getenv(argv[i]) : argv[i]);
+	printf(" %d:%d\n", (int)getuid(), (int)getgid());
+	return 0;
+}

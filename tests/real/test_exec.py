@@ -1,0 +1,143 @@
+"""Programs that know nothing of this project, on a real boot: m68k, whose boots are quickest."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.build.store import Store
+from harness.catalog.project import load_project
+from harness.machine.qemu import qemu_version
+from harness.run.plan import Column
+from harness.run.prepare import Options, prepare
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / "tests" / "programs"
+ARCH = "m68k"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel() -> None:
+    """Built beforehand, so that no test's time is that of a build."""
+    project = load_project(ROOT)
+    arch = project.arch(ARCH)
+    qemu_version(arch.qemu)
+    column = Column(arch=arch, kernel=project.kernel(project.kernels.default))
+    prepare("tests", column, [], project, Options(store=Store()), lambda _what: None)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("programs")
+    for source in PROGRAMS.glob("*.c"):
+        argv = [f"{ARCH}-linux-gnu-gcc", "-O2", "-Wall", "-static", "-o", folder / source.stem]
+        subprocess.run([*argv, source], check=True, capture_output=True)
+    return folder
+
+
+def faultline(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    argv = [sys.executable, "-m", "harness", *map(str, words)]
+    return subprocess.run(argv, input=stdin, capture_output=True, cwd=ROOT, timeout=120)
+
+
+def execute(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return faultline("exec", "--arch", ARCH, *words, stdin=stdin)
+
+
+def test_streams_are_apart_and_every_byte_comes(built: Path) -> None:
+    done = execute(built / "plain", "bytes")
+    assert done.returncode == 0
+    assert done.stdout == bytes(range(256))
+    assert done.stderr == bytes(range(128, 256))
+
+
+def test_stdin_of_any_bytes_goes_through_to_its_end(built: Path) -> None:
+    data = bytes(range(256)) * 4001
+    done = execute(built / "plain", "copy", stdin=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == data
+
+
+def test_a_flood_comes_whole(built: Path) -> None:
+    done = execute(built / "plain", "flood", 5_000_001)
+    assert (done.returncode, len(done.stdout)) == (0, 5_000_001)
+
+
+def test_what_programs_expect_is_there_also_for_nobody(built: Path) -> None:
+    done = execute("--user", "nobody", built / "plain", "surroundings")
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_a_signal_and_a_daemon_that_holds_stdout(built: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    done = execute("--results", results, built / "plain", "kill", 6)
+    assert done.returncode == 128 + 6
+    record = json.loads(results.read_text())
+    assert (record["signal"], record["status"]) == ("SIGABRT", "fail")
+    assert "exit_code" not in record
+    done = execute("--env", "WHERE=here", built / "plain", "daemon", "WHERE", "--arch")
+    assert (done.returncode, done.stdout) == (0, b"4 daemon here --arch 0:0\n")
+
+
+def test_a_hang_is_looked_at_and_a_panic_is_told_from_it(built: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    done = execute("--timeout", "0.1", "--results", results, built / "plain", "hang")
+    assert done.returncode == 124
+    assert json.loads(results.read_text())["hang"] == "hang(killable, sleep)"
+    done = execute("--results", results, built / "plain", "panic")
+    assert (done.returncode, done.stdout) == (123, b"before\n")
+    assert b"faultline: panic while the program ran" in done.stderr
+    record: dict[str, Any] = json.loads(results.read_text())
+    assert (record["kernel_said"], record["status"]) == ("panic", "fail")
+    assert any("panic_on_oom" in line for line in record["console"])
+
+
+def test_results_of_suites(built: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    done = execute("--results", results, built / "ktap", "fail")
+    record = json.loads(results.read_text())
+    assert (done.returncode, record["form"], record["status"]) == (1, "ktap", "fail")
+    assert record["cases"] == [{"name": "a", "status": "pass"}, {"name": "b", "status": "fail"}]
+    done = execute("--results", results, built / "ltp", "nothing")
+    record = json.loads(results.read_text())
+    assert (done.returncode, record["form"], record["status"]) == (0, "ltp", "broken")
+
+
+def test_what_cannot_be_tried_says_so(built: Path) -> None:
+    for words, code, message in (
+        (("/bin/ls",), 2, "compile it for m68k"),
+        (("--hugepages", 4, built / "plain"), 125, "CONFIG_HUGETLBFS"),
+        (("--disk", 4, built / "plain"), 2, "--flavour full"),
+        ((_object(built / "plain"),), 126, "ENOEXEC"),
+    ):
+        done = execute(*words)
+        assert (done.returncode, message in done.stderr.decode()) == (code, True), done.stderr
+
+
+def _object(program: Path) -> Path:
+    """The same for the same machine, but of a type that no kernel executes: ET_REL."""
+    data = bytearray(program.read_bytes())
+    data[16:18] = (1).to_bytes(2, "big")
+    made = program.with_suffix(".o")
+    made.write_bytes(data)
+    return made
+
+
+def test_a_long_command_line_arrives(built: Path) -> None:
+    done = execute(built / "plain", "show", "x" * 130_000, *["y"] * 20_000)
+    assert done.returncode == 0
+    assert done.stdout == b"20003 show " + b"x" * 130_000 + b" y" * 20_000 + b" 0:0\n"
+
+
+def test_the_printed_command_works_when_pasted() -> None:
+    printed = faultline("repro", "stack/below-usp-257", "--arch", ARCH, "--print-command")
+    argv = shlex.split(printed.stdout.decode())
+    pasted = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert b"SIGSEGV/SEGV_MAPERR @exact" in pasted.stdout
+    assert pasted.returncode == 0
