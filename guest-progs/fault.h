@@ -208,6 +208,24 @@ struct stuck {
  * userfaultfd and the child sleeps in it: proven to be inside. n/a without userfaultfd.
  */
 struct stuck stuck_child(void (*act)(char *page));
+/* The same in pieces: other memory, other faults, and before the child is inside. */
+struct watch {
+	char *start;
+	size_t size;		/* 0: a page */
+	uint64_t mode;		/* UFFDIO_REGISTER_MODE_; 0: missing pages; WP protects at once */
+	uint64_t features;	/* UFFD_FEATURE_; n/a where the kernel does not know them */
+	int flags;		/* of userfaultfd(2) */
+};
+struct stuck watched_child(struct watch watch, void (*act)(char *page));
+/* Both prove what they say; the flags of the fault (UFFD_PAGEFAULT_FLAG_) are returned. */
+uint64_t read_fault(struct stuck *stuck);
+void see_it_sleep(struct stuck *stuck);
+uint64_t see_stuck(struct stuck *stuck);	/* both */
+
+/* A userfaultfd of our own memory, and the bare descriptor: -1, or n/a where there is none. */
+int watch(struct watch watch);
+int userfaultfd(int flags);
+
 /* UFFDIO_COPY of a page of the pattern. */
 void resolve(struct stuck *stuck);
 /* Close the userfaultfd, which lets even an unkillable child go on, or not: a detail. */

@@ -16,38 +16,48 @@
 
 #define EVENT_MS 2000
 
-static int userfaultfd(void)
+int userfaultfd(int flags)
 {
-	return syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-}
-
-static void ask_for_userfaultfd(void)
-{
-	int fd = userfaultfd();
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
 
 	if (fd < 0 && errno == ENOSYS)
 		not_applicable("userfaultfd=ENOSYS");
-	must("userfaultfd", fd);
-	close(fd);
+	return fd;
 }
 
-/* Missing pages of the page at addr now wait for a reader of the descriptor. */
-static int arm(void *addr)
+static int with_features(uint64_t features, int flags)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = {
-		.range = { .start = (uintptr_t)addr, .len = page_size },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = must("userfaultfd", userfaultfd());
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = userfaultfd(flags);
 
-	must("UFFDIO_API", ioctl(fd, UFFDIO_API, &api));
+	if (fd < 0 && errno == EINVAL && flags)
+		not_applicable("userfaultfd has not all flags of 0x%x", flags);
+	must("userfaultfd", fd);
+	if (ioctl(fd, UFFDIO_API, &api) < 0 && errno == EINVAL)
+		not_applicable("userfaultfd has not all features of 0x%llx",
+			       (unsigned long long)features);
+	return fd;
+}
+
+int watch(struct watch watch)
+{
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)watch.start, .len = watch.size ?: page_size },
+		.mode = watch.mode ?: UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_writeprotect wp = {
+		.range = range.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	int fd = with_features(watch.features, watch.flags);
+
 	must("UFFDIO_REGISTER", ioctl(fd, UFFDIO_REGISTER, &range));
+	if (range.mode & UFFDIO_REGISTER_MODE_WP)
+		must("UFFDIO_WRITEPROTECT", ioctl(fd, UFFDIO_WRITEPROTECT, &wp));
 	return fd;
 }
 
 /* The fault itself, as the kernel tells the monitor. */
-static void read_event(struct stuck *stuck)
+uint64_t read_fault(struct stuck *stuck)
 {
 	struct pollfd poll_uffd = { .fd = stuck->uffd, .events = POLLIN };
 	struct uffd_msg msg;
@@ -59,10 +69,11 @@ static void read_event(struct stuck *stuck)
 	addr = msg.arg.pagefault.address;
 	prove("uffd address", addr - (uintptr_t)stuck->page < page_size);
 	detail("uffd-flags", "0x%llx", (unsigned long long)msg.arg.pagefault.flags);
+	return msg.arg.pagefault.flags;
 }
 
 /* The event is sent before the child sleeps: wait until it does. */
-static void see_it_sleep(struct stuck *stuck)
+void see_it_sleep(struct stuck *stuck)
 {
 	uint64_t end = now_us() + EVENT_MS * 1000ULL;
 	char where[160];
@@ -75,19 +86,18 @@ static void see_it_sleep(struct stuck *stuck)
 	detail("inside", "%s", where);
 }
 
-struct stuck stuck_child(void (*act)(char *page))
+struct stuck watched_child(struct watch w, void (*act)(char *page))
 {
-	struct stuck stuck = { .page = anon_pages(1, PROT_READ | PROT_WRITE) };
+	struct stuck stuck = { .page = w.start };
 	struct pollfd armed = { .events = POLLIN };
 	int tell[2];
 
-	ask_for_userfaultfd();
-	prove("page absent", !present(stuck.page));
+	close(with_features(w.features, w.flags));	/* n/a without it, said by us */
 	must("pipe", pipe2(tell, O_CLOEXEC));
 	armed.fd = tell[0];
 	stuck.pid = must("clone", syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
 	if (stuck.pid == 0) {
-		int fd = arm(stuck.page);
+		int fd = watch(w);
 
 		if (write(tell[1], &fd, sizeof(fd)) == sizeof(fd))
 			act(stuck.page);
@@ -96,8 +106,25 @@ struct stuck stuck_child(void (*act)(char *page))
 	/* No end of file comes, should it fail: the other end is ours too. */
 	prove("uffd armed", poll(&armed, 1, EVENT_MS) == 1);
 	must("read", read(tell[0], &stuck.uffd, sizeof(stuck.uffd)));
-	read_event(&stuck);
-	see_it_sleep(&stuck);
+	return stuck;
+}
+
+uint64_t see_stuck(struct stuck *stuck)
+{
+	uint64_t flags = read_fault(stuck);
+
+	see_it_sleep(stuck);
+	return flags;
+}
+
+struct stuck stuck_child(void (*act)(char *page))
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	struct stuck stuck;
+
+	prove("page absent", !present(page));
+	stuck = watched_child((struct watch){ .start = page }, act);
+	see_stuck(&stuck);
 	return stuck;
 }
 

@@ -1,0 +1,834 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * userfaultfd: what the task that touches the page sees (A), and what the one that brings the
+ * page is told (B). Where nobody waits there is but one.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+
+/* Newer than the headers that we may be built with. */
+#define FEATURE_POISON (1ULL << 14)
+#define FEATURE_WP_ASYNC (1ULL << 15)
+#define FEATURE_MOVE (1ULL << 16)
+#define USER_MODE_ONLY 1
+
+struct poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
+
+struct move {
+	uint64_t dst, src, len, mode;
+	int64_t move;
+};
+#define IOCTL_MOVE _IOWR(UFFDIO, 0x05, struct move)
+
+/* -- what the one that brings the page does ----------------------------------------------- */
+
+static struct uffdio_range page_of(char *page)
+{
+	return (struct uffdio_range){ .start = (uintptr_t)page, .len = page_size };
+}
+
+static char *pattern_page(void)
+{
+	char *page = anon_pages(1, RW);
+
+	fill(page, page_size);
+	return page;
+}
+
+static void copy(const char *label, int uffd, char *page, char *source)
+{
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)page, .src = (uintptr_t)source, .len = page_size,
+	};
+
+	call(label, page, ioctl(uffd, UFFDIO_COPY, &copy));
+}
+
+static void zeropage(const char *label, int uffd, char *page)
+{
+	struct uffdio_zeropage zero = { .range = page_of(page) };
+
+	call(label, page, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+}
+
+static void continue_(const char *label, int uffd, char *page)
+{
+	struct uffdio_continue cont = { .range = page_of(page) };
+
+	call(label, page, ioctl(uffd, UFFDIO_CONTINUE, &cont));
+}
+
+static void poison(const char *label, int uffd, char *page)
+{
+	struct poison poison = { .range = page_of(page) };
+
+	call(label, page, ioctl(uffd, IOCTL_POISON, &poison));
+}
+
+static void wake(const char *label, int uffd, char *page)
+{
+	struct uffdio_range range = page_of(page);
+
+	call(label, page, ioctl(uffd, UFFDIO_WAKE, &range));
+}
+
+static void unprotect(const char *label, int uffd, char *page)
+{
+	struct uffdio_writeprotect wp = { .range = page_of(page) };
+
+	call(label, page, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+}
+
+/* -- what the one that touches it does ----------------------------------------------------- */
+
+static void load_it(char *page)
+{
+	task('A');
+	load_data("load", page, INT, pattern(0, INT));
+}
+
+/* Also looks whether the rest of the page has come. */
+static void store_it(char *page)
+{
+	task('A');
+	if (store("store", page + 8, INT))
+		load_data("load", page, INT, pattern(0, INT));
+}
+
+static void read_into(char *page)
+{
+	int fd = pipe_holding(64);
+
+	task('A');
+	transfer("read", page, 64, read(fd, page, 64));
+}
+
+static void drop(char *page)
+{
+	task('A');
+	call("madvise", page, madvise(page, page_size, MADV_DONTNEED));
+}
+
+/* For those that are killed in it: what would have come of the access is not told. */
+static void read_until_killed(char *page)
+{
+	detail("read", "%zd", read(pipe_holding(64), page, 64));
+}
+
+static void drop_until_killed(char *page)
+{
+	detail("madvise", "%d", madvise(page, page_size, MADV_DONTNEED));
+}
+
+static void kill_it(struct stuck *child)
+{
+	step("");
+	must("kill", kill(child->pid, SIGKILL));
+	if (!result_fate(child->pid))
+		release(child);
+}
+
+/* -- missing pages --------------------------------------------------------------------------- */
+
+void userfault_copy_store(void)
+{
+	struct stuck child = stuck_child(store_it);
+
+	task('B');
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+void userfault_copy_read(void)
+{
+	struct stuck child = stuck_child(read_into);
+
+	task('B');
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+void userfault_zeropage(void)
+{
+	struct stuck child = stuck_child(load_it);
+
+	task('B');
+	zeropage("zeropage", child.uffd, child.page);
+	join_child(child.pid);
+}
+
+void userfault_wake_unresolved(void)
+{
+	struct stuck child = stuck_child(load_it);
+
+	task('B');
+	wake("wake", child.uffd, child.page);
+	see_stuck(&child);	/* a second event: it faulted again */
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+void userfault_unregister_blocked(void)
+{
+	struct stuck child = stuck_child(load_it);
+	struct uffdio_range range = page_of(child.page);
+
+	task('B');
+	call("unregister", child.page, ioctl(child.uffd, UFFDIO_UNREGISTER, &range));
+	join_child(child.pid);
+}
+
+void userfault_release_blocked(void)
+{
+	struct stuck child = stuck_child(load_it);
+
+	close(child.uffd);
+	join_child(child.pid);
+}
+
+void userfault_release_in_read(void)
+{
+	struct stuck child = stuck_child(read_into);
+
+	close(child.uffd);
+	join_child(child.pid);
+}
+
+void userfault_copy_bad_source(void)
+{
+	char *page = anon_pages(1, RW), *source = pattern_page(), *hole = hole_page();
+	int uffd = watch((struct watch){ .start = page });
+
+	copy("bad", uffd, page, hole);
+	copy("good", uffd, page, source);
+}
+
+void userfault_copy_twice(void)
+{
+	char *page = anon_pages(1, RW), *source = pattern_page();
+	int uffd = watch((struct watch){ .start = page });
+
+	copy("first", uffd, page, source);
+	copy("second", uffd, page, source);
+}
+
+void userfault_copy_unregistered(void)
+{
+	char *pages = anon_pages(2, RW), *source = pattern_page();
+	int uffd = watch((struct watch){ .start = pages });
+
+	copy("", uffd, pages + page_size, source);
+}
+
+/* A file that shrank: the page is behind its end. */
+void userfault_copy_eof(void)
+{
+	int fd = tmpfile_of(1);
+	char *page = map_file(fd, 1, RW, MAP_SHARED), *source = pattern_page();
+	int uffd = watch((struct watch){ .start = page });
+
+	must("ftruncate", ftruncate(fd, 0));
+	copy("", uffd, page, source);
+}
+
+void userfault_move(void)
+{
+	char *page = anon_pages(1, RW), *source = pattern_page();
+	int uffd = watch((struct watch){ .start = page, .features = FEATURE_MOVE });
+	struct move move = {
+		.dst = (uintptr_t)page, .src = (uintptr_t)source, .len = page_size,
+	};
+
+	call("move", page, ioctl(uffd, IOCTL_MOVE, &move));
+	load_data("new", page, INT, pattern(0, INT));
+	load_data("old", source, INT, pattern(0, INT));
+}
+
+/* -- no waiting ------------------------------------------------------------------------------ */
+
+void userfault_sigbus_load(void)
+{
+	char *page = anon_pages(1, RW);
+
+	watch((struct watch){ .start = page, .features = UFFD_FEATURE_SIGBUS });
+	load("", page + 8, INT);
+}
+
+void userfault_sigbus_store(void)
+{
+	char *page = anon_pages(1, RW);
+
+	watch((struct watch){ .start = page, .features = UFFD_FEATURE_SIGBUS });
+	store("", page + 8, INT);
+}
+
+void userfault_sigbus_read(void)
+{
+	char *page = anon_pages(1, RW);
+	int fd = pipe_holding(64);
+
+	watch((struct watch){ .start = page, .features = UFFD_FEATURE_SIGBUS });
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+void userfault_sigbus_write(void)
+{
+	char *page = anon_pages(1, RW);
+	int fd = pipe_sink();
+
+	watch((struct watch){ .start = page, .features = UFFD_FEATURE_SIGBUS });
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+void userfault_user_only_load(void)
+{
+	struct watch w = { .start = anon_pages(1, RW), .flags = USER_MODE_ONLY };
+	struct stuck child = watched_child(w, load_it);
+
+	see_stuck(&child);
+	task('B');
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+void userfault_user_only_read(void)
+{
+	char *page = anon_pages(1, RW);
+	int fd = pipe_holding(64);
+
+	watch((struct watch){ .start = page, .flags = USER_MODE_ONLY });
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+void userfault_unprivileged(void)
+{
+	prove("not root", geteuid() != 0);
+	call("any", NULL, userfaultfd(0));
+	call("user-only", NULL, userfaultfd(USER_MODE_ONLY));
+}
+
+/* -- poison ---------------------------------------------------------------------------------- */
+
+static char *poisoned(void)
+{
+	char *page = anon_pages(1, RW);
+	int uffd = watch((struct watch){ .start = page, .features = FEATURE_POISON });
+
+	poison("poison", uffd, page);
+	return page;
+}
+
+void userfault_poison_load(void)
+{
+	load("load", poisoned() + 8, INT);
+}
+
+void userfault_poison_store(void)
+{
+	store("store", poisoned() + 8, INT);
+}
+
+void userfault_poison_read(void)
+{
+	int fd = pipe_holding(64);
+	char *page = poisoned();
+
+	transfer("read", page, 64, read(fd, page, 64));
+}
+
+void userfault_poison_write(void)
+{
+	int fd = pipe_sink();
+	char *page = poisoned();
+
+	transfer("write", page, 64, write(fd, page, 64));
+}
+
+void userfault_poison_copy_over(void)
+{
+	char *page = anon_pages(1, RW), *source = pattern_page();
+	int uffd = watch((struct watch){ .start = page, .features = FEATURE_POISON });
+
+	poison("poison", uffd, page);
+	poison("again", uffd, page);
+	copy("copy", uffd, page, source);
+}
+
+/* -- the interface ---------------------------------------------------------------------------- */
+
+static void api(const char *label, int uffd, uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+
+	call(label, NULL, ioctl(uffd, UFFDIO_API, &api));
+}
+
+void userfault_api_unknown(void)
+{
+	int uffd = must("userfaultfd", userfaultfd(0));
+
+	api("unknown", uffd, 1ULL << 40);
+	api("again", uffd, 0);
+}
+
+void userfault_api_twice(void)
+{
+	int uffd = must("userfaultfd", userfaultfd(0));
+
+	api("first", uffd, 0);
+	api("second", uffd, 0);
+}
+
+void userfault_api_minor(void)
+{
+	api("", must("userfaultfd", userfaultfd(0)), UFFD_FEATURE_MINOR_SHMEM);
+}
+
+void userfault_api_wp(void)
+{
+	api("", must("userfaultfd", userfaultfd(0)), UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+}
+
+void userfault_api_poison(void)
+{
+	api("", must("userfaultfd", userfaultfd(0)), FEATURE_POISON);
+}
+
+static void register_(const char *label, char *start, size_t size, uint64_t mode)
+{
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)start, .len = size }, .mode = mode,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+	int uffd = must("userfaultfd", userfaultfd(0));
+
+	must("UFFDIO_API", ioctl(uffd, UFFDIO_API, &api));
+	call(label, start, ioctl(uffd, UFFDIO_REGISTER, &range));
+}
+
+void userfault_register_hole(void)
+{
+	register_("", hole_page(), page_size, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+void userfault_register_unaligned(void)
+{
+	register_("", anon_pages(1, RW) + 8, page_size, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+void userfault_register_twice(void)
+{
+	char *page = anon_pages(1, RW);
+
+	register_("first", page, page_size, UFFDIO_REGISTER_MODE_MISSING);
+	register_("second", page, page_size, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+void userfault_register_readonly_file(void)
+{
+	int fd = tmpfile_of(64), readonly;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	readonly = must("open", open(path, O_RDONLY | O_CLOEXEC));
+	register_("", map_file(readonly, 1, PROT_READ, MAP_SHARED), page_size,
+		  UFFDIO_REGISTER_MODE_MISSING);
+}
+
+/* -- fork and other events ------------------------------------------------------------------- */
+
+static void fork_and_load(char *page)
+{
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		load_it(page);
+		child_done();
+	}
+	join_child(pid);
+}
+
+void userfault_fork_plain(void)
+{
+	char *page = anon_pages(1, RW);
+
+	watch((struct watch){ .start = page });
+	fork_and_load(page);
+}
+
+static struct uffd_msg next_event(int uffd, int event)
+{
+	struct pollfd readable = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	prove("uffd event", poll(&readable, 1, 2000) == 1);
+	prove("uffd message", read(uffd, &msg, sizeof(msg)) == sizeof(msg));
+	prove("uffd event of that kind", msg.event == event);
+	return msg;
+}
+
+/* fork waits until the event has been read: it brings the new process's userfaultfd. */
+void userfault_fork_event(void)
+{
+	struct watch w = { .start = anon_pages(1, RW), .features = UFFD_FEATURE_EVENT_FORK };
+	struct stuck child = watched_child(w, fork_and_load);
+	int uffd = next_event(child.uffd, UFFD_EVENT_FORK).arg.fork.ufd;
+
+	next_event(uffd, UFFD_EVENT_PAGEFAULT);
+	task('B');
+	copy("parent", child.uffd, child.page, pattern_page());
+	copy("child", uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+static struct stuck stuck_in_madvise(void (*act)(char *page))
+{
+	struct watch w = { .start = anon_pages(1, RW), .features = UFFD_FEATURE_EVENT_REMOVE };
+	struct stuck child = watched_child(w, act);
+	struct pollfd readable = { .fd = child.uffd, .events = POLLIN };
+
+	prove("event waits", poll(&readable, 1, 2000) == 1);
+	see_it_sleep(&child);
+	return child;
+}
+
+/* While the layout changes nothing is brought: the caller is to read the event first. */
+void userfault_copy_while_changing(void)
+{
+	struct stuck child = stuck_in_madvise(drop);
+
+	task('B');
+	copy("copy", child.uffd, child.page, pattern_page());
+	next_event(child.uffd, UFFD_EVENT_REMOVE);
+	join_child(child.pid);
+}
+
+void userfault_kill_in_event(void)
+{
+	struct stuck child = stuck_in_madvise(drop_until_killed);
+
+	kill_it(&child);
+}
+
+/* -- faults that others take on our memory ---------------------------------------------------- */
+
+static char *remote;
+
+static void read_remote(void)
+{
+	char *buffer = anon_pages(1, RW);
+	struct iovec to = { .iov_base = buffer, .iov_len = 64 };
+	struct iovec from = { .iov_base = remote, .iov_len = 64 };
+
+	fill(buffer, 64);
+	task('A');
+	transfer("read", buffer, 64, process_vm_readv(getppid(), &to, 1, &from, 1, 0));
+}
+
+static void read_remote_until_killed(void)
+{
+	struct iovec to = { .iov_base = anon_pages(1, RW), .iov_len = 64 };
+	struct iovec from = { .iov_base = remote, .iov_len = 64 };
+
+	detail("read", "%zd", process_vm_readv(getppid(), &to, 1, &from, 1, 0));
+}
+
+/* A child reads our page, which is not there; it is inside when this returns. */
+static struct stuck remote_reader(void (*act)(void))
+{
+	struct stuck child = { .page = anon_pages(1, RW) };
+
+	remote = child.page;
+	child.uffd = watch((struct watch){ .start = child.page });
+	child.pid = fork_child();
+	if (child.pid == 0) {
+		act();
+		child_done();
+	}
+	see_stuck(&child);
+	return child;
+}
+
+void userfault_remote_read(void)
+{
+	struct stuck child = remote_reader(read_remote);
+
+	task('B');
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+void userfault_remote_read_kill(void)
+{
+	struct stuck child = remote_reader(read_remote_until_killed);
+
+	kill_it(&child);
+}
+
+/* A page of shared memory: those of private memory that are not there are never dumped. */
+static void dump_core(char *page)
+{
+	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	watch((struct watch){ .start = page });
+	must("setrlimit", setrlimit(RLIMIT_CORE, &all));
+	raise(SIGABRT);
+}
+
+void userfault_coredump(void)
+{
+	char folder[] = "/tmp/core-XXXXXX", *page = map_file(tmpfile_of(64), 1, RW, MAP_SHARED);
+	pid_t pid;
+
+	prove("folder", mkdtemp(folder) != NULL);
+	must("chdir", chdir(folder));
+	pid = fork_child();
+	if (pid == 0) {
+		dump_core(page);
+		child_done();
+	}
+	step("");
+	if (result_fate(pid))
+		must("core written", unlink("core"));
+}
+
+/* -- minor faults: the page is in the cache, but not in the page table ------------------------- */
+
+#define MINOR UFFDIO_REGISTER_MODE_MINOR
+#define MINOR_SHMEM UFFD_FEATURE_MINOR_SHMEM
+
+static int cached_file(void)
+{
+	int fd = tmpfile_of(page_size < 4096 ? page_size : 4096);
+
+	must("ftruncate", ftruncate(fd, page_size));
+	return fd;
+}
+
+static struct stuck minor_stuck(int fd, int flags, uint64_t mode, void (*act)(char *page))
+{
+	struct watch w = {
+		.start = map_file(fd, 1, RW, flags), .mode = mode, .features = MINOR_SHMEM,
+	};
+	struct stuck child = watched_child(w, act);
+
+	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
+	task('B');
+	return child;
+}
+
+static void minor_continue(int flags, void (*act)(char *page))
+{
+	struct stuck child = minor_stuck(cached_file(), flags, MINOR, act);
+
+	continue_("continue", child.uffd, child.page);
+	join_child(child.pid);
+}
+
+void userfault_minor_shared(void)
+{
+	minor_continue(MAP_SHARED, load_it);
+}
+
+void userfault_minor_private(void)
+{
+	minor_continue(MAP_PRIVATE, load_it);
+}
+
+void userfault_minor_private_store(void)
+{
+	minor_continue(MAP_PRIVATE, store_it);
+}
+
+void userfault_minor_read(void)
+{
+	minor_continue(MAP_SHARED, read_into);
+}
+
+static void punch(int fd)
+{
+	must("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page_size));
+}
+
+/* The page goes between the event and the answer; only faults on present pages wait. */
+void userfault_minor_punched(void)
+{
+	int fd = cached_file();
+	struct stuck child = minor_stuck(fd, MAP_SHARED, MINOR, load_it);
+
+	punch(fd);
+	continue_("continue", child.uffd, child.page);
+	wake("wake", child.uffd, child.page);
+	join_child(child.pid);
+}
+
+/* The same where faults on missing pages wait as well: there is a second event. */
+void userfault_minor_punched_missing(void)
+{
+	int fd = cached_file();
+	struct stuck child = minor_stuck(fd, MAP_SHARED, MINOR | UFFDIO_REGISTER_MODE_MISSING,
+					 load_it);
+
+	punch(fd);
+	continue_("continue", child.uffd, child.page);
+	wake("wake", child.uffd, child.page);
+	prove("a missing page now", !(see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR));
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+static int minor_watch(char *page)
+{
+	return watch((struct watch){ .start = page, .mode = MINOR, .features = MINOR_SHMEM });
+}
+
+void userfault_continue_twice(void)
+{
+	char *page = map_file(cached_file(), 1, RW, MAP_SHARED);
+	int uffd = minor_watch(page);
+
+	continue_("first", uffd, page);
+	continue_("second", uffd, page);
+}
+
+void userfault_continue_eof(void)
+{
+	int fd = cached_file();
+	char *page = map_file(fd, 1, RW, MAP_SHARED);
+	int uffd = minor_watch(page);
+
+	must("ftruncate", ftruncate(fd, 0));
+	continue_("", uffd, page);
+}
+
+void userfault_continue_empty(void)
+{
+	int fd = tmpfile_of(0);
+	char *page;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	page = map_file(fd, 1, RW, MAP_SHARED);
+	continue_("", minor_watch(page), page);
+}
+
+void userfault_continue_anon(void)
+{
+	char *page = anon_pages(1, RW);
+
+	continue_("", watch((struct watch){ .start = page, .features = MINOR_SHMEM }), page);
+}
+
+void userfault_minor_sigbus(void)
+{
+	char *page = map_file(cached_file(), 1, RW, MAP_SHARED);
+
+	watch((struct watch){ .start = page, .mode = MINOR,
+			      .features = MINOR_SHMEM | UFFD_FEATURE_SIGBUS });
+	load("", page + 8, INT);
+}
+
+void userfault_register_minor_anon(void)
+{
+	register_("", anon_pages(1, RW), page_size, MINOR);
+}
+
+/* -- write protection --------------------------------------------------------------------------- */
+
+#define WP UFFDIO_REGISTER_MODE_WP
+#define FLAG_WP UFFD_FEATURE_PAGEFAULT_FLAG_WP
+
+/* A page that holds the pattern is write-protected; the child touches it. */
+static struct stuck wp_stuck(void (*act)(char *page))
+{
+	struct watch w = { .start = pattern_page(), .mode = WP, .features = FLAG_WP };
+	struct stuck child = watched_child(w, act);
+
+	prove("a fault on a protected page", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_WP);
+	return child;
+}
+
+static void wp_unprotect(void (*act)(char *page))
+{
+	struct stuck child = wp_stuck(act);
+
+	task('B');
+	unprotect("unprotect", child.uffd, child.page);
+	join_child(child.pid);
+}
+
+void userfault_wp_store(void)
+{
+	wp_unprotect(store_it);
+}
+
+void userfault_wp_read(void)
+{
+	wp_unprotect(read_into);
+}
+
+void userfault_wp_load(void)
+{
+	char *page = pattern_page();
+
+	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP });
+	load_data("", page, INT, pattern(0, INT));
+}
+
+void userfault_wp_kill(void)
+{
+	struct stuck child = wp_stuck(read_until_killed);
+
+	kill_it(&child);
+}
+
+void userfault_wp_sigbus(void)
+{
+	char *page = pattern_page();
+
+	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP | UFFD_FEATURE_SIGBUS });
+	store("", page + 8, INT);
+}
+
+/* Nobody is asked: the protection only shows, in pagemap, that the page was written. */
+void userfault_wp_async(void)
+{
+	char *page = pattern_page();
+
+	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP | FEATURE_WP_ASYNC });
+	store("", page + 8, INT);
+}
+
+/* The child of a fork is not watched, and its copy of the page is not protected. */
+void userfault_wp_fork(void)
+{
+	char *page = pattern_page();
+	pid_t pid;
+
+	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP });
+	pid = fork_child();
+	if (pid == 0) {
+		store_it(page);
+		child_done();
+	}
+	join_child(pid);
+}
+
+void userfault_register_wp(void)
+{
+	register_("", anon_pages(1, RW), page_size, WP);
+}
