@@ -31,8 +31,11 @@ class Cell:
         return any(sign.kind == kind for sign in self.signs)
 
 
-# How an oops ends a task.
-_DEATH = re.compile(r"(?:^|(?<==))killed\(SIG(?:SEGV|KILL|BUS|TRAP|ILL)\)$")
+# How an oops ends a task: by a signal; or it can never go, since it holds a lock that its own
+# end needs. Whether that was seen depends only on who was faster.
+_DEATH = re.compile(
+    r"(?:^|(?<==))(?:killed\(SIG(?:SEGV|KILL|BUS|TRAP|ILL)\)|hang\(unkillable, (?:disk|sleep)\))$"
+)
 
 
 def compose(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
