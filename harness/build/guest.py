@@ -69,7 +69,7 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
         raise BuildError(f"{folder} holds no C files")
     tools = toolchain(arch.cross, arch.packages)
     table = scenario_table(scenarios)
-    inputs = [*sources, *sorted(folder.glob("*.h")), header]
+    inputs = [*sources, *sorted(folder.glob("*.h")), *sorted(folder.glob("kmod/*.h")), header]
     key = digest(
         "guest",
         RECIPE,

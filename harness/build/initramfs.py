@@ -131,16 +131,19 @@ def busybox_extras(busybox: Path) -> list[Extra]:
     ]
 
 
-def build_initramfs(binary: Path, store: Store) -> Path:
-    """The initramfs with `binary` as /init, from the store. Raises BuildError."""
+def build_initramfs(binary: Path, store: Store, module: Path | None = None) -> Path:
+    """The initramfs with `binary` as /init, and a kernel module where there is one, from the
+    store. Raises BuildError.
+    """
+    files = {"init": binary} | ({module.name: module} if module else {})
     try:
-        key = digest("initramfs", RECIPE, file_digest(binary))
+        key = digest("initramfs", RECIPE, *map(file_digest, files.values()))
     except OSError as error:
-        raise BuildError(f"initramfs: cannot read {binary}: {error.strerror}") from error
+        raise BuildError(f"initramfs: cannot read {error.filename}: {error.strerror}") from error
     made = store.create(
         "initramfs",
         key,
-        lambda folder: write_initramfs(folder / "initramfs.cpio", {"init": binary}),
+        lambda folder: write_initramfs(folder / "initramfs.cpio", files),
         label=f"initramfs of {binary.name} ({binary.stat().st_size} bytes)",
     )
     return made / "initramfs.cpio"

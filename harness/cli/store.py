@@ -22,6 +22,7 @@ KINDS = (
     "initramfs",
     "kernel",
     "logs",
+    "module",
     "objects",
     "snapshot",
     "source",

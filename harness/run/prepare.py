@@ -17,6 +17,7 @@ from harness.build.evidence import check_evidence, read_source
 from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
 from harness.build.kernel import HOST_TOOLS, BuiltKernel, build_kernel, ready_image
+from harness.build.module import build_module
 from harness.build.store import Store
 from harness.build.tools import need, toolchain
 from harness.catalog.arches import Arch
@@ -126,7 +127,8 @@ def prepare(
     built = build(column, options, say)
     timings["build_kernel"] = time.monotonic() - started
     started = time.monotonic()
-    initrd = guest_initramfs(arch, project, options.store)
+    module = _module(column, scenarios, project, built, options.store, say)
+    initrd = guest_initramfs(arch, project, options.store, module)
     timings["build_guest"] = time.monotonic() - started
     spec, why = _accelerated(
         machine_spec(arch, built.image, initrd, "tcg"), arch.accel_cpu, options
@@ -192,14 +194,29 @@ def build(column: Column, options: Options, say: Say) -> BuiltKernel:
     )
 
 
-def guest_initramfs(arch: Arch, project: Project, store: Store) -> Path:
+def guest_initramfs(arch: Arch, project: Project, store: Store, module: Path | None = None) -> Path:
     """The initramfs with the guest of an arch: all scenarios, so that one serves any selection."""
-    return build_initramfs(guest_binary(arch, project, store), store)
+    return build_initramfs(guest_binary(arch, project, store), store, module)
 
 
 def guest_binary(arch: Arch, project: Project, store: Store) -> Path:
     """The guest program of an arch, with all scenarios."""
     return build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
+
+
+def _module(
+    column: Column,
+    scenarios: Sequence[Scenario],
+    project: Project,
+    built: BuiltKernel,
+    store: Store,
+    say: Say,
+) -> Path | None:
+    """The kernel module, where a scenario asks for it and it can be had for this kernel."""
+    loads = (_read_config(built.config) or {}).get("CONFIG_MODULES") == "y"
+    if built.source is None or not loads or not any(one.needs.module for one in scenarios):
+        return None
+    return build_module(project.root, column.arch, built, store, lambda stage, _: say(stage))
 
 
 def _disks(
@@ -255,6 +272,7 @@ def _cells(
         cpu=spec.cpu,
         page_size=page_size(config),
         accel=spec.accel,
+        module=built.source is not None,
         qemu=qemu,
     )
 

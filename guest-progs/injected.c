@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The truth table of an arch's fault handler: what user space sees for each result that
+ * handle_mm_fault() can have. A kernel module of ours (kmod/) makes pages whose faults come to
+ * the result that their mapping was made with; n/a without it.
+ */
+#include "runtime.h"
+
+#include "kmod/faultline.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define EVENT_MS 2000
+#define RW (PROT_READ | PROT_WRITE)
+
+static int device = -1;
+
+static void load_module(void)
+{
+	int file = open(FAULTLINE_MODULE, O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 && errno == ENOENT)
+		not_applicable("there is no %s here", FAULTLINE_MODULE);
+	must("open module", file);
+	if (syscall(SYS_finit_module, file, "", 0) != 0) {
+		if (errno == ENOSYS)
+			not_applicable("finit_module=ENOSYS");
+		setup_failed("finit_module");
+	}
+	close(file);
+}
+
+/* The first scenario that asks for the device loads the module, so that no other pays for it. */
+static void open_device(void)
+{
+	device = open(FAULTLINE_DEVICE, O_RDWR | O_CLOEXEC);
+	if (device < 0 && errno == ENOENT) {
+		load_module();
+		device = open(FAULTLINE_DEVICE, O_RDWR | O_CLOEXEC);
+	}
+	must("open device", device);
+}
+
+/* A page, never touched, whose faults come to this result. */
+static char *page_of(enum faultline_result result, unsigned int index, int prot)
+{
+	off_t offset = (off_t)FAULTLINE_OFFSET(result, index) * page_size;
+
+	if (device < 0)
+		open_device();
+	return must("mmap device", mmap(NULL, page_size, prot, MAP_SHARED, device, offset));
+}
+
+static void load_of(enum faultline_result result)
+{
+	load("", page_of(result, 0, RW) + 8, INT);
+}
+
+static void store_of(enum faultline_result result)
+{
+	store("", page_of(result, 0, RW) + 8, INT);
+}
+
+static void exec_of(enum faultline_result result)
+{
+	jump("", page_of(result, 0, PROT_READ | PROT_EXEC));
+}
+
+/* -- the kernel's own accesses ------------------------------------------------------------ */
+
+static long read_into(char *page)
+{
+	return read(pipe_holding(FAULTLINE_BYTES), page, FAULTLINE_BYTES);
+}
+
+static long write_from(char *page)
+{
+	return write(pipe_sink(), page, FAULTLINE_BYTES);
+}
+
+static long open_path(char *page)
+{
+	return open(page, O_RDONLY | O_CLOEXEC);
+}
+
+/* The value is never the expected one: it would sleep. */
+static long futex_wait(char *page)
+{
+#ifdef SYS_futex_time64		/* the other is optional on 32 bits */
+	long number = SYS_futex_time64;
+#else
+	long number = SYS_futex;
+#endif
+	return syscall(number, page, 128 /* FUTEX_WAIT_PRIVATE */, 0x55555555, NULL, NULL, 0);
+}
+
+static bool faults_disabled;
+
+static long by_module(enum faultline_function function, char *page)
+{
+	struct faultline_access access = {
+		.addr = (uintptr_t)page, .function = function, .disabled = faults_disabled,
+	};
+
+	return ioctl(device, FAULTLINE_ACCESS, &access);
+}
+
+static long copy_to(char *page)
+{
+	return by_module(FAULTLINE_COPY_TO_USER, page);
+}
+
+static long copy_from(char *page)
+{
+	return by_module(FAULTLINE_COPY_FROM_USER, page);
+}
+
+static long clear(char *page)
+{
+	return by_module(FAULTLINE_CLEAR_USER, page);
+}
+
+static long get(char *page)
+{
+	return by_module(FAULTLINE_GET_USER, page);
+}
+
+static long put(char *page)
+{
+	return by_module(FAULTLINE_PUT_USER, page);
+}
+
+static long copy_string(char *page)
+{
+	return by_module(FAULTLINE_STRNCPY_FROM_USER, page);
+}
+
+struct user_access {
+	const char *label;
+	long want;		/* bytes; -1: it does not count */
+	long (*run)(char *page);
+};
+
+/* Each is a step, on a page of its own. */
+static void access_each(enum faultline_result result, const struct user_access *access, size_t n)
+{
+	for (; n > 0; n--, access++) {
+		char *page = page_of(result, 0, RW);
+
+		call_begin(access->label, page);
+		call_end(access->run(page), access->want, true);
+	}
+}
+
+static void uaccess_of(enum faultline_result result)
+{
+	static const struct user_access all[] = {
+		{ "read", FAULTLINE_BYTES, read_into },		/* copy_to_user() */
+		{ "write", FAULTLINE_BYTES, write_from },	/* copy_from_user() */
+		{ "open", -1, open_path },			/* strncpy_from_user() */
+		{ "futex", -1, futex_wait },
+		{ "clear", FAULTLINE_BYTES, clear },
+		{ "get", -1, get },
+		{ "put", -1, put },
+	};
+
+	access_each(result, all, ARRAY_SIZE(all));
+}
+
+/* -- get_user_pages(): no fault handler of an arch is in it -------------------------------- */
+
+static long populate(char *page)
+{
+	return madvise(page, page_size, 22 /* MADV_POPULATE_READ */);
+}
+
+static long vm_read(char *page)
+{
+	static char buffer[FAULTLINE_BYTES];
+	struct iovec from = { page, sizeof(buffer) }, to = { buffer, sizeof(buffer) };
+
+	return process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+}
+
+static long read_mem(char *page)
+{
+	static char buffer[FAULTLINE_BYTES];
+	int fd = must("open mem", open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+
+	return pread(fd, buffer, sizeof(buffer), (uintptr_t)page);
+}
+
+static void gup_of(enum faultline_result result)
+{
+	static const struct user_access all[] = {
+		{ "populate", -1, populate },
+		{ "vm-readv", FAULTLINE_BYTES, vm_read },
+		{ "mem", FAULTLINE_BYTES, read_mem },
+	};
+
+	access_each(result, all, ARRAY_SIZE(all));
+}
+
+/* -- no error ------------------------------------------------------------------------------ */
+
+/* What all the others stand on: the same device, and nothing goes wrong. */
+void injected_page_user(void)
+{
+	char *code = page_of(FAULTLINE_PAGE, 0, PROT_READ | PROT_EXEC);
+	char *page = page_of(FAULTLINE_PAGE, 0, RW);
+
+	load("load", page_of(FAULTLINE_PAGE, 0, RW), INT);
+	store("store", page_of(FAULTLINE_PAGE, 0, RW), INT);
+	put_return_stub(page);
+	jump("exec", code);
+}
+
+void injected_page_uaccess(void)
+{
+	uaccess_of(FAULTLINE_PAGE);
+}
+
+void injected_page_gup(void)
+{
+	gup_of(FAULTLINE_PAGE);
+}
+
+static long major_faults(void)
+{
+	struct rusage usage;
+
+	must("getrusage", getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_majflt;
+}
+
+/* The load, and whether its fault counts as a major one. */
+static void counted_load_of(enum faultline_result result)
+{
+	char *page = page_of(result, 0, RW);
+	long before = major_faults();
+
+	load("load", page, INT);
+	step("count");
+	result("ok maj=%ld", major_faults() - before);
+}
+
+void injected_minor_load(void)
+{
+	counted_load_of(FAULTLINE_PAGE);
+}
+
+void injected_major_load(void)
+{
+	counted_load_of(FAULTLINE_MAJOR);
+}
+
+void injected_retry_load(void)
+{
+	counted_load_of(FAULTLINE_RETRY);
+}
+
+void injected_retry_uaccess(void)
+{
+	uaccess_of(FAULTLINE_RETRY);
+}
+
+void injected_inserted_load(void)
+{
+	counted_load_of(FAULTLINE_INSERT);
+}
+
+void injected_inserted_uaccess(void)
+{
+	uaccess_of(FAULTLINE_INSERT);
+}
+
+void injected_index_alone(void)
+{
+	load("index-1", page_of(FAULTLINE_INDEX, 1, RW), INT);
+	load("index-2", page_of(FAULTLINE_INDEX, 2, RW), INT);
+}
+
+/* -- no error, and no progress ------------------------------------------------------------- */
+
+void injected_nothing_load(void)
+{
+	load_of(FAULTLINE_NOTHING);
+}
+
+void injected_nothing_read(void)
+{
+	char *page = page_of(FAULTLINE_NOTHING, 0, RW);
+
+	transfer("", page, FAULTLINE_BYTES, read_into(page));
+}
+
+static void see_it_wait(void)
+{
+	uint64_t end = now_us() + EVENT_MS * 1000ULL;
+
+	while (must("FAULTLINE_WAITING", ioctl(device, FAULTLINE_WAITING)) == 0) {
+		prove("child waits in the fault", now_us() < end);
+		sleep_ms(1);
+	}
+}
+
+/* What becomes of a child that is killed while the fault of its access waits. */
+static void kill_in(long (*act)(char *page))
+{
+	char *page = page_of(FAULTLINE_WAIT, 0, RW);
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		act(page);
+		child_done();
+	}
+	see_it_wait();
+	step("");
+	must("kill", kill(pid, SIGKILL));
+	result_fate(pid);
+}
+
+static long load_from(char *page)
+{
+	return arch_load(page, INT);
+}
+
+void injected_kill_in_load(void)
+{
+	kill_in(load_from);
+}
+
+void injected_kill_in_open(void)
+{
+	kill_in(open_path);
+}
+
+void injected_kill_in_futex(void)
+{
+	kill_in(futex_wait);
+}
+
+void injected_kill_in_clear(void)
+{
+	kill_in(clear);
+}
+
+void injected_kill_in_get(void)
+{
+	kill_in(get);
+}
+
+void injected_kill_in_put(void)
+{
+	kill_in(put);
+}
+
+/* -- errors -------------------------------------------------------------------------------- */
+
+void injected_sigsegv_load(void)
+{
+	load_of(FAULTLINE_SIGSEGV);
+}
+
+void injected_sigsegv_store(void)
+{
+	store_of(FAULTLINE_SIGSEGV);
+}
+
+void injected_sigsegv_exec(void)
+{
+	exec_of(FAULTLINE_SIGSEGV);
+}
+
+void injected_sigsegv_uaccess(void)
+{
+	uaccess_of(FAULTLINE_SIGSEGV);
+}
+
+void injected_sigsegv_gup(void)
+{
+	gup_of(FAULTLINE_SIGSEGV);
+}
+
+void injected_sigbus_load(void)
+{
+	load_of(FAULTLINE_SIGBUS);
+}
+
+void injected_sigbus_store(void)
+{
+	store_of(FAULTLINE_SIGBUS);
+}
+
+void injected_sigbus_exec(void)
+{
+	exec_of(FAULTLINE_SIGBUS);
+}
+
+void injected_sigbus_uaccess(void)
+{
+	uaccess_of(FAULTLINE_SIGBUS);
+}
+
+void injected_sigbus_gup(void)
+{
+	gup_of(FAULTLINE_SIGBUS);
+}
+
+void injected_oom_load(void)
+{
+	load_of(FAULTLINE_OOM);
+}
+
+void injected_oom_uaccess(void)
+{
+	uaccess_of(FAULTLINE_OOM);
+}
+
+void injected_oom_gup(void)
+{
+	gup_of(FAULTLINE_OOM);
+}
+
+void injected_hwpoison_load(void)
+{
+	load_of(FAULTLINE_HWPOISON);
+}
+
+void injected_hwpoison_store(void)
+{
+	store_of(FAULTLINE_HWPOISON);
+}
+
+void injected_hwpoison_uaccess(void)
+{
+	uaccess_of(FAULTLINE_HWPOISON);
+}
+
+void injected_hwpoison_gup(void)
+{
+	gup_of(FAULTLINE_HWPOISON);
+}
+
+/*
+ * The index names a size of huge pages, and the kernel does not check it. The number of sizes
+ * is not known here, but there is one at least; without hugetlb nobody looks at the index.
+ */
+void injected_hwpoison_large_load(void)
+{
+	load("index-0", page_of(FAULTLINE_HWPOISON_LARGE, 0, RW), INT);
+	if (access("/sys/kernel/mm/hugepages", F_OK) != 0)
+		load("index-1", page_of(FAULTLINE_HWPOISON_LARGE, 1, RW), INT);
+}
+
+void injected_hwpoison_large_uaccess(void)
+{
+	uaccess_of(FAULTLINE_HWPOISON_LARGE);
+}
+
+/* -- page faults disabled ------------------------------------------------------------------ */
+
+/* The page would come if the fault were handled: EFAULT shows that it is not. */
+void injected_disabled_uaccess(void)
+{
+	static const struct user_access all[] = {
+		{ "copy-to", FAULTLINE_BYTES, copy_to },
+		{ "copy-from", FAULTLINE_BYTES, copy_from },
+		{ "clear", FAULTLINE_BYTES, clear },
+		{ "get", -1, get },
+		{ "put", -1, put },
+		{ "strncpy", -1, copy_string },
+	};
+
+	faults_disabled = true;
+	access_each(FAULTLINE_PAGE, all, ARRAY_SIZE(all));
+}

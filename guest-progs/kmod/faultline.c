@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A device whose pages fault as one chooses: the truth table of an arch's fault handler. What
+ * a mapping's faults come to is in its offset, see faultline.h.
+ */
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/version.h>
+
+#include "faultline.h"
+
+struct faultline {
+	struct page *page;
+	atomic_t waiting;
+};
+
+static vm_fault_t give_page(struct vm_fault *vmf, struct faultline *state)
+{
+	get_page(state->page);
+	vmf->page = state->page;
+	return 0;
+}
+
+static vm_fault_t insert_page(struct vm_fault *vmf, struct faultline *state)
+{
+	int err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, state->page);
+
+	return err && err != -EBUSY ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
+}
+
+/*
+ * VM_FAULT_RETRY says that the lock has been dropped. It is the mmap lock: without ->map_pages
+ * no fault comes here under the lock of a VMA.
+ */
+static vm_fault_t drop_lock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
+	return VM_FAULT_RETRY;
+}
+
+static bool may_retry(const struct vm_fault *vmf)
+{
+	return (vmf->flags & FAULT_FLAG_ALLOW_RETRY) && !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
+}
+
+static vm_fault_t retry_once(struct vm_fault *vmf, struct faultline *state)
+{
+	if (!may_retry(vmf) || (vmf->flags & FAULT_FLAG_TRIED))
+		return give_page(vmf, state);
+	return drop_lock(vmf);
+}
+
+/* As a fault that waits for a page lock, and is killed. */
+static vm_fault_t wait_for_kill(struct vm_fault *vmf, struct faultline *state)
+{
+	vm_fault_t result;
+
+	if (!may_retry(vmf))
+		return VM_FAULT_SIGBUS;
+	result = drop_lock(vmf);
+	atomic_inc(&state->waiting);
+	while (!fatal_signal_pending(current))
+		schedule_timeout_killable(MAX_SCHEDULE_TIMEOUT);
+	atomic_dec(&state->waiting);
+	return result;
+}
+
+static vm_fault_t faultline_fault(struct vm_fault *vmf)
+{
+	struct faultline *state = vmf->vma->vm_private_data;
+	unsigned int index = FAULTLINE_INDEX_OF(vmf->pgoff);
+
+	/* Who faults without end is to be seen, and killed, also where the kernel never preempts. */
+	cond_resched();
+	switch (FAULTLINE_RESULT(vmf->pgoff)) {
+	case FAULTLINE_PAGE:
+		return give_page(vmf, state);
+	case FAULTLINE_MAJOR:
+		return give_page(vmf, state) | VM_FAULT_MAJOR;
+	case FAULTLINE_INDEX:
+		return give_page(vmf, state) | VM_FAULT_SET_HINDEX(index);
+	case FAULTLINE_INSERT:
+		return insert_page(vmf, state);
+	case FAULTLINE_NOTHING:
+		return VM_FAULT_NOPAGE;
+	case FAULTLINE_RETRY:
+		return retry_once(vmf, state);
+	case FAULTLINE_WAIT:
+		return wait_for_kill(vmf, state);
+	case FAULTLINE_SIGSEGV:
+		return VM_FAULT_SIGSEGV;
+	case FAULTLINE_SIGBUS:
+		return VM_FAULT_SIGBUS;
+	case FAULTLINE_OOM:
+		return VM_FAULT_OOM;
+	case FAULTLINE_HWPOISON:
+		return VM_FAULT_HWPOISON;
+	case FAULTLINE_HWPOISON_LARGE:
+		return VM_FAULT_HWPOISON_LARGE | VM_FAULT_SET_HINDEX(index);
+	}
+	return VM_FAULT_SIGBUS;
+}
+
+static const struct vm_operations_struct faultline_vm_ops = {
+	.fault = faultline_fault,
+};
+
+static int faultline_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	/* Private pages would be copies: their write faults do not end as chosen. */
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_set(vma, VM_MIXEDMAP);		/* for vm_insert_page() */
+#else
+	vma->vm_flags |= VM_MIXEDMAP;
+#endif
+	vma->vm_private_data = file->private_data;
+	vma->vm_ops = &faultline_vm_ops;
+	return 0;
+}
+
+/* What is left of FAULTLINE_BYTES, as a system call tells it. */
+static long done(unsigned long left)
+{
+	return left == FAULTLINE_BYTES ? -EFAULT : FAULTLINE_BYTES - left;
+}
+
+static long access_user(unsigned int function, void __user *addr)
+{
+	char bytes[FAULTLINE_BYTES] = { };
+	u32 word = 0;
+
+	switch (function) {
+	case FAULTLINE_COPY_TO_USER:
+		return done(copy_to_user(addr, bytes, sizeof(bytes)));
+	case FAULTLINE_COPY_FROM_USER:
+		return done(copy_from_user(bytes, addr, sizeof(bytes)));
+	case FAULTLINE_CLEAR_USER:
+		return done(clear_user(addr, FAULTLINE_BYTES));
+	case FAULTLINE_GET_USER:
+		return get_user(word, (u32 __user *)addr);
+	case FAULTLINE_PUT_USER:
+		return put_user(word, (u32 __user *)addr);
+	case FAULTLINE_STRNCPY_FROM_USER:
+		return strncpy_from_user(bytes, addr, sizeof(bytes));
+	}
+	return -EINVAL;
+}
+
+static long faultline_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct faultline *state = file->private_data;
+	struct faultline_access access;
+	long ret;
+
+	if (cmd == FAULTLINE_WAITING)
+		return atomic_read(&state->waiting);
+	if (cmd != FAULTLINE_ACCESS)
+		return -ENOTTY;
+	if (copy_from_user(&access, (void __user *)arg, sizeof(access)))
+		return -EFAULT;
+	if (access.disabled)
+		pagefault_disable();
+	ret = access_user(access.function, (void __user *)(unsigned long)access.addr);
+	if (access.disabled)
+		pagefault_enable();
+	return ret;
+}
+
+static int faultline_open(struct inode *inode, struct file *file)
+{
+	struct faultline *state = kzalloc(sizeof(*state), GFP_KERNEL);
+
+	if (!state)
+		return -ENOMEM;
+	state->page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!state->page) {
+		kfree(state);
+		return -ENOMEM;
+	}
+	file->private_data = state;
+	return 0;
+}
+
+/* Each mapping holds the file, so there is none left. */
+static int faultline_release(struct inode *inode, struct file *file)
+{
+	struct faultline *state = file->private_data;
+
+	put_page(state->page);
+	kfree(state);
+	return 0;
+}
+
+static const struct file_operations faultline_fops = {
+	.owner = THIS_MODULE,
+	.open = faultline_open,
+	.release = faultline_release,
+	.mmap = faultline_mmap,
+	.unlocked_ioctl = faultline_ioctl,
+};
+
+static struct miscdevice faultline_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "faultline",
+	.fops = &faultline_fops,
+};
+
+static int __init faultline_init(void)
+{
+	return misc_register(&faultline_device);
+}
+module_init(faultline_init);
+
+static void __exit faultline_exit(void)
+{
+	misc_deregister(&faultline_device);
+}
+module_exit(faultline_exit);
+
+MODULE_DESCRIPTION("Page faults that end as one chooses");
+MODULE_LICENSE("GPL");
+/*
+ * It is no part of the kernel's tree, and says it were: a taint that appears while a scenario
+ * runs is a finding, and loading this is to be none.
+ */
+MODULE_INFO(intree, "Y");

@@ -1,0 +1,64 @@
+"""The kernel module of guest-progs/kmod, built for one kernel.
+
+The kernel's own object folder is gone by then: a fresh one with the same .config, in which
+`make modules_prepare` has made the headers and tools, will do, since nothing here asks for
+versions of symbols. What the module asks of the kernel is only looked up when it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.kernel import BuiltKernel, Progress, no_progress
+from harness.build.store import Store
+from harness.build.tools import clean_environment, digest, file_digest, output
+from harness.catalog.arches import Arch
+
+RECIPE = 1  # raise it when the same inputs would give another module
+FOLDER = "kmod"  # in guest-progs
+MODULE = "faultline.ko"
+
+
+def build_module(
+    root: Path, arch: Arch, built: BuiltKernel, store: Store, progress: Progress = no_progress
+) -> Path:
+    """The module for a kernel that was built from source with CONFIG_MODULES, from the store or
+    compiled now. Raises BuildError.
+    """
+    tree, config = built.source, built.config
+    if tree is None or config is None:
+        raise BuildError(f"{built.image}: a module needs the source that the kernel was built from")
+    sources = sorted(path for path in (root / "guest-progs" / FOLDER).iterdir() if path.is_file())
+    contents = [[path.name, file_digest(path)] for path in sources]
+
+    def fill(to: Path) -> None:
+        progress("module", 0)
+        objects, work = to.parent / "objects", to.parent / "module"
+        objects.mkdir()
+        work.mkdir()
+        shutil.copyfile(config, objects / ".config")
+        for path in sources:
+            shutil.copyfile(path, work / path.name)
+        _make(arch, tree, objects, store, "modules_prepare")
+        _make(arch, tree, objects, store, f"M={work}", "modules")
+        shutil.copyfile(work / MODULE, to / MODULE)
+
+    label = f"{MODULE} for {built.version}, {arch.name}"
+    key = digest("module", RECIPE, built.key, contents)
+    return store.create("module", key, fill, label) / MODULE
+
+
+def _make(arch: Arch, tree: Path, objects: Path, store: Store, *targets: str) -> None:
+    ccache = "ccache " if shutil.which("ccache") else ""
+    argv = [
+        "make", "-C", str(tree), f"O={objects}", f"ARCH={arch.kernel_arch}",
+        f"CROSS_COMPILE={arch.cross}", f"CC={ccache}{arch.cross}gcc", f"HOSTCC={ccache}gcc",
+        f"-j{len(os.sched_getaffinity(0))}", "--no-print-directory",
+        # Without the objects of vmlinux, nobody knows yet which symbols it exports.
+        "KBUILD_MODPOST_WARN=1", *targets,
+    ]  # fmt: skip
+    shared = {"CCACHE_BASEDIR": str(store.root), "CCACHE_NOHASHDIR": "1"}
+    output(argv, env=clean_environment() | shared, failed=f"{MODULE} does not compile")
