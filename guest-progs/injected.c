@@ -47,28 +47,28 @@ static void open_device(void)
 }
 
 /* A page, never touched, whose faults come to this result. */
-static char *page_of(enum faultline_result result, unsigned int index, int prot)
+static char *page_of(enum faultline_result kind, unsigned int index, int prot)
 {
-	off_t offset = (off_t)FAULTLINE_OFFSET(result, index) * page_size;
+	off_t offset = (off_t)FAULTLINE_OFFSET(kind, index) * page_size;
 
 	if (device < 0)
 		open_device();
 	return must("mmap device", mmap(NULL, page_size, prot, MAP_SHARED, device, offset));
 }
 
-static void load_of(enum faultline_result result)
+static void load_of(enum faultline_result kind)
 {
-	load("", page_of(result, 0, RW) + 8, INT);
+	load("", page_of(kind, 0, RW) + 8, INT);
 }
 
-static void store_of(enum faultline_result result)
+static void store_of(enum faultline_result kind)
 {
-	store("", page_of(result, 0, RW) + 8, INT);
+	store("", page_of(kind, 0, RW) + 8, INT);
 }
 
-static void exec_of(enum faultline_result result)
+static void exec_of(enum faultline_result kind)
 {
-	jump("", page_of(result, 0, PROT_READ | PROT_EXEC));
+	jump("", page_of(kind, 0, PROT_READ | PROT_EXEC));
 }
 
 /* -- the kernel's own accesses ------------------------------------------------------------ */
@@ -147,17 +147,17 @@ struct user_access {
 };
 
 /* Each is a step, on a page of its own. */
-static void access_each(enum faultline_result result, const struct user_access *access, size_t n)
+static void access_each(enum faultline_result kind, const struct user_access *access, size_t n)
 {
 	for (; n > 0; n--, access++) {
-		char *page = page_of(result, 0, RW);
+		char *page = page_of(kind, 0, RW);
 
 		call_begin(access->label, page);
 		call_end(access->run(page), access->want, true);
 	}
 }
 
-static void uaccess_of(enum faultline_result result)
+static void uaccess_of(enum faultline_result kind)
 {
 	static const struct user_access all[] = {
 		{ "read", FAULTLINE_BYTES, read_into },		/* copy_to_user() */
@@ -169,7 +169,7 @@ static void uaccess_of(enum faultline_result result)
 		{ "put", -1, put },
 	};
 
-	access_each(result, all, ARRAY_SIZE(all));
+	access_each(kind, all, ARRAY_SIZE(all));
 }
 
 /* -- get_user_pages(): no fault handler of an arch is in it -------------------------------- */
@@ -195,7 +195,7 @@ static long read_mem(char *page)
 	return pread(fd, buffer, sizeof(buffer), (uintptr_t)page);
 }
 
-static void gup_of(enum faultline_result result)
+static void gup_of(enum faultline_result kind)
 {
 	static const struct user_access all[] = {
 		{ "populate", -1, populate },
@@ -203,7 +203,7 @@ static void gup_of(enum faultline_result result)
 		{ "mem", FAULTLINE_BYTES, read_mem },
 	};
 
-	access_each(result, all, ARRAY_SIZE(all));
+	access_each(kind, all, ARRAY_SIZE(all));
 }
 
 /* -- no error ------------------------------------------------------------------------------ */
@@ -239,9 +239,9 @@ static long major_faults(void)
 }
 
 /* The load, and whether its fault counts as a major one. */
-static void counted_load_of(enum faultline_result result)
+static void counted_load_of(enum faultline_result kind)
 {
-	char *page = page_of(result, 0, RW);
+	char *page = page_of(kind, 0, RW);
 	long before = major_faults();
 
 	load("load", page, INT);
@@ -340,11 +340,6 @@ void injected_kill_in_open(void)
 	kill_in(open_path);
 }
 
-void injected_kill_in_futex(void)
-{
-	kill_in(futex_wait);
-}
-
 void injected_kill_in_clear(void)
 {
 	kill_in(clear);
@@ -353,11 +348,6 @@ void injected_kill_in_clear(void)
 void injected_kill_in_get(void)
 {
 	kill_in(get);
-}
-
-void injected_kill_in_put(void)
-{
-	kill_in(put);
 }
 
 /* -- errors -------------------------------------------------------------------------------- */
@@ -456,11 +446,6 @@ void injected_hwpoison_large_load(void)
 	load("index-0", page_of(FAULTLINE_HWPOISON_LARGE, 0, RW), INT);
 	if (access("/sys/kernel/mm/hugepages", F_OK) != 0)
 		load("index-1", page_of(FAULTLINE_HWPOISON_LARGE, 1, RW), INT);
-}
-
-void injected_hwpoison_large_uaccess(void)
-{
-	uaccess_of(FAULTLINE_HWPOISON_LARGE);
 }
 
 /* -- page faults disabled ------------------------------------------------------------------ */
