@@ -81,7 +81,7 @@ def _version(tool: str) -> str:
 
 def _static_libc(arch: Arch, say: Say, missing: dict[str, str]) -> None:
     """Guest programs are linked statically: is there a libc.a for them?"""
-    gcc = f"{arch.cross}gcc"
+    gcc = f"{arch.guest_cross or arch.cross}gcc"
     if shutil.which(gcc) is None:
         return
     done = subprocess.run([gcc, "-print-file-name=libc.a"], capture_output=True, text=True)

@@ -88,7 +88,10 @@ class MatrixFile(pytest.File):
             return _repeated(self.config, option) or list(declared)
 
         for column in columns(
-            [project.arch(name) for name in chosen("--arch", "arches", project.arches)],
+            [
+                project.arch(name)
+                for name in chosen("--arch", "arches", [arch.name for arch in project.plain_arches])
+            ],
             [
                 project.kernel(name)
                 for name in chosen("--kernel", "kernels", [project.kernels.default])
@@ -112,6 +115,7 @@ class ColumnCollector(pytest.Collector):
         self._runner: CellRunner | None = None
         # Why there is no runner: a build that fails is not tried anew for every cell.
         self._failure = "build: the column could not be prepared"
+        self._unavailable = ""  # why there can be no such kernel, where that is declared
         self._late: list[ResultRecord] = []  # amended after their end, and not told yet
         self._held = ExitStack()  # what is booted from, so that no prune takes it away
 
@@ -131,9 +135,19 @@ class ColumnCollector(pytest.Collector):
                 return self._runner.run(self._cells[scenario])
             except QemuError as error:
                 failure = f"boot: {error}"
+        verdict = Verdict.INFRA
         seen = Observation(scenario=scenario, failure=failure, alive=False)
+        if self._unavailable:
+            verdict = Verdict.NOT_APPLICABLE
+            seen = Observation(
+                scenario=scenario, outcome="n/a", cause=self._unavailable, alive=False
+            )
         record = ResultRecord(
-            run_id=self._run_id, column=self.column.id, scenario=scenario, observation=seen
+            run_id=self._run_id,
+            column=self.column.id,
+            scenario=scenario,
+            verdict=verdict,
+            observation=seen,
         )
         self._write(record)
         return record
@@ -160,7 +174,7 @@ class ColumnCollector(pytest.Collector):
 
     def _begin(self) -> None:
         """Build all that the column needs, and write down what is planned."""
-        from harness.build import BuildError
+        from harness.build import BuildError, Unavailable
         from harness.machine import QemuError
         from harness.run.execute import new_run_id, run_record
         from harness.run.job import CellRunner
@@ -177,6 +191,7 @@ class ColumnCollector(pytest.Collector):
             ready = self._prepare(chosen)
         except (DeclarationError, BuildError, QemuError) as error:
             self._failure = f"build: {error}"
+            self._unavailable = str(error) if isinstance(error, Unavailable) else ""
             self._write(
                 ColumnRecord(
                     run_id=self._run_id,

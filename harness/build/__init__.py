@@ -35,5 +35,9 @@ class BuildError(Exception):
         return "\n".join(lines)
 
 
+class Unavailable(BuildError):
+    """A kernel that cannot be had for an arch, and is declared so: no failure, but n/a."""
+
+
 class StoreError(BuildError):
     """The store cannot be used: not writable, disk full, a name that is no name."""

@@ -67,7 +67,7 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     sources = sorted(folder.glob("*.c"))
     if not sources:
         raise BuildError(f"{folder} holds no C files")
-    tools = toolchain(arch.cross, arch.packages)
+    tools = toolchain(arch.guest_cross or arch.cross, arch.packages)
     table = scenario_table(scenarios)
     inputs = [*sources, *sorted(folder.glob("*.h")), *sorted(folder.glob("kmod/*.h")), header]
     key = digest(

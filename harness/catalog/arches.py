@@ -32,6 +32,7 @@ class Arch:
     fragment: Path  # its own kconfig fragment, else the nearest base's
     fragments: tuple[Path, ...]  # all that apply, in merge order: common part first
     guest_header: str  # in guest-progs/arch/
+    guest_cross: str = ""  # the toolchain of the guest programs; "" is `cross`
     cc_flags: tuple[str, ...] = ()  # guest programs
     ld_flags: tuple[str, ...] = ()
     # the machine
@@ -67,6 +68,7 @@ _READERS: dict[str, Callable[[Node], Any]] = {
     "console": Node.text,
     "port_device": lambda node: node.choice(PORT_DEVICES, "port device"),
     "guest_header": Node.text,
+    "guest_cross": Node.text,
     "cc_flags": Node.texts,
     "ld_flags": Node.texts,
     "cpu": Node.text,

@@ -7,8 +7,8 @@ it lies there) or ``image:PATH`` (a kernel that somebody else built).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Union
 
@@ -91,6 +91,7 @@ class Kernel:
     name: str  # the kernel spec as given
     source: Source
     patches: tuple[Patch, ...] = ()
+    unavailable: Mapping[str, str] = field(default_factory=dict, hash=False)  # arch -> why
     file: str = ""  # where it is declared; "" for a spec that names a path
     line: int = 0
 
@@ -139,7 +140,7 @@ def kernel_spec(text: str, kernels: dict[str, Kernel]) -> Kernel:
 
 
 def _kernel(root: Path, name: str, node: Node, arches: list[str]) -> Kernel:
-    fields = node.record(optional=("patches", *_SOURCES))
+    fields = node.record(optional=("patches", "unavailable", *_SOURCES))
     kinds = [key for key in fields if key in _SOURCES]
     if len(kinds) != 1:
         found = f"found {' and '.join(kinds)}" if kinds else "found none"
@@ -149,7 +150,17 @@ def _kernel(root: Path, name: str, node: Node, arches: list[str]) -> Kernel:
     if patches and isinstance(source, ImageSource):
         raise fields["patches"].error("an image cannot be patched", "remove the patches")
     declared = tuple(_patch(root, item, arches) for item in patches)
-    return Kernel(name, source, declared, node.file, node.line)
+    unavailable = dict(
+        _unavailable(item, arches)
+        for item in (fields["unavailable"].items() if "unavailable" in fields else ())
+    )
+    return Kernel(name, source, declared, unavailable, node.file, node.line)
+
+
+def _unavailable(node: Node, arches: list[str]) -> tuple[str, str]:
+    """An arch, by its very name and not its base's, that this kernel cannot be had for; why."""
+    fields = node.record(required=("arch", "because"))
+    return fields["arch"].choice(arches, "arch"), fields["because"].text()
 
 
 def _patch(root: Path, node: Node, arches: list[str]) -> Patch:

@@ -24,6 +24,11 @@ class Project:
     matrix: Matrix
     flavours: tuple[str, ...]
 
+    @property
+    def plain_arches(self) -> list[Arch]:
+        """What runs when no arch is named: all but the variants, which are asked for by name."""
+        return [arch for arch in self.arches.values() if len(arch.bases) == 1]
+
     def arch(self, name: str) -> Arch:
         """The arch of that name; DeclarationError with the nearest names."""
         if name not in self.arches:

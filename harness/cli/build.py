@@ -22,6 +22,7 @@ def command(
     refresh: bool,
 ) -> None:
     """Build kernels and guest programs without booting them; print where they are."""
+    from harness.build import Unavailable
     from harness.progress import make_progress
     from harness.run.prepare import Options, build, guest_initramfs
 
@@ -31,7 +32,11 @@ def command(
     lines = []
     with make_progress() as progress:
         for column in columns:
-            built = build(column, options, functools.partial(progress.stage, column.id))
+            try:
+                built = build(column, options, functools.partial(progress.stage, column.id))
+            except Unavailable as error:
+                lines.append(f"{column.id}: {error}")
+                continue
             initrd = guest_initramfs(column.arch, project, options.store)
             where = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
             lines.append(

@@ -115,7 +115,7 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "arches",
             multiple=True,
             metavar="NAME",
-            help="Architecture, repeatable. Default: all.",
+            help="Architecture or variant, repeatable. Default: all but the variants.",
             shell_complete=complete_from(lambda project: list(project.arches)),
         ),
     ):
@@ -129,7 +129,7 @@ def select(
     from harness.run.plan import columns
 
     found = columns(
-        [project.arch(name) for name in dict.fromkeys(arches)] or list(project.arches.values()),
+        [project.arch(name) for name in dict.fromkeys(arches)] or project.plain_arches,
         [project.kernel(name) for name in dict.fromkeys(kernels or (project.kernels.default,))],
         [project.flavour(name) for name in dict.fromkeys(flavours or ("core",))],
     )

@@ -11,7 +11,9 @@ from harness.cli.common import open_project, open_store, store_option
 
 
 @click.command()
-@click.option("--arch", "arches", multiple=True, metavar="NAME", help="Default: all.")
+@click.option(
+    "--arch", "arches", multiple=True, metavar="NAME", help="Default: all but the variants."
+)
 @store_option
 def command(arches: tuple[str, ...], store_path: Path | None) -> None:
     """What is missing on this machine, each tool's version, and whether KVM really works.
@@ -21,5 +23,5 @@ def command(arches: tuple[str, ...], store_path: Path | None) -> None:
     from harness.doctor import examine
 
     project = open_project()
-    chosen = [project.arch(name) for name in arches] or list(project.arches.values())
+    chosen = [project.arch(name) for name in arches] or project.plain_arches
     sys.exit(examine(project, chosen, open_store(store_path), click.echo))

@@ -48,14 +48,18 @@ def command(what: str, names: tuple[str, ...]) -> None:
     project = open_project()
     if what == "arches":
         for arch in map(project.arch, _named("arch", project.arches, names)):
+            variant = f" (variant of {arch.bases[1]})" if len(arch.bases) > 1 else ""
             click.echo(
-                f"{arch.name:12} {arch.qemu} -M {arch.machine}, {arch.smp} CPU, {arch.memory} MiB"
+                f"{arch.name:12} {arch.qemu} -M {arch.machine}, {arch.smp} CPU, "
+                f"{arch.memory} MiB{variant}"
             )
     elif what == "kernels":
         for name in _named("kernel", project.kernels, names):
             kernel = project.kernels[name]
             mark = " (default)" if name == project.kernels.default else ""
             click.echo(f"{name:12} {kernel.source}{mark}")
+            for arch_name, because in kernel.unavailable.items():
+                click.echo(f"{'':12} not for {arch_name}: {because}")
     else:
         for scenario in choose(project, names):
             needs = f" (needs {scenario.needs})" if str(scenario.needs) else ""

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Protocol, Self
 
 from harness import __version__
-from harness.build import BuildError
+from harness.build import BuildError, Unavailable
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
 from harness.machine import QemuError
@@ -196,7 +196,9 @@ def _record_unbuilt(
     error: Exception,
     writer: ResultsWriter,
 ) -> None:
+    """Every cell of a column that cannot be booted: n/a where that is declared, else infra."""
     names = [scenario.name for scenario in scenarios]
+    declared = isinstance(error, Unavailable)
     arch, kernel, flavour = column.arch.name, column.kernel.name, column.flavour
     writer.write(
         ColumnRecord(
@@ -209,14 +211,17 @@ def _record_unbuilt(
         )
     )
     for name in names:
-        seen = Observation(scenario=name, failure=f"build: {error}"[:2000], alive=False)
+        if declared:
+            seen = Observation(scenario=name, outcome="n/a", cause=str(error), alive=False)
+        else:
+            seen = Observation(scenario=name, failure=f"build: {error}"[:2000], alive=False)
         repeat = repeat_command(kernel, arch, flavour, name)
         writer.write(
             ResultRecord(
                 run_id=run_id,
                 column=column.id,
                 scenario=name,
-                verdict=Verdict.INFRA,
+                verdict=Verdict.NOT_APPLICABLE if declared else Verdict.INFRA,
                 observation=seen,
                 repeat=repeat,
             )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import BuildError, Unavailable
 from harness.build.disk import build_disk
 from harness.build.evidence import check_evidence, read_source
 from harness.build.guest import build_guest
@@ -85,7 +85,8 @@ def preflight(columns: Sequence[Column], options: Options) -> None:
     for column in columns:
         arch, kernel = column.arch, column.kernel
         qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
-        toolchain(arch.cross, arch.packages)
+        for prefix in {arch.cross, arch.guest_cross or arch.cross}:
+            toolchain(prefix, arch.packages)
         where = f"{kernel.file}:{kernel.line}: " if kernel.file else ""
         try:
             _look_at_source(column)
@@ -184,7 +185,12 @@ def _machine_provenance(spec: MachineSpec, qemu: str, why: str) -> dict[str, str
 
 
 def build(column: Column, options: Options, say: Say) -> BuiltKernel:
-    """The kernel of a column, from the store or compiled now. Raises BuildError."""
+    """The kernel of a column, from the store or compiled now.
+
+    Raises BuildError; Unavailable where it is declared that there can be none.
+    """
+    if because := column.kernel.unavailable.get(column.arch.name):
+        raise Unavailable(f"{column.kernel.name} cannot be had for {column.arch.name}: {because}")
 
     def progress(stage: str, compiled: int) -> None:
         say(f"{compiled} objects compiled" if stage == "compile" else stage)

@@ -58,6 +58,8 @@ def test_sources(tmp_path: Path) -> None:
     ("kernel", "message"),
     [
         ("{}", "expected one source, found none"),
+        ("{tree: x, unavailable: [{arch: vax, because: y}]}", "unknown arch 'vax'"),
+        ("{tree: x, unavailable: [{arch: m68k}]}", "'because' is missing"),
         ("{tree: a, debian: {package: b}}", "expected one source, found tree and debian"),
         ("{debain: {package: b}}", "unknown key 'debain'\n  did you mean debian?"),
         ("{debian: {suite: sid}}", "the key 'package' is missing"),
@@ -114,6 +116,16 @@ def test_specs_that_are_refused(tmp_path: Path, spec: str, message: str) -> None
     with pytest.raises(DeclarationError) as caught:
         kernel_spec(spec, kernels)
     assert message in str(caught.value)
+
+
+def test_an_arch_that_a_kernel_cannot_be_had_for(tmp_path: Path) -> None:
+    kernels = load(
+        tmp_path,
+        "  one: {tree: linux, unavailable: [{arch: m68k, because: no such board}]}\n"
+        "  two: {tree: linux}\n",
+    )
+    assert kernels["one"].unavailable == {"m68k": "no such board"}
+    assert not kernels["two"].unavailable
 
 
 def test_the_project_itself() -> None:

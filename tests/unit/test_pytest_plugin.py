@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from test_run_job import expect
 from test_run_job import job as fake_job
 
-from harness.build import BuildError
+from harness.build import BuildError, Unavailable
 from harness.cli import main
 from harness.progress import describe
 from harness.pytest_plugin import explain
@@ -259,6 +259,22 @@ def test_a_column_that_does_not_build_is_tried_once_and_recorded(
     found = read_results([Path("r.jsonl")])
     assert {record.verdict for record in found.last()} == {Verdict.INFRA}
     assert not found.missing() and set(found.runs) == set(found.ends)
+
+
+def test_a_kernel_that_cannot_be_had_is_not_applicable(
+    tests: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise Unavailable("one cannot be had for m68k: no such board")
+
+    monkeypatch.setattr("harness.run.prepare.prepare", fail)
+    run(tests, "--results", "r.jsonl").assert_outcomes(skipped=3)
+    found = read_results([Path("r.jsonl")])
+    assert {record.verdict for record in found.last()} == {Verdict.NOT_APPLICABLE}
+    assert {record.observation.cause for record in found.last()} == {
+        "one cannot be had for m68k: no such board"
+    }
+    assert report("r.jsonl") == 0
 
 
 def test_a_real_runner_is_driven_to_its_end(

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* i386 programs, on a kernel of 64 bits. What each name must do is told in arch/README.md. */
+#ifndef ARCH_I386_H
+#define ARCH_I386_H
+
+#include <stdint.h>
+#include <ucontext.h>
+
+/* No kernel address can be said in 32 bits: above the end of user addresses is just a hole. */
+#define KERNEL_ADDR 0xfffff000UL
+#define USER_END(highest) 0xffffe000UL
+#define RETURN_STUB { 0xc3 }
+
+static inline uint64_t arch_load(const void *addr, int width)
+{
+	uint32_t value = 0;
+
+	if (width == 1)
+		asm volatile("movzbl (%1), %0" : "=r"(value) : "r"(addr) : "memory");
+	else if (width == 2)
+		asm volatile("movzwl (%1), %0" : "=r"(value) : "r"(addr) : "memory");
+	else
+		asm volatile("movl (%1), %0" : "=r"(value) : "r"(addr) : "memory");
+	return value;
+}
+
+static inline void arch_store(void *addr, uint64_t wide, int width)
+{
+	uint32_t value = wide;
+
+	if (width == 1)
+		asm volatile("movb %b1, (%0)" : : "r"(addr), "q"(value) : "memory");
+	else if (width == 2)
+		asm volatile("movw %w1, (%0)" : : "r"(addr), "r"(value) : "memory");
+	else
+		asm volatile("movl %1, (%0)" : : "r"(addr), "r"(value) : "memory");
+}
+
+static inline char *arch_sp(void)
+{
+	char *sp;
+
+	asm volatile("movl %%esp, %0" : "=r"(sp));
+	return sp;
+}
+
+static inline void arch_store_with_sp(void *sp, void *addr, uint64_t wide, int width)
+{
+	uint32_t saved, value = wide;
+
+	if (width == 1)
+		asm volatile("movl %%esp, %0; movl %1, %%esp; movb %b3, (%2); movl %0, %%esp"
+			     : "=&r"(saved) : "r"(sp), "r"(addr), "q"(value) : "memory");
+	else
+		asm volatile("movl %%esp, %0; movl %1, %%esp; movl %3, (%2); movl %0, %%esp"
+			     : "=&r"(saved) : "r"(sp), "r"(addr), "r"(value) : "memory");
+}
+
+static inline void arch_sync_code(void *addr, unsigned long size)
+{
+	(void)addr, (void)size;		/* fetches see stores */
+}
+
+#define TRAP_WORDS "err", "trapno", "cr2"
+
+static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
+{
+	word[0] = (uint32_t)uc->uc_mcontext.gregs[REG_ERR];
+	word[1] = (uint32_t)uc->uc_mcontext.gregs[REG_TRAPNO];
+	word[2] = (uint32_t)uc->uc_mcontext.cr2;
+}
+
+#endif
