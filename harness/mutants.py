@@ -1,0 +1,230 @@
+"""Mutants: kernels with one small mistake in a fault path, to see whether a scenario notices.
+
+A mutant is a patch under mutants/, with a head that says what it is:
+
+    Arch: m68k, alpha           where it is built and run
+    Origin: blind               written from the handlers by somebody who had not seen the scenarios
+    Origin: reverses COMMIT     takes back a real fix: its id and subject
+    Origin: seen                written to try a scenario
+    What: one line
+    Equivalent: why no user program could tell (such a mutant is argued, not counted)
+
+A mutant is killed only by a mismatch in a cell that the unmodified kernel passed in the same
+invocation, with the very expectations of that kernel; a hang or an oops counts when a second
+run confirmed it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.kernel import build_kernel
+from harness.build.patches import apply_patch, patched
+from harness.build.source import resolve
+from harness.build.store import Store
+from harness.build.tools import digest, output
+from harness.catalog.arches import Arch
+from harness.catalog.kernels import Kernel, TreeSource
+from harness.catalog.matrix import Scenario
+from harness.catalog.project import Project
+from harness.catalog.yamlfile import DeclarationError
+from harness.results import ResultRecord, Verdict
+from harness.run.job import CellRunner
+from harness.run.plan import Cell, Column, Job
+from harness.run.prepare import Options, prepare
+
+Say = Callable[[str], None]
+
+_HEAD = re.compile(r"^(Arch|Origin|What|Equivalent): *(.+)$")
+_TOUCHED = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
+_ORIGINS = ("blind", "seen", "reverses ")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    file: Path
+    arches: tuple[str, ...]
+    origin: str  # "blind", "seen", or "reverses COMMIT ..."
+    what: str
+    equivalent: str = ""  # the argument, for one that no program can tell from the original
+
+    @property
+    def touched(self) -> list[str]:
+        """Paths below the tree that the patch changes."""
+        return _TOUCHED.findall(self.file.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a mutant on one arch."""
+
+    mutant: str
+    arch: str
+    fate: str  # killed, survived, equivalent, infrastructure, unbuilt
+    scenario: str = ""  # that killed it
+    expected: str = ""
+    observed: str = ""
+    cells: int = 0  # that were run
+    seconds: float = 0.0
+
+
+def load_mutants(root: Path, arches: Sequence[str]) -> list[Mutant]:
+    """All mutants of the project at `root`. Raises DeclarationError."""
+    return [_load(path, root, arches) for path in sorted((root / "mutants").glob("*.patch"))]
+
+
+def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
+    file = path.relative_to(root).as_posix()
+    head: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("--- "):
+            break
+        if match := _HEAD.match(line):
+            if match[1] in head:
+                raise DeclarationError(file, number, f"{match[1]}: stands here twice")
+            head[match[1]] = match[2].strip()
+    for key in ("Arch", "Origin", "What"):
+        if key not in head:
+            raise DeclarationError(file, 1, f"the head lacks `{key}:`", "see harness/mutants.py")
+    names = tuple(re.split(r"[ ,]+", head["Arch"]))
+    for name in names:
+        if name not in arches:
+            raise DeclarationError(file, 1, f"unknown arch {name!r}", f"known: {', '.join(arches)}")
+    if not head["Origin"].startswith(_ORIGINS):
+        hint = "write blind, seen, or `reverses` and the commit"
+        raise DeclarationError(file, 1, f"unknown origin {head['Origin']!r}", hint)
+    return Mutant(path.stem, path, names, head["Origin"], head["What"], head.get("Equivalent", ""))
+
+
+class Laboratory:
+    """One arch: a tree to mutate, its kept objects, and what the unmodified kernel passes."""
+
+    def __init__(
+        self,
+        project: Project,
+        kernel: Kernel,
+        arch: Arch,
+        scenarios: Sequence[Scenario],
+        store: Store,
+        say: Say,
+    ) -> None:
+        self._project, self._kernel, self._arch = project, kernel, arch
+        self._scenarios, self._store, self._say = scenarios, store, say
+        self._flavour = "core"
+        self._tree = Path()
+        self._pristine = Path()
+        self._job: Job | None = None
+        self.passed: list[Cell] = []
+        self.failed: dict[str, str] = {}  # scenario -> what the unmodified kernel gave instead
+
+    @contextmanager
+    def open(self) -> Iterator[Laboratory]:
+        """Hold the tree, build it unmodified, and run it. Raises BuildError."""
+        source = patched(
+            self._kernel, resolve(self._kernel, self._store), self._arch, self._store
+        ).source
+        key = digest("mutants", source.key, self._arch.name)
+        label = f"tree of mutants, {self._kernel.name} {self._arch.name}"
+        with self._store.folder("objects", key, label) as folder:
+            self._pristine, self._tree = source.tree, folder.path / "linux"
+            if not (folder.path / "complete").exists():
+                shutil.rmtree(self._tree, ignore_errors=True)
+                words = ["cp", "-al", "--", str(source.tree), str(self._tree)]
+                output(words, failed="cannot copy the source tree")
+                (folder.path / "complete").touch()
+            self._restore_all()
+            self._baseline()
+            yield self
+
+    @property
+    def _column(self) -> Column:
+        spec = f"tree:{self._tree}"
+        return Column(
+            arch=self._arch, kernel=Kernel(spec, TreeSource(self._tree)), flavour=self._flavour
+        )
+
+    def _baseline(self) -> None:
+        options = Options(store=self._store, accel="tcg", wedging=False, snapshots=False)
+        # Expectations come from the kernel as it is declared: a mutant must not choose its rows.
+        column = Column(arch=self._arch, kernel=self._kernel, flavour=self._flavour)
+        say = lambda line: self._say(f"{self._arch.name}: {line}")  # noqa: E731
+        ready = prepare("mutants", column, self._scenarios, self._project, options, say)
+        self._job = replace(ready.jobs[0], cells=())
+        image = self._build()
+        for record, cell in self._run(image, ready.cells):
+            if record.verdict is Verdict.MATCH:
+                self.passed.append(cell)
+            elif record.verdict not in (Verdict.NOT_APPLICABLE, Verdict.KNOWN_BUG):
+                self.failed[cell.scenario] = (
+                    record.observation.outcome or record.observation.failure
+                )
+
+    def _build(self) -> Path:
+        built = build_kernel(
+            self._column.kernel, self._arch, self._flavour, self._store, lambda stage, done: None
+        )
+        return built.image
+
+    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[tuple[ResultRecord, Cell]]:
+        assert self._job is not None
+        job = replace(self._job, spec=replace(self._job.spec, image=image))
+        runner = CellRunner(job, lambda record: None)
+        try:
+            for cell in cells:
+                yield runner.run(cell), cell
+        finally:
+            runner.close()
+
+    def try_mutant(self, mutant: Mutant) -> Fate:
+        """Build the mutant and run what the unmodified kernel passed, up to the first kill."""
+        try:
+            self._restore_all()
+            apply_patch(self._tree, mutant.file)
+            self._note(mutant.touched)
+            image = self._build()
+        except BuildError as error:
+            self._say(f"{self._arch.name}: {mutant.name}: {error}")
+            why = str(error).splitlines()[0]
+            return Fate(mutant.name, self._arch.name, "unbuilt", observed=why)
+        return self._judge(mutant, image)
+
+    def _judge(self, mutant: Mutant, image: Path) -> Fate:
+        name, arch, infra, count = mutant.name, self._arch.name, "", 0
+        for record, cell in self._run(image, self.passed):
+            count += 1
+            seen = record.observation
+            if record.verdict is Verdict.INFRA:
+                infra = infra or f"{cell.scenario}: {seen.failure}"
+                if "boot" in seen.failure:
+                    break
+            elif record.verdict is Verdict.MISMATCH and record.confirmation != "flake":
+                return Fate(
+                    name, arch, "killed", cell.scenario,
+                    " or ".join(record.expected), seen.outcome, count,
+                )  # fmt: skip
+        if infra:
+            return Fate(name, arch, "infrastructure", observed=infra, cells=count)
+        fate = "equivalent" if mutant.equivalent else "survived"
+        return Fate(name, arch, fate, cells=count)
+
+    # -- the tree --------------------------------------------------------------------------
+
+    def _note(self, paths: Sequence[str]) -> None:
+        (self._tree.parent / "touched").write_text("\n".join(paths))
+
+    def _restore_all(self) -> None:
+        """What the last mutant changed is as it was, with a new time so that make sees it."""
+        note = self._tree.parent / "touched"
+        for name in note.read_text().split() if note.exists() else ():
+            file = self._tree / name
+            file.unlink(missing_ok=True)
+            if (self._pristine / name).exists():
+                shutil.copyfile(self._pristine / name, file)
+        note.unlink(missing_ok=True)
