@@ -21,9 +21,18 @@ from harness.cli.common import (
     trace,
 )
 
-COMMANDS = ("run", "list", "build", "repro", "exec", "report", "store", "doctor", "completion")
-
-
+COMMANDS = (
+    "run",
+    "list",
+    "build",
+    "repro",
+    "exec",
+    "report",
+    "bless",
+    "store",
+    "doctor",
+    "completion",
+)
 MODULES = {"exec": "exec_"}  # where the name is none that Python could import
 
 

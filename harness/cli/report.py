@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from harness.results import Results
 
 
-@click.command()
-@scenarios_argument
-@column_options
-@click.option(
+results_option = click.option(
     "--results",
     "files",
     multiple=True,
@@ -28,6 +25,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Results file, repeatable: several are read as one. Default: out/results.jsonl.",
 )
+
+
+@click.command()
+@scenarios_argument
+@column_options
+@results_option
 @click.option(
     "--format",
     "form",
@@ -57,13 +60,38 @@ def command(
       faultline report --results a.jsonl --results b.jsonl --format html -o report.html
       faultline report --format mail --kernel debian-6.12
     """
-    from harness.results import exit_code, narrow, read_results
+    from harness.results import exit_code
+
+    results = narrowed(read(files), scenarios, arches, kernels, flavours)
+    code = exit_code(results)
+    try:
+        _print_report(results, form, output)
+    except BrokenPipeError:
+        drop_stdout()
+    sys.exit(code)
+
+
+def read(files: tuple[Path, ...]) -> Results:
+    """The results files that were named, else the last run's. Raises UsageProblem."""
+    from harness.results import read_results
 
     try:
-        found = read_results(files or (Path("out/results.jsonl"),))
+        return read_results(files or (Path("out/results.jsonl"),))
     except OSError as error:
         hint = "run `faultline run` first, or name a results file"
         raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
+
+
+def narrowed(
+    found: Results,
+    scenarios: tuple[str, ...],
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+) -> Results:
+    """The cells that options and globs leave. Raises UsageProblem when they leave none."""
+    from harness.results import narrow
+
     _check_names(found, arches, kernels, flavours)
     results = narrow(
         found,
@@ -76,12 +104,7 @@ def command(
     )
     if found.results and not results.results:
         raise UsageProblem("no result is left: nothing in these files fits SCENARIO and options")
-    code = exit_code(results)
-    try:
-        _print_report(results, form, output)
-    except BrokenPipeError:
-        drop_stdout()
-    sys.exit(code)
+    return results
 
 
 def _check_names(

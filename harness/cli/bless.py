@@ -1,0 +1,89 @@
+"""`faultline bless`: observed outcomes, made expectations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.common import UsageProblem, column_options, open_project, scenarios_argument
+from harness.cli.report import narrowed, read, results_option
+
+
+@click.command()
+@scenarios_argument
+@column_options
+@results_option
+@click.option(
+    "--because",
+    required=True,
+    metavar="REASON",
+    help="Why the kernel does that, in words: it is written into the row.",
+)
+@click.option(
+    "--evidence",
+    multiple=True,
+    required=True,
+    metavar="ID",
+    help="A decision of expectations/decisions.yaml that it rests on; repeatable.",
+)
+@click.option(
+    "--known-bug",
+    "bug",
+    default="",
+    metavar="REFERENCE",
+    help="The kernel is wrong there: a commit, a mail, or `unreported: WHAT`.",
+)
+@click.option(
+    "--want", default="", metavar="OUTCOME", help="With --known-bug: what is right instead."
+)
+@click.option(
+    "--range",
+    "kernel_range",
+    default="",
+    metavar="RANGE",
+    help="Kernels the row is for, as '<6.3' or '>=6.1, <6.13'. Default: the series observed.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+def command(
+    scenarios: tuple[str, ...],
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    files: tuple[Path, ...],
+    because: str,
+    evidence: tuple[str, ...],
+    bug: str,
+    want: str,
+    kernel_range: str,
+    dry_run: bool,
+) -> None:
+    """Write outcomes that were observed, and not expected, into the matrix.
+
+    Reads results files as `report` does, and writes one row for each outcome, as narrow as what
+    was seen: its arches and release series, in front of the row that was wrong. Comments and
+    layout stay as they are. The difference is shown; the files are loaded again before they are
+    written.
+
+    Not blessed are: what was not the same twice, was not observed, or comes from a run that was
+    interrupted; and a hang, an oops or a warning without --known-bug.
+
+    \b
+    Example:
+      faultline bless stack/below-usp-257 --arch m68k --dry-run \\
+          --because 'stacks grow only down to usp - 256' --evidence stack-256
+    """
+    from harness.bless import Words, bless, write
+
+    if not scenarios:
+        raise UsageProblem("name the scenarios: nothing is blessed wholesale")
+    project = open_project()
+    results = read(files)
+    chosen = narrowed(results, scenarios, arches, kernels, flavours)
+    words = Words(because=because, evidence=evidence, bug=bug, want=want, kernels=kernel_range)
+    blessings, diff = bless(project, results, chosen, words)
+    click.echo(diff, nl=False)
+    if not dry_run:
+        write(project, blessings)
+    for blessing in blessings:
+        click.echo(f"{'would bless' if dry_run else 'blessed'} {blessing}")
