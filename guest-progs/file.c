@@ -107,3 +107,90 @@ void file_wronly_fd(void)
 	fd = must("open O_WRONLY", open(path, O_WRONLY | O_CLOEXEC));
 	call("", NULL, mmap(NULL, page_size, PROT_READ, MAP_SHARED, fd, 0));
 }
+
+void file_eof_exec(void)
+{
+	int fd = tmpfile_of(1);
+
+	jump("", map_file(fd, 2, PROT_READ | PROT_EXEC, MAP_SHARED) + page_size);
+}
+
+/* A buffer that begins in the last page of a file; 128 bytes of it are there. */
+void file_eof_read_part(void)
+{
+	char *beyond = beyond_eof(MAP_SHARED);
+	int fd = tmpfile_of(256);
+
+	transfer("", beyond, 256, pread(fd, beyond - 128, 256, 0));
+}
+
+void file_eof_open(void)
+{
+	char *beyond = beyond_eof(MAP_SHARED);
+
+	call("", beyond, open(beyond, O_RDONLY | O_CLOEXEC));
+}
+
+/* Cut off, and given back before anybody looked: no signal, but nothing of what was there. */
+void file_truncate_extend(void)
+{
+	int fd = tmpfile_of(4096);
+	char *page = map_file(fd, 1, RW, MAP_SHARED);
+
+	fill(page, 64);
+	prove("page present", present(page));
+	must("ftruncate to 0", ftruncate(fd, 0));
+	must("ftruncate back", ftruncate(fd, page_size));
+	load_data("", page, INT, 0);
+}
+
+/* A hole in the file is not one in a private copy; truncation takes that away, too. */
+void file_hole_punch_cow(void)
+{
+	int fd = tmpfile_of(1);
+	char *page;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	page = map_file(fd, 1, RW, MAP_PRIVATE);
+	fill(page, 64);
+	if (call("punch", page, fallocate(fd, PUNCH, 0, page_size)) == 0)
+		load_data("load", page, INT, pattern(0, INT));
+}
+
+static int read_only_fd(void)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", tmpfile_of(64));
+	return must("open O_RDONLY", open(path, O_RDONLY | O_CLOEXEC));
+}
+
+void file_rdonly_fd_write(void)
+{
+	int fd = read_only_fd();
+
+	call("", NULL, mmap(NULL, page_size, RW, MAP_SHARED, fd, 0));
+}
+
+/* A mapping keeps what its file allowed; a private one never stores to the file. */
+void file_rdonly_fd_mprotect(void)
+{
+	int fd = read_only_fd();
+	char *shared = map_file(fd, 1, PROT_READ, MAP_SHARED);
+	char *private = map_file(fd, 1, PROT_READ, MAP_PRIVATE);
+
+	call("shared", shared, mprotect(shared, page_size, RW));
+	if (call("private", private, mprotect(private, page_size, RW)) == 0)
+		store("store", private, INT);
+	load_data("file", shared, INT, pattern(0, INT));
+}
+
+void file_dev_zero(void)
+{
+	int fd = must("open /dev/zero", open("/dev/zero", O_RDWR | O_CLOEXEC));
+	char *page = map_file(fd, 1, RW, MAP_PRIVATE);
+
+	load_data("load", page, INT, 0);
+	if (store("store", page, INT))
+		load_data("again", page, INT, stored(INT));
+}

@@ -98,3 +98,37 @@ void hole_heap_end(void)
 	prove("unmapped above the heap", unmapped(touch - page_size, 2 * page_size));
 	load("", touch, INT);
 }
+
+/* As far as a guard region of 64 pages would reach. */
+void hole_heap_far(void)
+{
+	uintptr_t end = ((uintptr_t)sbrk(0) + page_size - 1) & ~(uintptr_t)(page_size - 1);
+	char *touch = (char *)end + 64 * page_size;
+
+	prove("unmapped above the heap", unmapped((char *)end, 65 * page_size));
+	load("", touch, INT);
+}
+
+/* The heap was there, and was given back. */
+void hole_heap_shrunk(void)
+{
+	char *start = must("sbrk", sbrk(4 * page_size)), *touch = start + 3 * page_size;
+
+	memset(start, 1, 4 * page_size);
+	must("sbrk back", sbrk(-(intptr_t)(4 * page_size)));
+	prove("unmapped", unmapped(touch, page_size));
+	load("", touch, INT);
+}
+
+/* A page that went elsewhere leaves a hole, and takes its contents along. */
+void hole_moved_away(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), *moved;
+
+	fill(page, page_size);
+	moved = must("mremap", mremap(page, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+				      anon_pages(1, PROT_NONE)));
+	prove("unmapped", unmapped(page, page_size));
+	load("old", page, INT);
+	load_data("new", moved, INT, pattern(0, INT));
+}

@@ -97,3 +97,68 @@ void protection_exec_nx(void)
 	put_return_stub(page);
 	jump("", page);
 }
+
+void protection_none_exec(void)
+{
+	jump("", fresh_page(PROT_NONE));
+}
+
+void protection_xonly_write(void)
+{
+	store("", fresh_page(PROT_EXEC), INT);
+}
+
+/* The kernel as a reader: does it keep to what the program may do? */
+void protection_xonly_write_syscall(void)
+{
+	char *page = fresh_page(PROT_EXEC);
+	int fd = pipe_sink();
+
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+void protection_wonly_write_syscall(void)
+{
+	char *page = fresh_page(PROT_WRITE);
+	int fd = pipe_sink();
+
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+static char *written_then(int prot)
+{
+	char *page = fresh_page(PROT_READ | PROT_WRITE);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, prot));
+	return page;
+}
+
+void protection_none_present_write_syscall(void)
+{
+	char *page = written_then(PROT_NONE);
+	int fd = pipe_sink();
+
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+/* What a collector does around each phase: no access, and then all of it as it was. */
+void protection_none_restored(void)
+{
+	char *page = written_then(PROT_NONE);
+
+	if (load("none", page, INT))
+		return;
+	call("mprotect", page, mprotect(page, page_size, PROT_READ | PROT_WRITE));
+	load_data("load", page, INT, pattern(0, INT));
+	store("store", page, INT);
+}
+
+void protection_dontneed(void)
+{
+	char *page = written_then(PROT_READ | PROT_WRITE);
+
+	call("madvise", page, madvise(page, page_size, MADV_DONTNEED));
+	prove("page absent", !present(page));
+	load_data("load", page, INT, 0);
+}

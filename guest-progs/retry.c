@@ -5,6 +5,12 @@
  */
 #include "fault.h"
 
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
 static void read_into(char *page)
 {
 	int fd = pipe_holding(64);
@@ -19,6 +25,83 @@ static void write_from(char *page)
 	ssize_t n = write(fd, page, 64);
 
 	detail("write", "%s", n < 0 ? errno_name(errno) : "ok");
+}
+
+/* A write to a file looks whether its source is there before it takes the file's locks. */
+static void write_file_from(char *page)
+{
+	int fd = tmpfile_of(0);
+	ssize_t n = write(fd, page, 64);
+
+	detail("write", "%s", n < 0 ? errno_name(errno) : "ok");
+}
+
+/* clear_user() */
+static void read_zeroes_into(char *page)
+{
+	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+	ssize_t n = read(fd, page, 64);
+
+	detail("read", "%s", n < 0 ? errno_name(errno) : "ok");
+}
+
+/* put_user() */
+static void size_into(char *page)
+{
+	ioctl(pipe_holding(64), FIONREAD, page);
+}
+
+/* get_user() */
+static void flag_from(char *page)
+{
+	ioctl(pipe_holding(64), FIONBIO, page);
+}
+
+static void vector_from(char *page)
+{
+	int fd = pipe_sink();
+	ssize_t n = writev(fd, (struct iovec *)page, 1);
+
+	detail("writev", "%s", n < 0 ? errno_name(errno) : "ok");
+}
+
+#ifdef SYS_futex_time64
+#define FUTEX SYS_futex_time64
+#else
+#define FUTEX SYS_futex
+#endif
+
+static void futex_in(char *page)
+{
+	syscall(FUTEX, page, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+}
+
+/* strncpy_from_user() */
+static void open_named_by(char *page)
+{
+	detail("fd", "%d", open(page, O_RDONLY | O_CLOEXEC));
+}
+
+static void exec_with_argument(char *page)
+{
+	execve("/proc/self/exe", (char *[]){ page, NULL }, (char *[]){ NULL });
+	detail("execve", "%s", errno_name(errno));
+}
+
+static void exec_with_arguments(char *page)
+{
+	execve("/proc/self/exe", (char **)page, (char *[]){ NULL });
+	detail("execve", "%s", errno_name(errno));
+}
+
+/* No exception table here: the page is looked up by get_user_pages. */
+static void vm_read_from(char *page)
+{
+	char to[64];
+	ssize_t n = process_vm_readv(getpid(), &(struct iovec){ to, 64 }, 1,
+				     &(struct iovec){ page, 64 }, 1, 0);
+
+	detail("process_vm_readv", "%s", n < 0 ? errno_name(errno) : "ok");
 }
 
 static void load_from(char *page)
@@ -52,6 +135,56 @@ void retry_kill_in_load(void)
 	kill_in(load_from);
 }
 
+void retry_kill_in_file_write(void)
+{
+	kill_in(write_file_from);
+}
+
+void retry_kill_in_clear(void)
+{
+	kill_in(read_zeroes_into);
+}
+
+void retry_kill_in_put_user(void)
+{
+	kill_in(size_into);
+}
+
+void retry_kill_in_get_user(void)
+{
+	kill_in(flag_from);
+}
+
+void retry_kill_in_iovec(void)
+{
+	kill_in(vector_from);
+}
+
+void retry_kill_in_futex(void)
+{
+	kill_in(futex_in);
+}
+
+void retry_kill_in_open(void)
+{
+	kill_in(open_named_by);
+}
+
+void retry_kill_in_exec_argument(void)
+{
+	kill_in(exec_with_argument);
+}
+
+void retry_kill_in_exec_arguments(void)
+{
+	kill_in(exec_with_arguments);
+}
+
+void retry_kill_in_gup(void)
+{
+	kill_in(vm_read_from);
+}
+
 /* The child's own step: it begins before the fault, and ends when the page has come. */
 static void load_pattern(char *page)
 {
@@ -66,26 +199,89 @@ void retry_resolve_load(void)
 	join_child(child.pid);
 }
 
+static void read_pattern(char *page)
+{
+	int fd = pipe_holding(64);
+	long done;
+
+	call_begin("", page);
+	done = read(fd, page, 64);
+	call_end(done, 64, filled(page, 64));
+}
+
+void retry_resolve_read(void)
+{
+	struct stuck child = stuck_child(read_pattern);
+
+	resolve(&child);
+	join_child(child.pid);
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
 	detail("handler", "ran");
 }
 
-static void read_with_alarm_handler(char *page)
+static void (*act_with_alarm)(char *page);
+
+static void with_alarm_handler(char *page)
 {
 	must("signal", signal(SIGALRM, on_alarm) == SIG_ERR ? -1 : 0);
-	read_into(page);
+	act_with_alarm(page);
 }
 
 /* A signal that does not kill: it can interrupt the wait, but not the copy around it. */
-void retry_alarm_in_read(void)
+static void alarm_in(void (*act)(char *page))
 {
-	struct stuck child = stuck_child(read_with_alarm_handler);
+	struct stuck child;
 
+	act_with_alarm = act;
+	child = stuck_child(with_alarm_handler);
 	step("alarm");
 	must("kill", kill(child.pid, SIGALRM));
 	pause_ms(500);
 	if (!result_hang(child.pid))
 		release(&child);
+}
+
+void retry_alarm_in_read(void)
+{
+	alarm_in(read_into);
+}
+
+void retry_alarm_in_write(void)
+{
+	alarm_in(write_from);
+}
+
+void retry_alarm_in_clear(void)
+{
+	alarm_in(read_zeroes_into);
+}
+
+void retry_alarm_in_futex(void)
+{
+	alarm_in(futex_in);
+}
+
+void retry_alarm_in_open(void)
+{
+	alarm_in(open_named_by);
+}
+
+void retry_alarm_in_exec_argument(void)
+{
+	alarm_in(exec_with_argument);
+}
+
+void retry_alarm_in_gup(void)
+{
+	alarm_in(vm_read_from);
+}
+
+/* The handler runs, and the load waits again. */
+void retry_alarm_in_load(void)
+{
+	alarm_in(load_from);
 }

@@ -6,8 +6,12 @@
  */
 #include "fault.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 
 #define K 1024UL
 #define M (1024UL * 1024)
@@ -120,6 +124,74 @@ void stack_read_below(void)
 	transfer("", buffer, 16, read(fd, buffer, 16));
 }
 
+/* Within the 128K that exec adds to what the stack holds nobody asks anything. */
+void stack_fp_64k(void)
+{
+	char *touch = (char *)(((uintptr_t)arch_sp() - 64 * K) & ~63UL);
+
+	prove("inside the stack", (uintptr_t)touch >= stack().start);
+	store("", touch, INT);
+}
+
+void stack_write_below(void)
+{
+	char *buffer = below_stack(((uintptr_t)arch_sp() - 200 * K) & ~63UL);
+	int fd = pipe_sink();
+
+	transfer("", buffer, 16, write(fd, buffer, 16));
+}
+
+void stack_guard_gap_read(void)
+{
+	uintptr_t start = stack().start;
+	char *touch = below_stack(start - page_size), *neighbour = touch - 99 * page_size;
+	int fd = pipe_holding(16);
+
+	must("mmap", mmap(neighbour, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
+			  MAP_FIXED_NOREPLACE, -1, 0));
+	transfer("", touch, 16, read(fd, touch, 16));
+}
+
+/* -- the stack as others reach it ------------------------------------------------------ */
+
+/* Far enough below for no kernel to warn that it does not grow the stack any more. */
+static char *far_below(void)
+{
+	return below_stack(((uintptr_t)arch_sp() - 1 * M) & ~63UL);
+}
+
+void stack_vm_write(void)
+{
+	char *touch = far_below(), bytes[16] = "";
+
+	transfer("", touch, 16, process_vm_writev(getpid(), &(struct iovec){ bytes, 16 }, 1,
+						  &(struct iovec){ touch, 16 }, 1, 0));
+}
+
+void stack_mem_write(void)
+{
+	char *touch = far_below(), bytes[16] = "";
+	int fd = must("open mem", open("/proc/self/mem", O_RDWR | O_CLOEXEC));
+
+	transfer("", touch, 16, pwrite(fd, bytes, 16, (off_t)(uintptr_t)touch));
+}
+
+void stack_poke(void)
+{
+	char *touch = far_below();
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+		raise(SIGSTOP);
+		child_done();
+	}
+	must("waitpid", waitpid(pid, NULL, 0));
+	call("", touch, ptrace(PTRACE_POKEDATA, pid, touch, (void *)1L));
+	must("kill", kill(pid, SIGKILL));
+	waitpid(pid, NULL, 0);
+}
+
 /* -- growable mappings that are not the stack ------------------------------------------ */
 
 #define ROOM (32 * M)	/* more than the guard gap of any page size in use, and then some */
@@ -157,6 +229,37 @@ void stack_growsdown_read(void)
 	int fd = pipe_holding(16);
 
 	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
+/* 6 MiB at once, under a limit of 8 MiB. */
+void stack_growsdown_read_far(void)
+{
+	char *buffer = growable_region() - 6 * M;
+	int fd = pipe_holding(16);
+
+	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
+/* The limit is of the mapping, whichever it is. */
+void stack_growsdown_read_rlimit(void)
+{
+	char *buffer = growable_region() - 9 * M;
+	int fd = pipe_holding(16);
+
+	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
+/* PROT_GROWSDOWN: from here down to the start of the mapping, which must be one that grows. */
+void stack_growsdown_mprotect(void)
+{
+	char *region = growable_region(), *fixed = anon_pages(2, PROT_READ | PROT_WRITE);
+	char *buffer = region - 2 * page_size;
+	int fd = pipe_holding(16);
+
+	prove("grown by the kernel", read(fd, buffer, 16) == 16);
+	call("grows", region, mprotect(region, page_size, PROT_READ | PROT_GROWSDOWN));
+	store("below", buffer, INT);
+	call("fixed", fixed, mprotect(fixed + page_size, page_size, PROT_READ | PROT_GROWSDOWN));
 }
 
 /* Down towards address 0, a page at a time, until it is refused; below any program. */

@@ -6,9 +6,17 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+
+#define RW (PROT_READ | PROT_WRITE)
 
 /* write(2) to a file of n bytes, of which `good` can be read. */
 static void write_tail(size_t good, size_t n)
@@ -43,6 +51,26 @@ void uaccess_tail_write_101(void)
 	write_tail(101, 200);
 }
 
+void uaccess_tail_write_8(void)
+{
+	write_tail(8, 128);
+}
+
+void uaccess_tail_write_32(void)
+{
+	write_tail(32, 128);
+}
+
+void uaccess_tail_write_64(void)
+{
+	write_tail(64, 128);
+}
+
+void uaccess_tail_write_7_of_8(void)
+{
+	write_tail(7, 8);
+}
+
 /* pread(2) of a file of 200 bytes, of which `good` have a place. */
 static void read_tail(size_t good)
 {
@@ -75,6 +103,136 @@ void uaccess_tail_read_101(void)
 	read_tail(101);
 }
 
+/* -- every length at which some copy loop gives another answer -------------------------- */
+
+/*
+ * `asked` bytes of which `good` are there, at the end of a page; the other side of the copy,
+ * in the kernel, begins `offset` bytes behind a page's start. Gives what was copied.
+ */
+typedef void (*copy_step)(const char *label, char *end, size_t good, size_t asked, size_t offset);
+
+#define ALL_200 200	/* bytes asked for, whatever is there */
+#define ONE_MORE 0	/* just one more than is there */
+
+static void each_tail(copy_step copy, size_t asked, size_t offset)
+{
+	static const size_t tails[] = {
+		1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128,
+	};
+	char *end = edge(), label[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
+		snprintf(label, sizeof(label), "k%zu", tails[i]);
+		copy(label, end, tails[i], asked ? asked : tails[i] + 1, offset);
+	}
+}
+
+/* From user space into a page that the kernel holds: ours, by way of process_vm_writev. */
+static void copy_from(const char *label, char *end, size_t good, size_t asked, size_t offset)
+{
+	static char *page;
+	long done;
+
+	if (!page)
+		page = anon_pages(1, RW);
+	memset(page, 0xff, page_size);
+	fill(end - good, good);
+	call_begin(label, end);
+	done = process_vm_writev(getpid(), &(struct iovec){ end - good, asked }, 1,
+				 &(struct iovec){ page + offset, asked }, 1, 0);
+	call_end(done, asked, done <= 0 || filled(page + offset, done));
+}
+
+void uaccess_copy_from_tails(void)
+{
+	each_tail(copy_from, ALL_200, 0);
+}
+
+void uaccess_copy_from_odd(void)
+{
+	each_tail(copy_from, ALL_200, 1);
+}
+
+void uaccess_copy_from_one_more(void)
+{
+	each_tail(copy_from, ONE_MORE, 0);
+}
+
+/* To user space from a page of a file. */
+static void copy_to(const char *label, char *end, size_t good, size_t asked, size_t offset)
+{
+	char bytes[256];
+	int fd = tmpfile_of(0);
+	long done;
+
+	fill(bytes, sizeof(bytes));
+	must("pwrite", pwrite(fd, bytes, sizeof(bytes), offset));
+	memset(end - good, 0xff, good);
+	call_begin(label, end);
+	done = pread(fd, end - good, asked, offset);
+	call_end(done, asked, done <= 0 || filled(end - good, done));
+	close(fd);
+}
+
+void uaccess_copy_to_tails(void)
+{
+	each_tail(copy_to, ALL_200, 0);
+}
+
+void uaccess_copy_to_odd(void)
+{
+	each_tail(copy_to, ALL_200, 1);
+}
+
+void uaccess_copy_to_one_more(void)
+{
+	each_tail(copy_to, ONE_MORE, 0);
+}
+
+static bool zeroed(const char *addr, long n)
+{
+	for (long i = 0; i < n; i++)
+		if (addr[i])
+			return false;
+	return true;
+}
+
+static void clear(const char *label, char *end, size_t good, size_t asked, size_t offset)
+{
+	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+	long done;
+
+	(void)offset;		/* there is no other side */
+	fill(end - good, good);
+	call_begin(label, end);
+	done = read(fd, end - good, asked);
+	call_end(done, asked, zeroed(end - good, done));
+	close(fd);
+}
+
+void uaccess_clear_tails(void)
+{
+	each_tail(clear, ALL_200, 0);
+}
+
+/* A path whose end is the last byte that is there. Nothing of that name exists. */
+static void look_up(const char *label, char *end, size_t good, size_t asked, size_t offset)
+{
+	char *path = end - good;
+
+	(void)asked, (void)offset;
+	memset(path, 'x', good - 1);
+	path[good - 1] = '\0';
+	call(label, end, open(path, O_RDONLY | O_CLOEXEC));
+}
+
+void uaccess_path_tails(void)
+{
+	each_tail(look_up, ALL_200, 0);
+}
+
+/* -- pipes and vectors --------------------------------------------------------------------- */
+
 void uaccess_pipe_write_tail(void)
 {
 	char *end = edge();
@@ -94,6 +252,21 @@ void uaccess_pipe_read_tail(void)
 	call_begin("again", good);
 	done = read(fd, good, 200);
 	call_end(done, 200, done < 200 || filled(good, done));
+}
+
+/* 200 bytes in two buffers of the pipe, of which the first 100 have a place. */
+void uaccess_pipe_read_2buf(void)
+{
+	char *end = edge(), *page = anon_pages(1, RW);
+	int fds[2];
+
+	must("pipe", pipe2(fds, O_CLOEXEC));
+	prove("one buffer full", write(fds[1], page, page_size) == (ssize_t)page_size);
+	fill(page, 100);
+	prove("another begun", write(fds[1], page, 100) == 100);
+	prove("100 bytes left of the first",
+	      read(fds[0], page, page_size - 100) == (ssize_t)page_size - 100);
+	transfer("", end, 200, read(fds[0], end - 100, 200));
 }
 
 void uaccess_read_hole(void)
@@ -141,6 +314,48 @@ void uaccess_writev_part(void)
 	call_end(done, 200, file_filled(fd, done));
 }
 
+/* 128 bytes: a length that each copy routine copies in full before it meets the hole. */
+void uaccess_readv_part(void)
+{
+	char *good = anon_pages(1, RW), *hole = hole_page();
+	struct iovec iov[] = { { good, 128 }, { hole, 128 } };
+	int fd = tmpfile_of(256);
+	long done;
+
+	call_begin("", hole);
+	done = preadv(fd, iov, 2, 0);
+	call_end(done, 256, done <= 0 || filled(good, done));
+}
+
+void uaccess_writev_pipe_part(void)
+{
+	char *good = anon_pages(1, RW), *hole = hole_page();
+	struct iovec iov[] = { { good, 100 }, { hole, 100 } };
+	int fd = pipe_sink();
+
+	transfer("", hole, 200, writev(fd, iov, 2));
+}
+
+void uaccess_iov_hole(void)
+{
+	char *hole = hole_page();
+	int fd = tmpfile_of(0);
+
+	transfer("", hole, 100, writev(fd, (struct iovec *)hole, 1));
+}
+
+/* A vector of two of which one is there; that one is good, but nothing may be written. */
+void uaccess_iov_edge(void)
+{
+	struct iovec *iov = (struct iovec *)edge() - 1;
+	char *good = anon_pages(1, RW);
+	int fd = tmpfile_of(0);
+
+	iov[0] = (struct iovec){ good, 100 };
+	if (transfer("writev", iov + 1, 200, writev(fd, iov, 2)) < 0)
+		transfer("written", NULL, 0, lseek(fd, 0, SEEK_END));
+}
+
 void uaccess_kernel_range(void)
 {
 	int fd = pipe_sink();
@@ -160,17 +375,290 @@ void uaccess_noncanonical(void)
 #endif
 }
 
+/* -- futex ----------------------------------------------------------------------------------- */
+
+#ifdef SYS_futex_time64		/* the other is optional on 32 bits */
+#define FUTEX SYS_futex_time64
+#else
+#define FUTEX SYS_futex
+#endif
+
+/* The word is never 1, so this does not wait. */
+static long futex_wait(void *word, int flag)
+{
+	return syscall(FUTEX, word, FUTEX_WAIT | flag, 1, NULL, NULL, 0);
+}
+
 void uaccess_futex_hole(void)
 {
-#ifdef SYS_futex_time64		/* the other is optional on 32 bits */
-	long number = SYS_futex_time64;
-#else
-	long number = SYS_futex;
-#endif
 	char *hole = hole_page();
 
-	call("", hole, syscall(number, hole, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0));
+	call("", hole, syscall(FUTEX, hole, FUTEX_WAIT, 0, NULL, NULL, 0));
 }
+
+/* A private futex is its address; a shared one is the page, which has to be found. */
+static void wait_both(char *word)
+{
+	call("private", word, futex_wait(word, FUTEX_PRIVATE_FLAG));
+	call("shared", word, futex_wait(word, 0));
+}
+
+void uaccess_futex_none(void)
+{
+	wait_both(anon_pages(1, PROT_NONE));
+}
+
+void uaccess_futex_ro_private(void)
+{
+	wait_both(anon_pages(1, PROT_READ));
+}
+
+void uaccess_futex_ro_shared(void)
+{
+	wait_both(map_file(tmpfile_of(64), 1, PROT_READ, MAP_SHARED));
+}
+
+void uaccess_futex_wake_hole(void)
+{
+	char *hole = hole_page();
+
+	call("private", hole, syscall(FUTEX, hole, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0));
+	call("shared", hole, syscall(FUTEX, hole, FUTEX_WAKE, 1, NULL, NULL, 0));
+}
+
+/* FUTEX_WAKE_OP stores to the second word. */
+void uaccess_futex_op_ro(void)
+{
+	char *good = anon_pages(1, RW), *ro = anon_pages(1, PROT_READ);
+	int set_to_1 = FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0);
+
+	call("", ro, syscall(FUTEX, good, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, 1, ro, set_to_1));
+}
+
+/* -- results that the kernel cannot give back, after it has done what was asked ------------ */
+
+#define SIGSET_BYTES 8		/* the kernel's, on each arch */
+
+/* The kernel's struct sigaction begins with the handler, and differs behind it. */
+struct kernel_sigaction {
+	void (*handler)(int);
+	char rest[56];
+};
+
+static long kernel_sigaction(void *act, void *old)
+{
+	return syscall(SYS_rt_sigaction, SIGUSR1, act, old, SIGSET_BYTES, NULL);
+}
+
+/* `get` compares: data=changed were a handler that is not the one set. */
+void uaccess_sigaction_ro(void)
+{
+	struct kernel_sigaction act, now;
+	char *ro = anon_pages(1, PROT_READ);
+
+	must("sigaction", kernel_sigaction(NULL, &act));
+	act.handler = SIG_IGN;
+	call("set", ro, kernel_sigaction(&act, ro));
+	call_begin("get", &now);
+	call_end(kernel_sigaction(NULL, &now), -1, now.handler == SIG_IGN);
+}
+
+void uaccess_sigprocmask_ro(void)
+{
+	/* Eight real-time signals, whichever they are in this order of bytes. */
+	unsigned char set[SIGSET_BYTES] = { [5] = 0xff }, now[SIGSET_BYTES] = { 0 };
+	char *ro = anon_pages(1, PROT_READ);
+	long ret;
+
+	call("set", ro, syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, ro, SIGSET_BYTES));
+	call_begin("get", now);
+	ret = syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, now, SIGSET_BYTES);
+	call_end(ret, -1, !memcmp(now, set, sizeof(set)));
+}
+
+void uaccess_sigaltstack_ro(void)
+{
+	stack_t set = { .ss_sp = anon_pages(16, RW), .ss_size = 16 * page_size }, now = { 0 };
+	char *ro = anon_pages(1, PROT_READ);
+	long ret;
+
+	call("set", ro, syscall(SYS_sigaltstack, &set, ro));
+	call_begin("get", &now);
+	ret = syscall(SYS_sigaltstack, NULL, &now);
+	call_end(ret, -1, now.ss_sp == set.ss_sp);
+}
+
+/* The child is there before its number could be stored. */
+void uaccess_clone_ptid_ro(void)
+{
+	char *ro = anon_pages(1, PROT_READ);
+	long pid;
+
+	call_begin("clone", ro);
+	pid = syscall(SYS_clone, CLONE_PARENT_SETTID | SIGCHLD, 0, ro, 0, 0);
+	if (pid == 0)
+		child_done();
+	if (call_end(pid, -1, true) > 0) {
+		step("child");
+		result_fate(pid);
+	}
+}
+
+static int leave(void *unused)
+{
+	(void)unused;
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+/* A thread library asks for zero to be stored at its exit, and has unmapped the place. */
+void uaccess_clear_tid_hole(void)
+{
+	char *stack = anon_pages(16, RW) + 16 * page_size, *hole = hole_page();
+	pid_t pid;
+
+	step("");
+	pid = must("clone", clone(leave, stack, CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, NULL,
+				  NULL, NULL, hole));
+	result_fate(pid);
+}
+
+/* The list of held locks is read when the task ends. */
+void uaccess_robust_list_hole(void)
+{
+	char *hole = hole_page();
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		call("set", hole, syscall(SYS_set_robust_list, hole, 3 * sizeof(long)));
+		child_done();
+	}
+	step("exit");
+	result_fate(pid);
+}
+
+/* -- poll and epoll ------------------------------------------------------------------------ */
+
+void uaccess_poll_ro(void)
+{
+	struct pollfd *ready = (struct pollfd *)anon_pages(1, RW);
+
+	ready[0] = (struct pollfd){ .fd = pipe_holding(1), .events = POLLIN };
+	must("mprotect", mprotect(ready, page_size, PROT_READ));
+	call("", ready, poll(ready, 1, 0));
+}
+
+void uaccess_poll_edge(void)
+{
+	struct pollfd *fds = (struct pollfd *)edge() - 1;
+
+	fds[0] = (struct pollfd){ .fd = pipe_holding(1), .events = POLLIN };
+	call("", fds + 1, poll(fds, 2, 0));
+}
+
+static int epoll_of_ready(int n)
+{
+	int epoll = must("epoll_create", epoll_create1(EPOLL_CLOEXEC));
+	struct epoll_event in = { .events = EPOLLIN };
+
+	while (n--)
+		must("epoll_ctl", epoll_ctl(epoll, EPOLL_CTL_ADD, pipe_holding(1), &in));
+	return epoll;
+}
+
+/* An event that could not be told must not be lost, also not one that is told only once. */
+void uaccess_epoll_hole(void)
+{
+	struct epoll_event *hole = (struct epoll_event *)hole_page(), event;
+	int epoll = must("epoll_create", epoll_create1(EPOLL_CLOEXEC));
+	struct epoll_event in = { .events = EPOLLIN | EPOLLET };
+
+	must("epoll_ctl", epoll_ctl(epoll, EPOLL_CTL_ADD, pipe_holding(1), &in));
+	transfer("hole", hole, 1, epoll_wait(epoll, hole, 1, 0));
+	transfer("again", &event, 1, epoll_wait(epoll, &event, 1, 0));
+}
+
+void uaccess_epoll_edge(void)
+{
+	struct epoll_event *events = (struct epoll_event *)edge() - 1;
+	int epoll = epoll_of_ready(2);
+
+	transfer("", events + 1, 2, epoll_wait(epoll, events, 2, 0));
+}
+
+/* -- one word, across the edge ------------------------------------------------------------- */
+
+/* k bytes of an int are there; none of them may change when it cannot be stored. */
+void uaccess_put_user_cut(void)
+{
+	char *end = edge(), label[8];
+	int fd = pipe_holding(64);
+
+	for (int k = 1; k <= 3; k++) {
+		long ret;
+
+		fill(end - k, k);
+		snprintf(label, sizeof(label), "k%d", k);
+		call_begin(label, end);
+		ret = ioctl(fd, FIONREAD, end - k);
+		call_end(ret, -1, filled(end - k, k));
+	}
+}
+
+void uaccess_get_user_cut(void)
+{
+	char *end = edge(), label[8];
+	int fd = pipe_holding(64);
+
+	for (int k = 1; k <= 3; k++) {
+		snprintf(label, sizeof(label), "k%d", k);
+		call(label, end, ioctl(fd, FIONBIO, end - k));
+	}
+}
+
+/* -- sockets ---------------------------------------------------------------------------------- */
+
+static int any_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 && (errno == ENOSYS || errno == EAFNOSUPPORT))
+		not_applicable("no sockets");
+	return must("socket", fd);
+}
+
+void uaccess_getsockopt_value(void)
+{
+	socklen_t size = sizeof(int);
+	char *hole = hole_page();
+	int fd = any_socket();
+
+	call("", hole, getsockopt(fd, SOL_SOCKET, SO_TYPE, hole, &size));
+}
+
+void uaccess_getsockopt_length(void)
+{
+	char *hole = hole_page();
+	int fd = any_socket(), type;
+
+	call("", hole, getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, (socklen_t *)hole));
+}
+
+/* The value goes out before its length, which cannot: data=changed is the value. */
+void uaccess_getsockopt_length_ro(void)
+{
+	socklen_t *size = (socklen_t *)anon_pages(1, RW);
+	int fd = any_socket(), type = -1;
+	long ret;
+
+	*size = sizeof(type);
+	must("mprotect", mprotect(size, page_size, PROT_READ));
+	call_begin("", size);
+	ret = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, size);
+	call_end(ret, -1, type == -1);
+}
+
+/* -- strings ----------------------------------------------------------------------------------- */
 
 void uaccess_open_edge(void)
 {

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One thread touches a page all the time, another changes what is mapped there. Each touch may
+ * succeed or be refused, but a refusal has exactly one reason, and afterwards the instruction
+ * can go on. `ok` says that each of many touches ended in one of these two ways, and that both
+ * were seen; any other signal shows as the result.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+#define CHANGES 400
+#define ENOUGH 20		/* of either kind, else the two hardly met */
+
+static struct {
+	char *page;
+	int fd;
+	bool (*change)(int nth);	/* by the other thread; false: it could not */
+	int sig, code;			/* of a refusal; 0: none is allowed */
+	volatile bool stop, broken;
+	volatile unsigned long refused;
+	unsigned long touched;
+} race;
+
+static void *change_all(void *unused)
+{
+	for (int i = 0; i < CHANGES && !race.broken; i++) {
+		if (!race.change(i))
+			race.broken = true;
+		sched_yield();
+	}
+	race.stop = true;
+	return unused;
+}
+
+/* On one CPU the other thread is to get its turn before the time slice ends. */
+static void touched(void)
+{
+	if (++race.touched % 64 == 0)
+		sched_yield();
+}
+
+/* In the handler: let the other thread undo it, and try again. */
+static bool refusal(siginfo_t *info)
+{
+	if (info->si_signo != race.sig || info->si_code != race.code || info->si_addr != race.page)
+		return false;
+	race.refused++;
+	sched_yield();
+	return true;
+}
+
+/* Scenarios are kept on one CPU; the two threads want one each. */
+static void use_all_cpus(void)
+{
+	unsigned long all[16];
+
+	memset(all, 0xff, sizeof(all));
+	must("sched_setaffinity", sched_setaffinity(0, sizeof(all), (cpu_set_t *)all));
+}
+
+static void start(pthread_t *thread)
+{
+	repair = refusal;
+	use_all_cpus();
+	call_begin("", race.page);
+	errno = pthread_create(thread, NULL, change_all, NULL);
+	must("pthread_create", errno ? -1 : 0);
+}
+
+static void finish(pthread_t thread, bool intact)
+{
+	pthread_join(thread, NULL);
+	detail("touched", "%lu", race.touched);
+	detail("refused", "%lu", race.refused);
+	prove("changes worked", !race.broken);
+	prove("touches got through", race.touched >= ENOUGH);
+	prove("touches were refused", !race.sig || race.refused >= ENOUGH);
+	call_end(0, -1, intact);
+}
+
+static void store_against(bool (*change)(int nth), int sig, int code)
+{
+	pthread_t thread;
+
+	race.change = change;
+	race.sig = sig;
+	race.code = code;
+	start(&thread);
+	while (!race.stop) {
+		arch_store(race.page, race.touched, INT);
+		touched();
+	}
+	finish(thread, true);
+}
+
+static char *map_here(int prot, int flags)
+{
+	char *page = mmap(race.page, page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+
+	return page == MAP_FAILED ? NULL : page;
+}
+
+/* Every other change makes the page whole again, and the last one does. */
+static bool unmap_and_map(int nth)
+{
+	return nth % 2 ? map_here(RW, MAP_FIXED) == race.page : munmap(race.page, page_size) == 0;
+}
+
+void races_munmap(void)
+{
+	race.page = anon_pages(1, RW);
+	store_against(unmap_and_map, SIGSEGV, SEGV_MAPERR);
+}
+
+static bool protect_and_not(int nth)
+{
+	return mprotect(race.page, page_size, nth % 2 ? RW : PROT_READ) == 0;
+}
+
+void races_mprotect(void)
+{
+	race.page = anon_pages(1, RW);
+	store_against(protect_and_not, SIGSEGV, SEGV_ACCERR);
+}
+
+static bool none_and_back(int nth)
+{
+	return mprotect(race.page, page_size, nth % 2 ? RW : PROT_NONE) == 0;
+}
+
+void races_mprotect_none(void)
+{
+	race.page = anon_pages(1, RW);
+	store_against(none_and_back, SIGSEGV, SEGV_ACCERR);
+}
+
+/* A mapping put in the place of another: at no time is there none. */
+static bool map_over(int nth)
+{
+	(void)nth;
+	return map_here(RW, MAP_FIXED) == race.page;
+}
+
+void races_map_fixed(void)
+{
+	race.page = anon_pages(1, RW);
+	store_against(map_over, 0, 0);
+}
+
+static char *elsewhere;
+
+static bool move_and_back(int nth)
+{
+	char *from = nth % 2 ? elsewhere : race.page, *to = nth % 2 ? race.page : elsewhere;
+
+	return mremap(from, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+}
+
+void races_mremap(void)
+{
+	race.page = anon_pages(1, RW);
+	elsewhere = anon_pages(1, RW);
+	store_against(move_and_back, SIGSEGV, SEGV_MAPERR);
+}
+
+static bool cut_and_extend(int nth)
+{
+	return ftruncate(race.fd, nth % 2 ? page_size : 0) == 0;
+}
+
+void races_truncate(void)
+{
+	race.fd = tmpfile_of(0);
+	must("ftruncate", ftruncate(race.fd, page_size));
+	race.page = map_file(race.fd, 1, RW, MAP_SHARED);
+	store_against(cut_and_extend, SIGBUS, BUS_ADRERR);
+}
+
+static bool punch(int nth)
+{
+	(void)nth;
+	return fallocate(race.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page_size) == 0;
+}
+
+void races_punch(void)
+{
+	race.fd = tmpfile_of(0);
+	must("ftruncate", ftruncate(race.fd, page_size));
+	race.page = map_file(race.fd, 1, RW, MAP_SHARED);
+	store_against(punch, 0, 0);
+}
+
+static bool drop(int nth)
+{
+	(void)nth;
+	return madvise(race.page, page_size, MADV_DONTNEED) == 0;
+}
+
+/* A load sees what was stored, or zero; the page of somebody else would be neither. */
+void races_dontneed(void)
+{
+	pthread_t thread;
+	bool intact = true;
+
+	race.page = anon_pages(1, RW);
+	race.change = drop;
+	start(&thread);
+	while (!race.stop) {
+		uint32_t word = arch_load(race.page, INT);
+
+		intact &= word == 0 || word == (uint32_t)stored(INT);
+		arch_store(race.page, stored(INT), INT);
+		touched();
+	}
+	finish(thread, intact);
+}
+
+static bool fork_once(int nth)
+{
+	pid_t pid;
+
+	if (nth % 8)		/* a fork is dear */
+		return true;
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	return pid > 0 && waitpid(pid, NULL, 0) == pid;
+}
+
+/* Each fork write-protects the page under the stores; none may get lost in the copy. */
+void races_fork(void)
+{
+	pthread_t thread;
+	bool intact = true;
+	uint32_t n = 0;
+
+	race.page = anon_pages(1, RW);
+	race.change = fork_once;
+	start(&thread);
+	while (!race.stop) {
+		intact &= (uint32_t)arch_load(race.page, INT) == n;
+		arch_store(race.page, ++n, INT);
+		touched();
+	}
+	finish(thread, intact);
+}
+
+/* The kernel's copy into a page that comes and goes: all of it, or EFAULT, and no signal. */
+static void read_against(bool (*change)(int nth))
+{
+	int fd = tmpfile_of(64);
+	pthread_t thread;
+	bool intact = true;
+
+	race.change = change;
+	start(&thread);
+	while (!race.stop) {
+		long n = pread(fd, race.page, 64, 0);
+
+		if (n == 64)
+			race.touched++;
+		else if (n < 0 && errno == EFAULT)
+			race.refused++;
+		else
+			intact = false;
+		sched_yield();
+	}
+	prove("reads were refused", race.refused >= ENOUGH);
+	finish(thread, intact);
+}
+
+void races_munmap_read(void)
+{
+	race.page = anon_pages(1, RW);
+	read_against(unmap_and_map);
+}
+
+void races_mprotect_read(void)
+{
+	race.page = anon_pages(1, RW);
+	read_against(protect_and_not);
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory that the kernel reaches without the user's page tables: ptrace, process_vm_readv and
+ * writev, /proc/PID/mem, and pages brought in ahead of use. No fault handler of an arch runs
+ * here, so the answers ought to be the same everywhere; which rights count is what differs
+ * between the ways in.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+
+/* A page of the pattern that allows just this. */
+static char *filled_page(int prot)
+{
+	char *page = anon_pages(1, RW);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, prot));
+	return page;
+}
+
+/* A page of a file that holds the pattern, mapped for reading. */
+static char *file_page(int flags)
+{
+	return map_file(tmpfile_of(256), 1, PROT_READ, flags);
+}
+
+/* -- ptrace --------------------------------------------------------------------------------- */
+
+/* A stopped child whose memory is a copy of ours, and that we trace. */
+static pid_t tracee(void)
+{
+	pid_t pid = fork_child();
+	int status;
+
+	if (pid == 0) {
+		must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+		raise(SIGSTOP);
+		child_done();
+	}
+	must("waitpid", waitpid(pid, &status, 0));
+	prove("child stopped", WIFSTOPPED(status));
+	return pid;
+}
+
+/* The word that a peek gives is its return value: only errno tells a failure from -1. */
+static long peek(pid_t pid, char *addr, long *word)
+{
+	errno = 0;
+	*word = ptrace(PTRACE_PEEKDATA, pid, addr, NULL);
+	return errno ? -1 : 0;
+}
+
+static void peek_known(const char *label, pid_t pid, char *addr, long want)
+{
+	long word, ret;
+
+	call_begin(label, addr);
+	ret = peek(pid, addr, &word);
+	call_end(ret, -1, ret < 0 || word == want);
+}
+
+static long word_at(const void *addr)
+{
+	long word;
+
+	memcpy(&word, addr, sizeof(word));
+	return word;
+}
+
+static long pattern_word(void)
+{
+	char bytes[sizeof(long)];
+
+	fill(bytes, sizeof(bytes));
+	return word_at(bytes);
+}
+
+static void poke_step(const char *label, pid_t pid, char *addr, long word)
+{
+	call(label, addr, ptrace(PTRACE_POKEDATA, pid, addr, (void *)word));
+}
+
+static void end_tracee(pid_t pid)
+{
+	must("kill", kill(pid, SIGKILL));
+	waitpid(pid, NULL, 0);
+}
+
+static void peek_once(char *addr)
+{
+	pid_t pid = tracee();
+
+	peek_known("", pid, addr, pattern_word());
+	end_tracee(pid);
+}
+
+void remote_peek_hole(void)
+{
+	peek_once(hole_page());
+}
+
+void remote_peek_none(void)
+{
+	peek_once(filled_page(PROT_NONE));
+}
+
+/* Half of the word is there. */
+void remote_peek_edge(void)
+{
+	peek_once(edge() - sizeof(long) / 2);
+}
+
+/* What a breakpoint is: the child has its own copy then, and the file and we have not. */
+void remote_poke_ro(void)
+{
+	char *page = file_page(MAP_PRIVATE);
+	pid_t pid = tracee();
+
+	poke_step("poke", pid, page, 0x5a);
+	peek_known("peek", pid, page, 0x5a);
+	load_data("own", page, INT, pattern(0, INT));
+	end_tracee(pid);
+}
+
+void remote_poke_ro_shared(void)
+{
+	char *page = file_page(MAP_SHARED);
+	pid_t pid = tracee();
+
+	poke_step("poke", pid, page, 0x5a);
+	load_data("own", page, INT, pattern(0, INT));
+	end_tracee(pid);
+}
+
+void remote_poke_none(void)
+{
+	char *page = filled_page(PROT_NONE);
+	pid_t pid = tracee();
+
+	poke_step("poke", pid, page, 0x5a);
+	peek_known("peek", pid, page, 0x5a);
+	end_tracee(pid);
+}
+
+/* -- process_vm_readv and writev: the far side, then ours ----------------------------------- */
+
+static long vm_read(struct iovec *far, int n, void *to, size_t size)
+{
+	return process_vm_readv(getpid(), &(struct iovec){ to, size }, 1, far, n, 0);
+}
+
+static long vm_write(struct iovec *far, int n, void *from, size_t size)
+{
+	return process_vm_writev(getpid(), &(struct iovec){ from, size }, 1, far, n, 0);
+}
+
+void remote_vm_read_part(void)
+{
+	char *good = filled_page(RW), *to = anon_pages(1, RW), *hole = hole_page();
+	struct iovec far[] = { { good, 100 }, { hole, 100 } };
+	long done;
+
+	call_begin("", hole);
+	done = vm_read(far, 2, to, 200);
+	call_end(done, 200, done <= 0 || filled(to, done));
+}
+
+/* One piece that runs from a good page into a hole: pages count, not pieces. */
+void remote_vm_read_across(void)
+{
+	char *to = anon_pages(1, RW), *end = edge();
+	struct iovec far = { end - 100, 200 };
+	long done;
+
+	fill(end - 100, 100);
+	call_begin("", end);
+	done = vm_read(&far, 1, to, 200);
+	call_end(done, 200, done <= 0 || filled(to, done));
+}
+
+void remote_vm_read_none(void)
+{
+	char *none = filled_page(PROT_NONE), *to = anon_pages(1, RW);
+	struct iovec far = { none, 64 };
+
+	transfer("", none, 64, vm_read(&far, 1, to, 64));
+}
+
+void remote_vm_read_eof(void)
+{
+	char *to = anon_pages(1, RW), *beyond = map_file(tmpfile_of(1), 2, RW, MAP_SHARED) + page_size;
+	struct iovec far = { beyond, 64 };
+
+	transfer("", beyond, 64, vm_read(&far, 1, to, 64));
+}
+
+void remote_vm_write_ro(void)
+{
+	char *ro = filled_page(PROT_READ), *from = anon_pages(1, RW);
+	struct iovec far = { ro, 64 };
+	long done;
+
+	call_begin("", ro);
+	done = vm_write(&far, 1, from, 64);
+	call_end(done, 64, filled(ro, 64));
+}
+
+void remote_vm_write_across(void)
+{
+	char *from = filled_page(RW), *end = edge();
+	struct iovec far = { end - 100, 200 };
+	long done;
+
+	call_begin("", end);
+	done = vm_write(&far, 1, from, 200);
+	call_end(done, 200, done <= 0 || filled(end - 100, done));
+}
+
+void remote_vm_read_local_hole(void)
+{
+	char *good = filled_page(RW), *hole = hole_page();
+	struct iovec far = { good, 64 };
+
+	transfer("", hole, 64, vm_read(&far, 1, hole, 64));
+}
+
+/* -- /proc/self/mem --------------------------------------------------------------------------- */
+
+static int mem(void)
+{
+	return must("open mem", open("/proc/self/mem", O_RDWR | O_CLOEXEC));
+}
+
+static off_t at(const void *addr)
+{
+	return (off_t)(uintptr_t)addr;
+}
+
+void remote_mem_write_ro(void)
+{
+	char *ro = anon_pages(1, PROT_READ);
+	uint32_t word = pattern(0, INT);
+	int fd = mem();
+
+	transfer("write", ro, INT, pwrite(fd, &word, INT, at(ro)));
+	load_data("load", ro, INT, word);
+}
+
+void remote_mem_write_ro_shared(void)
+{
+	char *ro = file_page(MAP_SHARED);
+	int fd = mem();
+	uint32_t word = 0x5a;
+
+	transfer("write", ro, INT, pwrite(fd, &word, INT, at(ro)));
+	load_data("load", ro, INT, pattern(0, INT));
+}
+
+void remote_mem_read_none(void)
+{
+	char *none = filled_page(PROT_NONE), bytes[64];
+	int fd = mem();
+	long done;
+
+	call_begin("", none);
+	done = pread(fd, bytes, sizeof(bytes), at(none));
+	call_end(done, sizeof(bytes), done <= 0 || filled(bytes, done));
+}
+
+void remote_mem_read_hole(void)
+{
+	char *hole = hole_page(), bytes[64];
+	int fd = mem();
+
+	transfer("", hole, sizeof(bytes), pread(fd, bytes, sizeof(bytes), at(hole)));
+}
+
+void remote_mem_read_zero(void)
+{
+	char bytes[64];
+	int fd = mem();
+
+	prove("page 0 unmapped", unmapped(NULL, page_size));
+	transfer("", NULL, sizeof(bytes), pread(fd, bytes, sizeof(bytes), 0));
+}
+
+void remote_mem_read_across(void)
+{
+	char *end = edge(), bytes[200];
+	int fd = mem();
+	long done;
+
+	fill(end - 100, 100);
+	call_begin("", end);
+	done = pread(fd, bytes, sizeof(bytes), at(end - 100));
+	call_end(done, sizeof(bytes), done <= 0 || filled(bytes, done));
+}
+
+void remote_mem_read_bad_buffer(void)
+{
+	char *good = filled_page(RW), *hole = hole_page();
+	int fd = mem();
+
+	transfer("", hole, 64, pread(fd, hole, 64, at(good)));
+}
+
+/* Two pages are asked for, one has a place, and has been copied there before the other fails. */
+void remote_mem_read_short_buffer(void)
+{
+	char *good = anon_pages(2, RW), *end = edge();
+	int fd = mem();
+	long done;
+
+	fill(good, 2 * page_size);
+	call_begin("", end);
+	done = pread(fd, end - page_size, 2 * page_size, at(good));
+	call_end(done, 2 * page_size, !filled(end - page_size, page_size));
+}
+
+/* -- pages brought in ahead of use ------------------------------------------------------------ */
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+void remote_mlock_hole(void)
+{
+	char *hole = hole_page();
+
+	call("", hole, mlock(hole, 1));
+}
+
+/* A good page, then the hole: data=changed were a page that was brought in all the same. */
+void remote_mlock_across(void)
+{
+	char *page = anon_pages(3, RW), *hole = page + page_size;
+
+	must("munmap", munmap(hole, page_size));
+	prove("hole", unmapped(hole, page_size));
+	call_begin("", hole);
+	call_end(mlock(page, 2 * page_size), -1, !present(page));
+}
+
+void remote_mlock_none(void)
+{
+	char *none = anon_pages(1, PROT_NONE);
+
+	call("", none, mlock(none, 1));
+}
+
+void remote_mlock_eof(void)
+{
+	char *beyond = map_file(tmpfile_of(1), 2, RW, MAP_SHARED) + page_size;
+
+	call("", beyond, mlock(beyond, 1));
+}
+
+void remote_populate_ro(void)
+{
+	char *ro = anon_pages(1, PROT_READ);
+
+	call("read", ro, madvise(ro, page_size, MADV_POPULATE_READ));
+	call("write", ro, madvise(ro, page_size, MADV_POPULATE_WRITE));
+}
+
+void remote_populate_none(void)
+{
+	char *none = anon_pages(1, PROT_NONE);
+
+	call("", none, madvise(none, page_size, MADV_POPULATE_READ));
+}
+
+void remote_populate_hole(void)
+{
+	char *hole = hole_page();
+
+	call("", hole, madvise(hole, page_size, MADV_POPULATE_READ));
+}
+
+void remote_populate_eof(void)
+{
+	char *beyond = map_file(tmpfile_of(1), 2, RW, MAP_SHARED) + page_size;
+
+	call("", beyond, madvise(beyond, page_size, MADV_POPULATE_READ));
+}
+
+/* mmap itself never fails for what it could not bring in. */
+void remote_map_populate_eof(void)
+{
+	int fd = tmpfile_of(1);
+	char *pages;
+
+	call_begin("mmap", NULL);
+	pages = mmap(NULL, 2 * page_size, RW, MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (call_end((long)pages == -1 ? -1 : 0, -1, true) == 0) {
+		prove("first page present", present(pages));
+		load("load", pages + page_size, INT);
+	}
+}

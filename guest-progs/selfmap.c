@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * read(2) and write(2) of a file whose buffer is a mapping of a file: the same one, the same
+ * page even, or another one that does the same the other way round at the same time. The copy
+ * faults while the file system holds its locks; the fault wants them too. The classic deadlock.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+#define HALF_PAGE (page_size / 2)
+#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+/* A page of pattern, half the file; nothing of it is in our page table. */
+static int file_of_a_page(void)
+{
+	int fd = tmpfile_of(2048);
+
+	prove("two quarters fit", HALF_PAGE >= 2048);
+	must("ftruncate", ftruncate(fd, page_size));
+	return fd;
+}
+
+static char *absent_map(int fd, int flags)
+{
+	char *map = map_file(fd, 1, RW, flags);
+
+	prove("page absent", !present(map));
+	return map;
+}
+
+/* The first 64 bytes of the page are written over its bytes from 1024 on. */
+static void write_own(int fd, char *map)
+{
+	char bytes[64];
+	long done;
+
+	call_begin("", map);
+	done = pwrite(fd, map, 64, 1024);
+	must("pread", pread(fd, bytes, 64, 1024));
+	call_end(done, 64, filled(bytes, 64));
+}
+
+void selfmap_write_own_page(void)
+{
+	int fd = file_of_a_page();
+
+	write_own(fd, absent_map(fd, MAP_SHARED));
+}
+
+void selfmap_write_own_dirty_page(void)
+{
+	int fd = file_of_a_page();
+	char *map = absent_map(fd, MAP_SHARED);
+
+	fill(map, 64);
+	prove("page present", present(map));
+	write_own(fd, map);
+}
+
+void selfmap_write_own_private_page(void)
+{
+	int fd = file_of_a_page();
+
+	write_own(fd, absent_map(fd, MAP_PRIVATE));
+}
+
+/* The page is not there at all: source and destination are the page that the write makes. */
+void selfmap_write_own_hole(void)
+{
+	int fd = tmpfile_of(0);
+	char *map, bytes[64];
+	long done;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	map = absent_map(fd, MAP_SHARED);
+	memset(bytes, 0x5a, sizeof(bytes));
+	call_begin("", map);
+	done = pwrite(fd, map, 64, 1024);
+	must("pread", pread(fd, bytes, 64, 1024));
+	call_end(done, 64, !memcmp(bytes, (char[64]){ 0 }, 64));
+}
+
+/* The file grows by what it reads from its own last page. */
+void selfmap_write_own_append(void)
+{
+	int fd = file_of_a_page();
+	char *map = absent_map(fd, MAP_SHARED), bytes[64];
+	long done;
+
+	call_begin("", map);
+	done = pwrite(fd, map, 64, page_size);
+	must("pread", pread(fd, bytes, 64, page_size));
+	call_end(done, 64, filled(bytes, 64));
+}
+
+void selfmap_read_own_page(void)
+{
+	int fd = file_of_a_page();
+	char *map = absent_map(fd, MAP_SHARED);
+	long done;
+
+	call_begin("", map);
+	done = pread(fd, map, 64, 0);
+	call_end(done, 64, filled(map, 64));
+}
+
+/* Read over the page that is being read, half a page further: bytes move within it. */
+void selfmap_read_own_shift(void)
+{
+	int fd = file_of_a_page();
+	char *map = absent_map(fd, MAP_SHARED);
+	long done;
+
+	call_begin("", map + HALF_PAGE);
+	done = pread(fd, map + HALF_PAGE, 64, 0);
+	call_end(done, 64, filled(map + HALF_PAGE, 64));
+}
+
+/* -- each other's files ------------------------------------------------------------------------- */
+
+#define ROUNDS 200
+
+struct half {
+	int fd;			/* the file that is read or written */
+	int other;		/* the one that the buffer maps */
+	char *buffer;
+	bool writes;
+	long transferred;
+};
+
+/* Before each round the page of the buffer is taken away, so that each copy has to fault. */
+static void *rounds(void *arg)
+{
+	struct half *half = arg;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		fallocate(half->other, PUNCH, 0, page_size);
+		half->transferred += half->writes ? pwrite(half->fd, half->buffer, 64, 0)
+						  : pread(half->fd, half->buffer, 64, 0);
+	}
+	return NULL;
+}
+
+static void cross(bool first_writes, bool second_writes)
+{
+	int a = file_of_a_page(), b = file_of_a_page();
+	struct half first = { a, b, absent_map(b, MAP_SHARED), first_writes, 0 };
+	struct half second = { b, a, absent_map(a, MAP_SHARED), second_writes, 0 };
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, rounds, &second);
+	must("pthread_create", errno ? -1 : 0);
+	call_begin("", first.buffer);
+	rounds(&first);
+	pthread_join(thread, NULL);
+	call_end(first.transferred + second.transferred, 2 * ROUNDS * 64, true);
+}
+
+void selfmap_cross_write(void)
+{
+	cross(true, true);
+}
+
+void selfmap_cross_read(void)
+{
+	cross(false, false);
+}
+
+void selfmap_cross_read_write(void)
+{
+	cross(false, true);
+}
+
+/* -- past the page cache -------------------------------------------------------------------- */
+
+/* Where a file system has no direct transfers, the open says so, or they go by the cache. */
+void selfmap_direct_own_page(void)
+{
+	int fd = file_of_a_page(), direct;
+	char *map = absent_map(fd, MAP_SHARED), path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	call_begin("open", NULL);
+	direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (call_end(direct, -1, true) >= 0) {
+		transfer("read", map, 512, pread(direct, map, 512, 0));
+		transfer("write", map, 512, pwrite(direct, map, 512, 0));
+	}
+}
