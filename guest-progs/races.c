@@ -23,16 +23,19 @@ static struct {
 	bool (*change)(int nth);	/* by the other thread; false: it could not */
 	int sig, code;			/* of a refusal; 0: none is allowed */
 	volatile bool stop, broken;
-	volatile unsigned long refused;
-	unsigned long touched;
+	volatile unsigned long touched, refused;
 } race;
 
+/* Each state is met at least once: the next change comes into the touch after that. */
 static void *change_all(void *unused)
 {
 	for (int i = 0; i < CHANGES && !race.broken; i++) {
+		unsigned long met = race.touched + race.refused;
+
 		if (!race.change(i))
 			race.broken = true;
-		sched_yield();
+		while (race.touched + race.refused == met)
+			sched_yield();
 	}
 	race.stop = true;
 	return unused;
@@ -41,7 +44,7 @@ static void *change_all(void *unused)
 /* On one CPU the other thread is to get its turn before the time slice ends. */
 static void touched(void)
 {
-	if (++race.touched % 64 == 0)
+	if (++race.touched % 16 == 0)
 		sched_yield();
 }
 

@@ -342,11 +342,13 @@ void remote_mlock_hole(void)
 void remote_mlock_across(void)
 {
 	char *page = anon_pages(3, RW), *hole = page + page_size;
+	long ret;
 
 	must("munmap", munmap(hole, page_size));
 	prove("hole", unmapped(hole, page_size));
 	call_begin("", hole);
-	call_end(mlock(page, 2 * page_size), -1, !present(page));
+	ret = mlock(page, 2 * page_size);
+	call_end(ret, -1, !present(page));
 }
 
 void remote_mlock_none(void)

@@ -114,13 +114,17 @@ typedef void (*copy_step)(const char *label, char *end, size_t good, size_t aske
 #define ALL_200 200	/* bytes asked for, whatever is there */
 #define ONE_MORE 0	/* just one more than is there */
 
+static char *other_page;	/* made before the hole, which it would fill */
+
 static void each_tail(copy_step copy, size_t asked, size_t offset)
 {
 	static const size_t tails[] = {
 		1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128,
 	};
-	char *end = edge(), label[8];
+	char *end, label[8];
 
+	other_page = anon_pages(1, RW);
+	end = edge();
 	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
 		snprintf(label, sizeof(label), "k%zu", tails[i]);
 		copy(label, end, tails[i], asked ? asked : tails[i] + 1, offset);
@@ -130,11 +134,9 @@ static void each_tail(copy_step copy, size_t asked, size_t offset)
 /* From user space into a page that the kernel holds: ours, by way of process_vm_writev. */
 static void copy_from(const char *label, char *end, size_t good, size_t asked, size_t offset)
 {
-	static char *page;
+	char *page = other_page;
 	long done;
 
-	if (!page)
-		page = anon_pages(1, RW);
 	memset(page, 0xff, page_size);
 	fill(end - good, good);
 	call_begin(label, end);
@@ -257,7 +259,7 @@ void uaccess_pipe_read_tail(void)
 /* 200 bytes in two buffers of the pipe, of which the first 100 have a place. */
 void uaccess_pipe_read_2buf(void)
 {
-	char *end = edge(), *page = anon_pages(1, RW);
+	char *page = anon_pages(1, RW), *end = edge();
 	int fds[2];
 
 	must("pipe", pipe2(fds, O_CLOEXEC));
@@ -347,8 +349,8 @@ void uaccess_iov_hole(void)
 /* A vector of two of which one is there; that one is good, but nothing may be written. */
 void uaccess_iov_edge(void)
 {
-	struct iovec *iov = (struct iovec *)edge() - 1;
 	char *good = anon_pages(1, RW);
+	struct iovec *iov = (struct iovec *)edge() - 1;
 	int fd = tmpfile_of(0);
 
 	iov[0] = (struct iovec){ good, 100 };
@@ -455,12 +457,14 @@ void uaccess_sigaction_ro(void)
 {
 	struct kernel_sigaction act, now;
 	char *ro = anon_pages(1, PROT_READ);
+	long ret;
 
 	must("sigaction", kernel_sigaction(NULL, &act));
 	act.handler = SIG_IGN;
 	call("set", ro, kernel_sigaction(&act, ro));
 	call_begin("get", &now);
-	call_end(kernel_sigaction(NULL, &now), -1, now.handler == SIG_IGN);
+	ret = kernel_sigaction(NULL, &now);
+	call_end(ret, -1, now.handler == SIG_IGN);
 }
 
 void uaccess_sigprocmask_ro(void)
@@ -530,10 +534,10 @@ void uaccess_robust_list_hole(void)
 	pid_t pid = fork_child();
 
 	if (pid == 0) {
-		call("set", hole, syscall(SYS_set_robust_list, hole, 3 * sizeof(long)));
+		must("set_robust_list", syscall(SYS_set_robust_list, hole, 3 * sizeof(long)));
 		child_done();
 	}
-	step("exit");
+	step("");
 	result_fate(pid);
 }
 
