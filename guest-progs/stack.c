@@ -252,7 +252,7 @@ void stack_growsdown_read_rlimit(void)
 /* PROT_GROWSDOWN: from here down to the start of the mapping, which must be one that grows. */
 void stack_growsdown_mprotect(void)
 {
-	char *region = growable_region(), *fixed = anon_pages(2, PROT_READ | PROT_WRITE);
+	char *fixed = anon_pages(2, PROT_READ | PROT_WRITE), *region = growable_region();
 	char *buffer = region - 2 * page_size;
 	int fd = pipe_holding(16);
 
