@@ -105,44 +105,86 @@ void uaccess_tail_read_101(void)
 
 /* -- every length at which some copy loop gives another answer -------------------------- */
 
+/* How a copy of `asked` bytes went of which `good` were there. */
+struct tail {
+	size_t good, asked;
+	long done;
+	int err;
+	bool intact;		/* what it counted is what it should have copied */
+};
+
 /*
- * `asked` bytes of which `good` are there, at the end of a page; the other side of the copy,
- * in the kernel, begins `offset` bytes behind a page's start. Gives what was copied.
+ * Does the copy of tail->asked bytes, of which tail->good are there, before `end`. Its other
+ * side, in the kernel, begins `offset` bytes behind the start of a page.
  */
-typedef void (*copy_step)(const char *label, char *end, size_t good, size_t asked, size_t offset);
+typedef void (*copy_tail)(struct tail *tail, char *end, size_t offset);
 
 #define ALL_200 200	/* bytes asked for, whatever is there */
 #define ONE_MORE 0	/* just one more than is there */
 
-static char *other_page;	/* made before the hole, which it would fill */
-
-static void each_tail(copy_step copy, size_t asked, size_t offset)
+static void tail_done(struct tail *tail, long done, bool intact)
 {
-	static const size_t tails[] = {
-		1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128,
-	};
-	char *end, label[8];
+	tail->done = done;
+	tail->err = errno;
+	tail->intact = done <= 0 || intact;
+}
 
-	other_page = anon_pages(1, RW);
-	end = edge();
-	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
-		snprintf(label, sizeof(label), "k%zu", tails[i]);
-		copy(label, end, tails[i], asked ? asked : tails[i] + 1, offset);
+/* A step for each length of which bytes were lost; where none were, the outcome is `ok`. */
+static void result_tails(const struct tail *tails, size_t n)
+{
+	char label[8];
+	bool lost = false;
+
+	for (const struct tail *tail = tails; tail < tails + n; tail++) {
+		if (tail->done == (long)tail->good && tail->intact)
+			continue;
+		lost = true;
+		snprintf(label, sizeof(label), "k%zu", tail->good);
+		step(label);
+		if (tail->done < 0)
+			result("%s", errno_name(tail->err));
+		else
+			result("short(%ld/%zu)%s", tail->done, tail->asked,
+			       tail->intact ? "" : " data=changed");
+	}
+	if (!lost) {
+		step("");
+		result("ok");
 	}
 }
 
-/* From user space into a page that the kernel holds: ours, by way of process_vm_writev. */
-static void copy_from(const char *label, char *end, size_t good, size_t asked, size_t offset)
+static char *other_page;	/* made before the hole, which it would fill */
+
+static void each_tail(copy_tail copy, size_t asked, size_t offset)
 {
-	char *page = other_page;
+	static const size_t lengths[] = {
+		1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128,
+	};
+	struct tail tails[ARRAY_SIZE(lengths)];
+	char *end;
+
+	other_page = anon_pages(1, RW);
+	end = edge();
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		tails[i].good = lengths[i];
+		tails[i].asked = asked ? asked : lengths[i] + 1;
+		copy(&tails[i], end, offset);
+	}
+	prove("hole still unmapped", unmapped(end, page_size));
+	result_tails(tails, ARRAY_SIZE(lengths));
+}
+
+/* From user space into a page that the kernel holds: ours, by way of process_vm_writev. */
+static void copy_from(struct tail *tail, char *end, size_t offset)
+{
+	struct iovec from = { end - tail->good, tail->asked };
+	struct iovec to = { other_page + offset, tail->asked };
 	long done;
 
-	memset(page, 0xff, page_size);
-	fill(end - good, good);
-	call_begin(label, end);
-	done = process_vm_writev(getpid(), &(struct iovec){ end - good, asked }, 1,
-				 &(struct iovec){ page + offset, asked }, 1, 0);
-	call_end(done, asked, done <= 0 || filled(page + offset, done));
+	memset(other_page, 0xff, page_size);
+	fill(from.iov_base, tail->good);
+	done = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
+	tail_done(tail, done, filled(to.iov_base, done));
 }
 
 void uaccess_copy_from_tails(void)
@@ -161,18 +203,17 @@ void uaccess_copy_from_one_more(void)
 }
 
 /* To user space from a page of a file. */
-static void copy_to(const char *label, char *end, size_t good, size_t asked, size_t offset)
+static void copy_to(struct tail *tail, char *end, size_t offset)
 {
-	char bytes[256];
+	char bytes[256], *to = end - tail->good;
 	int fd = tmpfile_of(0);
 	long done;
 
 	fill(bytes, sizeof(bytes));
 	must("pwrite", pwrite(fd, bytes, sizeof(bytes), offset));
-	memset(end - good, 0xff, good);
-	call_begin(label, end);
-	done = pread(fd, end - good, asked, offset);
-	call_end(done, asked, done <= 0 || filled(end - good, done));
+	memset(to, 0xff, tail->good);
+	done = pread(fd, to, tail->asked, offset);
+	tail_done(tail, done, filled(to, done));
 	close(fd);
 }
 
@@ -199,16 +240,16 @@ static bool zeroed(const char *addr, long n)
 	return true;
 }
 
-static void clear(const char *label, char *end, size_t good, size_t asked, size_t offset)
+static void clear(struct tail *tail, char *end, size_t offset)
 {
 	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+	char *to = end - tail->good;
 	long done;
 
 	(void)offset;		/* there is no other side */
-	fill(end - good, good);
-	call_begin(label, end);
-	done = read(fd, end - good, asked);
-	call_end(done, asked, zeroed(end - good, done));
+	fill(to, tail->good);
+	done = read(fd, to, tail->asked);
+	tail_done(tail, done, zeroed(to, done));
 	close(fd);
 }
 
@@ -217,20 +258,22 @@ void uaccess_clear_tails(void)
 	each_tail(clear, ALL_200, 0);
 }
 
-/* A path whose end is the last byte that is there. Nothing of that name exists. */
-static void look_up(const char *label, char *end, size_t good, size_t asked, size_t offset)
+/* A path whose end is the last byte that is there: it is read in full if nothing is found. */
+static void look_up(struct tail *tail, char *end, size_t offset)
 {
-	char *path = end - good;
+	char *path = end - tail->good;
+	long fd;
 
-	(void)asked, (void)offset;
-	memset(path, 'x', good - 1);
-	path[good - 1] = '\0';
-	call(label, end, open(path, O_RDONLY | O_CLOEXEC));
+	(void)offset;
+	memset(path, 'x', tail->good - 1);
+	path[tail->good - 1] = '\0';
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	tail_done(tail, fd < 0 && errno == ENOENT ? (long)tail->good : fd, true);
 }
 
 void uaccess_path_tails(void)
 {
-	each_tail(look_up, ALL_200, 0);
+	each_tail(look_up, ONE_MORE, 0);
 }
 
 /* -- pipes and vectors --------------------------------------------------------------------- */
