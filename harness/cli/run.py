@@ -45,6 +45,7 @@ from harness.cli.common import (
     help="auto takes KVM only where a boot has proved that it works here.",
 )
 @click.option("--no-wedging", is_flag=True, help="Leave out cells expected to hang or oops.")
+@click.option("--shuffle", metavar="SEED", default="", help="Scenarios in another order.")
 @click.option(
     "--no-snapshots", is_flag=True, help="Boot every machine, also one that a snapshot is kept of."
 )
@@ -60,6 +61,7 @@ def command(
     accel: str,
     no_wedging: bool,
     no_snapshots: bool,
+    shuffle: str,
     refresh: bool,
 ) -> None:
     """Build, boot, observe and compare.
@@ -86,6 +88,7 @@ def command(
         refresh=refresh,
         wedging=not no_wedging,
         snapshots=not no_snapshots,
+        shuffle=shuffle,
         jobs=jobs,
     )
     preflight(columns, options)

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -22,6 +23,9 @@ import ptyprocess  # type: ignore[import-untyped]
 from harness.machine import QemuError
 
 _PR_SET_PDEATHSIG = 1
+# A guest that breaks out of the emulator can start no program, gain no rights, tune no limits.
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+FILE_LIMIT = 4 << 30  # bytes: what a guest writes to its scratch disks is a file of the host
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported after fork
 
 
@@ -43,6 +47,7 @@ class MachineSpec:
     disks: tuple[tuple[str, Path], ...] = ()  # (serial number, raw image that stays as it is)
     streams: tuple[str, ...] = ()  # more ports, as raw bytes: /dev/vport0p2 and so on
     accel: str = "tcg"
+    sandbox: bool = False  # QEMU can deny itself what it does not need
     snapshot: bool = False  # QEMU can save and restore this machine
     package: str = ""  # Debian package that holds `qemu`, for error messages
 
@@ -70,6 +75,7 @@ def command(
     `incoming` says where a snapshot is restored from: "fd:7".
     """
     argv = [spec.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]
+    argv += ["-sandbox", SANDBOX] if spec.sandbox else []
     argv += ["-M", spec.machine, "-accel", spec.accel, "-m", str(spec.memory)]
     argv += ["-smp", str(spec.smp)]
     argv += ["-cpu", spec.cpu] if spec.cpu else []
@@ -100,22 +106,32 @@ def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:
     ]  # fmt: skip
 
 
-@functools.cache
 def qemu_version(program: str, package: str = "") -> str:
     """ "7.2.22" of `program`. Raises QemuError when it is missing or does not answer."""
+    return _ask(program, package)[0]
+
+
+def qemu_sandbox(program: str, package: str = "") -> bool:
+    """Whether `program` was built with seccomp. Raises QemuError as `qemu_version`."""
+    return _ask(program, package)[1]
+
+
+@functools.cache
+def _ask(program: str, package: str) -> tuple[str, bool]:
+    """Version, and whether it takes -sandbox: options before --version are looked at."""
     hint = f"; install it: apt-get install {package}" if package else ""
-    try:
-        out = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=30, check=True
-        ).stdout
-    except FileNotFoundError:
-        raise QemuError(f"{program} is not installed or not on PATH{hint}") from None
-    except (OSError, subprocess.SubprocessError) as error:
-        raise QemuError(f"{program} --version failed: {error}") from None
-    found = re.search(r"version (\d+(?:\.\d+)+)", out)
-    if not found:
-        raise QemuError(f"{program} --version printed no version: {out[:80]!r}")
-    return found[1]
+    for options in (["-sandbox", SANDBOX], []):
+        argv = [program, *options, "--version"]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+        except FileNotFoundError:
+            raise QemuError(f"{program} is not installed or not on PATH{hint}") from None
+        except (OSError, subprocess.SubprocessError) as error:
+            raise QemuError(f"{program} --version failed: {error}") from None
+        if found := re.search(r"version (\d+(?:\.\d+)+)", done.stdout):
+            return found[1], bool(options)
+    said = (done.stdout + done.stderr)[:80]
+    raise QemuError(f"{program} --version printed no version: {said!r}")
 
 
 if TYPE_CHECKING:
@@ -171,10 +187,14 @@ class QemuProcess:
 
     def _spawn(self, fds: tuple[int, ...], package: str) -> _Spawn:
         parent = os.getpid()
+        allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        limit = FILE_LIMIT if allowed == resource.RLIM_INFINITY else min(FILE_LIMIT, allowed)
 
         def in_child() -> None:
             for fd in fds:
                 os.set_inheritable(fd, True)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before prctl
                 os._exit(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Facts, Row, Scenario
-from harness.machine.qemu import MachineSpec
+from harness.machine.qemu import MachineSpec, qemu_sandbox
 from harness.results import Evidence
 from harness.run.judge import Expectation, Expectations
 
@@ -152,9 +152,11 @@ def repeat_command(kernel: str, arch: str, flavour: str, scenario: str) -> str:
 
 
 def machine_spec(arch: Arch, image: Path, initrd: Path, accel: str) -> MachineSpec:
-    """The machine of an arch with this kernel and initramfs."""
+    """The machine of an arch with this kernel and initramfs. Raises QemuError: no QEMU."""
+    package = arch.packages.get(arch.qemu, "")
     return MachineSpec(
         qemu=arch.qemu,
+        sandbox=qemu_sandbox(arch.qemu, package),
         machine=arch.machine,
         cpu=arch.accel_cpu or arch.cpu if accel != "tcg" else arch.cpu,
         smp=arch.smp,
@@ -167,5 +169,5 @@ def machine_spec(arch: Arch, image: Path, initrd: Path, accel: str) -> MachineSp
         append=arch.append,
         args=arch.qemu_args,
         accel=accel,
-        package=arch.packages.get(arch.qemu, ""),
+        package=package,
     )

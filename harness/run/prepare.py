@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import re
 import shlex
 import time
@@ -42,6 +43,7 @@ class Options:
     refresh: bool = False  # resolve the names of kernels anew
     wedging: bool = True  # with the cells that are expected to hang, oops or panic
     snapshots: bool = True  # start machines from snapshots where that is possible
+    shuffle: str = ""  # a seed: scenarios in an order of its own, which changes no outcome
     jobs: int = 0  # parallel jobs for builds and boots; 0 = as many as there are CPUs
 
 
@@ -145,6 +147,8 @@ def prepare(
         store=options.store.root if options.snapshots else None,
     )
     cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
+    if options.shuffle:
+        random.Random(options.shuffle).shuffle(cells)
     cells, disks = _disks(cells, scenarios, options.store, say)
     template = replace(template, spec=replace(spec, disks=disks))
     return Ready(
@@ -173,6 +177,7 @@ def prepare(
 def _machine_provenance(spec: MachineSpec, qemu: str, why: str) -> dict[str, str]:
     return {
         "qemu": qemu,
+        "sandbox": "seccomp" if spec.sandbox else "none: QEMU was built without",
         "accel": spec.accel,
         "accel_reason": why,
         "cpu": spec.cpu,

@@ -18,7 +18,7 @@ from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
 from harness.machine import QemuError
-from harness.machine.qemu import qemu_version
+from harness.machine.qemu import _ask
 from harness.results import (
     ColumnRecord,
     EndRecord,
@@ -139,7 +139,7 @@ def test_missing_qemu_is_named_before_anything_is_written(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    qemu_version.cache_clear()
+    _ask.cache_clear()
     done = call("run", "--arch", "m68k", "hole/read")
     assert done.exit_code == 2, done.output
     assert "qemu-system-misc" in done.output
