@@ -8,6 +8,7 @@
 
 #include "kmod/faultline.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -437,15 +438,29 @@ void injected_hwpoison_gup(void)
 	gup_of(FAULTLINE_HWPOISON);
 }
 
-/*
- * The index names a size of huge pages, and the kernel does not check it. The number of sizes
- * is not known here, but there is one at least; without hugetlb nobody looks at the index.
- */
+/* The sizes of huge pages that the kernel has; without hugetlb nobody looks at the index. */
+static unsigned int huge_sizes(void)
+{
+	DIR *folder = opendir("/sys/kernel/mm/hugepages");
+	struct dirent *entry;
+	unsigned int n = 0;
+
+	if (!folder)
+		return 2;
+	while ((entry = readdir(folder)))
+		n += !strncmp(entry->d_name, "hugepages-", 10);
+	closedir(folder);
+	return n;
+}
+
+/* The index of a size is the order in which the kernel came to know it; it is not checked. */
 void injected_hwpoison_large_load(void)
 {
-	load("index-0", page_of(FAULTLINE_HWPOISON_LARGE, 0, RW), INT);
-	if (access("/sys/kernel/mm/hugepages", F_OK) != 0)
-		load("index-1", page_of(FAULTLINE_HWPOISON_LARGE, 1, RW), INT);
+	static const char *const labels[] = { "index-0", "index-1", "index-2", "index-3" };
+	unsigned int n = huge_sizes();
+
+	for (unsigned int i = 0; i < n && i < ARRAY_SIZE(labels); i++)
+		load(labels[i], page_of(FAULTLINE_HWPOISON_LARGE, i, RW), INT);
 }
 
 /* -- page faults disabled ------------------------------------------------------------------ */
