@@ -205,6 +205,7 @@ static const struct file_operations faultline_fops = {
 	.release = faultline_release,
 	.mmap = faultline_mmap,
 	.unlocked_ioctl = faultline_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,	/* i386 programs: the structure is the same */
 };
 
 static struct miscdevice faultline_device = {
