@@ -1,0 +1,101 @@
+"""The kernel module: built against a kernel's own .config, once for each kernel and content."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from build_fakes import fake_arch
+
+from harness.build import BuildError
+from harness.build.initramfs import build_initramfs
+from harness.build.kernel import BuiltKernel
+from harness.build.module import build_module
+from harness.build.store import Store
+from harness.catalog.arches import Arch
+
+MAKEFILE = """\
+modules_prepare:
+\t@cp $(O)/.config $(O)/prepared
+
+modules:
+\t@! grep -s '#error' $(M)/faultline.c
+\t@cat $(O)/prepared $(M)/faultline.c > $(M)/faultline.ko
+\t@echo "$(ARCH) $(KBUILD_MODPOST_WARN)" >> $(M)/faultline.ko
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root" / "guest-progs" / "kmod"
+    folder.mkdir(parents=True)
+    (folder / "faultline.c").write_text("int one;\n")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def arch(root: Path) -> Arch:
+    return fake_arch(root)
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> BuiltKernel:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "Makefile").write_text(MAKEFILE)
+    config = tmp_path / "config"
+    config.write_text("CONFIG_MODULES=y\n")
+    return BuiltKernel(tmp_path / "vmlinux", config, "6.12.117", tree, key="a1b2")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_built_with_the_kernels_config_and_kept(
+    root: Path, arch: Arch, built: BuiltKernel, store: Store
+) -> None:
+    stages: list[str] = []
+    module = build_module(root, arch, built, store, lambda stage, _: stages.append(stage))
+    assert module.read_text() == "CONFIG_MODULES=y\nint one;\nm68k 1\n"
+    again = build_module(root, arch, built, store, lambda stage, _: stages.append(stage))
+    assert (again, stages) == (module, ["module"])
+
+
+def test_another_kernel_or_another_content_is_another_module(
+    root: Path, arch: Arch, built: BuiltKernel, store: Store
+) -> None:
+    first = build_module(root, arch, built, store)
+    other = build_module(root, arch, dataclasses.replace(built, key="c3d4"), store)
+    (root / "guest-progs/kmod/faultline.c").write_text("int two;\n")
+    changed = build_module(root, arch, built, store)
+    assert len({first, other, changed}) == 3
+    assert "int two;" in changed.read_text()
+
+
+def test_a_compilers_error_is_shown(
+    root: Path, arch: Arch, built: BuiltKernel, store: Store
+) -> None:
+    (root / "guest-progs/kmod/faultline.c").write_text("#error no such kernel\n")
+    with pytest.raises(BuildError, match=r"faultline.ko does not compile") as caught:
+        build_module(root, arch, built, store)
+    assert any("#error no such kernel" in line for line in caught.value.excerpt)
+
+
+def test_a_ready_image_has_none(root: Path, arch: Arch, built: BuiltKernel, store: Store) -> None:
+    with pytest.raises(BuildError, match="needs the source"):
+        build_module(root, arch, dataclasses.replace(built, source=None), store)
+
+
+def test_the_initramfs_of_a_kernel_with_a_module_is_its_own(
+    root: Path, arch: Arch, built: BuiltKernel, store: Store, tmp_path: Path
+) -> None:
+    binary = tmp_path / "faults"
+    binary.write_bytes(b"\x7fELF")
+    module = build_module(root, arch, built, store)
+    plain, loaded = build_initramfs(binary, store), build_initramfs(binary, store, module)
+    assert b"faultline.ko" not in plain.read_bytes()
+    assert b"faultline.ko\0" in loaded.read_bytes()
+    assert module.read_bytes() in loaded.read_bytes()
