@@ -177,6 +177,8 @@ struct vma last_vma(void);
 bool unmapped(const void *addr, size_t n);
 /* The VMA at addr grows downwards: flag gd in /proc/self/smaps. */
 bool grows_down(const void *addr);
+/* KiB that smaps tells of the VMA at addr, as "AnonHugePages:". */
+unsigned long smaps_kib(const void *addr, const char *key);
 /* A page is in the page table: bit 63 in /proc/self/pagemap. */
 bool present(const void *addr);
 

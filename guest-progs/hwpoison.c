@@ -5,7 +5,13 @@
  */
 #include "fault.h"
 
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
 #define HWPOISON 100		/* MADV_HWPOISON */
 #define SOFT_OFFLINE 101	/* MADV_SOFT_OFFLINE */
@@ -32,6 +38,11 @@ static char *written(char *page)
 static char *anon_page(void)
 {
 	return written(anon_pages(1, RW));
+}
+
+static char *shared_page(void)
+{
+	return written(must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
 }
 
 static int page_file(void)
@@ -65,7 +76,7 @@ void hwpoison_anon_store(void)
 
 void hwpoison_shared_load(void)
 {
-	char *page = written(must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+	char *page = shared_page();
 
 	if (advise("madvise", page, HWPOISON))
 		load("load", page + 8, INT);
@@ -135,4 +146,330 @@ void hwpoison_unprivileged(void)
 {
 	prove("not root", geteuid() != 0);
 	advise("", anon_page(), HWPOISON);
+}
+
+/* -- other ways for the kernel to trip over the page ------------------------------------------ */
+
+void hwpoison_futex(void)
+{
+	char *page = anon_page();
+
+	if (advise("madvise", page, HWPOISON))
+		call("futex", page, syscall(SYS_futex, page, FUTEX_WAIT, 0, NULL, NULL, 0));
+}
+
+void hwpoison_path(void)
+{
+	char *page = anon_page();
+
+	if (advise("madvise", page, HWPOISON))
+		call("open", page, open(page, O_RDONLY));
+}
+
+void hwpoison_read_zero(void)
+{
+	char *page = anon_page();
+	int fd = must("open zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+
+	if (advise("madvise", page, HWPOISON))
+		transfer("read", page, 64, read(fd, page, 64));
+}
+
+void hwpoison_proc_mem(void)
+{
+	char *page = anon_page(), *good = anon_page();
+	int fd = must("open mem", open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+
+	if (advise("madvise", page, HWPOISON))
+		transfer("pread", good, 64, pread(fd, good, 64, (off_t)(uintptr_t)page));
+}
+
+void hwpoison_process_vm(void)
+{
+	char *page = anon_page(), *good = anon_page();
+	struct iovec to = { .iov_base = good, .iov_len = 64 };
+	struct iovec from = { .iov_base = page, .iov_len = 64 };
+
+	if (advise("madvise", page, HWPOISON))
+		transfer("read", good, 64, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
+}
+
+#define POPULATE_READ 22	/* MADV_POPULATE_READ */
+
+void hwpoison_populate(void)
+{
+	char *page = anon_page();
+
+	if (advise("madvise", page, HWPOISON))
+		advise("populate", page, POPULATE_READ);
+}
+
+void hwpoison_mlock(void)
+{
+	char *page = anon_page();
+
+	if (advise("madvise", page, HWPOISON))
+		call("mlock", page, mlock(page, page_size));
+}
+
+/* -- ways out: what a program can do about it --------------------------------------------------- */
+
+void hwpoison_dontneed(void)
+{
+	char *page = anon_page();
+
+	if (!advise("madvise", page, HWPOISON))
+		return;
+	advise("drop", page, MADV_DONTNEED);
+	load_data("load", page + 8, INT, pattern(8, INT));
+}
+
+void hwpoison_map_over(void)
+{
+	char *page = anon_page();
+
+	if (!advise("madvise", page, HWPOISON))
+		return;
+	must("mmap", mmap(page, page_size, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	load_data("load", page + 8, INT, pattern(8, INT));
+}
+
+void hwpoison_fork(void)
+{
+	char *page = anon_page();
+	pid_t pid;
+
+	if (!advise("madvise", page, HWPOISON))
+		return;
+	pid = fork_child();
+	if (pid == 0) {
+		load("load", page + 8, INT);
+		child_done();
+	}
+	join_child(pid);
+}
+
+/* -- who is told -------------------------------------------------------------------------------- */
+
+static void be_told_early(void)
+{
+	must("PR_MCE_KILL", prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+}
+
+void hwpoison_early(void)
+{
+	char *page = anon_page();
+
+	be_told_early();
+	advise("", page, HWPOISON);
+}
+
+void hwpoison_blocked(void)
+{
+	char *page = anon_page();
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGBUS);
+	must("sigprocmask", sigprocmask(SIG_BLOCK, &set, NULL));
+	if (advise("madvise", page, HWPOISON))
+		load("load", page + 8, INT);
+}
+
+/* Another task that has the page mapped, and waits to be told (B); we are the one who injects (A). */
+static struct stuck witness(char *page)
+{
+	struct stuck child = { .page = page };
+	int ready[2];
+	char byte = 0;
+
+	must("pipe", pipe2(ready, O_CLOEXEC));
+	child.pid = fork_child();
+	if (child.pid == 0) {
+		be_told_early();
+		prove("mapped here as well", filled(page, page_size));
+		task('B');
+		call_begin("pause", page);
+		must("write", write(ready[1], &byte, 1));
+		call_end(pause(), -1, true);
+		child_done();
+	}
+	must("read", read(ready[0], &byte, 1));
+	see_it_sleep(&child);
+	return child;
+}
+
+void hwpoison_two_early(void)
+{
+	char *page = shared_page();
+	struct stuck child = witness(page);
+
+	task('A');
+	if (advise("madvise", page, HWPOISON))
+		join_child(child.pid);
+}
+
+void hwpoison_two_late(void)
+{
+	char *page = shared_page(), byte = 0;
+	int go[2];
+	pid_t pid;
+
+	must("pipe", pipe2(go, O_CLOEXEC));
+	pid = fork_child();
+	if (pid == 0) {
+		prove("mapped here as well", filled(page, page_size));
+		must("read", read(go[0], &byte, 1));
+		task('B');
+		load("load", page + 8, INT);
+		child_done();
+	}
+	task('A');
+	if (!advise("madvise", page, HWPOISON))
+		return;
+	must("write", write(go[1], &byte, 1));
+	join_child(pid);
+}
+
+/* -- soft offline ---------------------------------------------------------------------------------- */
+
+void hwpoison_soft_offline_shared(void)
+{
+	char *page = shared_page();
+
+	if (advise("madvise", page, SOFT_OFFLINE))
+		load_data("load", page + 8, INT, pattern(8, INT));
+}
+
+void hwpoison_soft_offline_unprivileged(void)
+{
+	prove("not root", geteuid() != 0);
+	advise("", anon_page(), SOFT_OFFLINE);
+}
+
+void hwpoison_soft_offline_disabled(void)
+{
+	static const char knob[] = "/proc/sys/vm/enable_soft_offline";
+	int fd = open(knob, O_WRONLY | O_CLOEXEC);
+	char *page = anon_page();
+
+	if (fd < 0)
+		not_applicable("no %s", knob);
+	must("disable", write(fd, "0", 1));
+	advise("madvise", page, SOFT_OFFLINE);
+	must("enable", pwrite(fd, "1", 1, 0));
+	load_data("load", page + 8, INT, pattern(8, INT));
+}
+
+/* -- files on a disk: what can be read again, and what cannot ---------------------------------------- */
+
+static int disk_file(void)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/hwpoison", mount_disk("ext4"));
+	fd = must("open", open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+	must("ftruncate", ftruncate(fd, page_size));
+	return fd;
+}
+
+void hwpoison_disk_clean(void)
+{
+	int fd = disk_file();
+	char *page = file_page(fd);
+
+	must("fsync", fsync(fd));
+	if (advise("madvise", page, HWPOISON))
+		load_data("load", page + 8, INT, pattern(8, INT));
+}
+
+void hwpoison_disk_dirty(void)
+{
+	int fd = disk_file();
+	char *page = file_page(fd);
+
+	if (!advise("madvise", page, HWPOISON))
+		return;
+	load("load", page + 8, INT);
+	call("fsync", page, fsync(fd));
+}
+
+/* -- huge pages ---------------------------------------------------------------------------------------- */
+
+#define KIB 1024UL
+#define MIB (1024 * KIB)
+
+/* A huge page of that size from the kernel's pool, which is made big enough first. */
+static char *hugetlb_page(size_t size)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	char pool[96], *page;
+	int fd;
+
+	snprintf(pool, sizeof(pool), "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages",
+		 (unsigned long)(size / KIB));
+	fd = open(pool, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		not_applicable("no huge pages of %lu KiB", (unsigned long)(size / KIB));
+	must("nr_hugepages", write(fd, "4", 1));
+	close(fd);
+	flags |= __builtin_ctzl(size) << MAP_HUGE_SHIFT;
+	page = must("mmap", mmap(NULL, size, RW, flags, -1, 0));
+	return written(page);
+}
+
+static void hugetlb_load(size_t size)
+{
+	char *page = hugetlb_page(size);
+
+	if (advise("madvise", page, HWPOISON))
+		load("load", page + 3 * page_size + 8, INT);
+}
+
+void hwpoison_hugetlb_2m(void)
+{
+	hugetlb_load(2 * MIB);
+}
+
+void hwpoison_hugetlb_64k(void)
+{
+	hugetlb_load(64 * KIB);
+}
+
+void hwpoison_hugetlb_32m(void)
+{
+	hugetlb_load(32 * MIB);
+}
+
+void hwpoison_hugetlb_read(void)
+{
+	char *page = hugetlb_page(2 * MIB);
+	int fd = pipe_holding(64);
+
+	if (advise("madvise", page, HWPOISON))
+		transfer("read", page, 64, read(fd, page, 64));
+}
+
+/* A transparent huge page; proven by what smaps says of its mapping. */
+static char *transparent_huge_page(void)
+{
+	char *area = anon_pages(4 * MIB / page_size, RW);
+	char *page = (char *)(((uintptr_t)area + 2 * MIB - 1) & ~(2 * MIB - 1));
+
+	if (madvise(page, 2 * MIB, MADV_HUGEPAGE) < 0)
+		not_applicable("madvise(MADV_HUGEPAGE)=%s", errno_name(errno));
+	fill(page, 2 * MIB);
+	prove("a huge page", smaps_kib(page, "AnonHugePages:") == 2048);
+	return page;
+}
+
+void hwpoison_thp(void)
+{
+	char *page = transparent_huge_page(), *bad = page + 5 * page_size;
+
+	if (!advise("madvise", bad, HWPOISON))
+		return;
+	load("bad", bad + 8, INT);
+	load_data("good", page + 8, INT, pattern(8, INT));
 }

@@ -148,23 +148,38 @@ bool unmapped(const void *addr, size_t n)
 	return !find_vma(addr, &vma) || vma.start >= (uintptr_t)addr + n;
 }
 
-bool grows_down(const void *addr)
+/* What smaps says behind a key about the VMA at addr; false where it does not. */
+static bool smaps(const void *addr, const char *key, char *value, size_t size)
 {
-	static struct lines smaps;
+	static struct lines in;
 	struct vma vma;
 	char line[256];
-	bool inside = false, grows = false;
+	bool inside = false, found = false;
 
-	smaps.fd = must("open smaps", open("/proc/self/smaps", O_RDONLY | O_CLOEXEC));
-	smaps.at = smaps.size = 0;
-	while (next_line(&smaps, line, sizeof(line))) {
+	in.fd = must("open smaps", open("/proc/self/smaps", O_RDONLY | O_CLOEXEC));
+	in.at = in.size = 0;
+	while (!found && next_line(&in, line, sizeof(line))) {
 		if (parse_vma(line, &vma))
 			inside = vma.start <= (uintptr_t)addr && (uintptr_t)addr < vma.end;
-		else if (inside && !strncmp(line, "VmFlags:", 8))
-			grows = strstr(line, " gd") != NULL;
+		else if (inside && !strncmp(line, key, strlen(key)))
+			found = snprintf(value, size, "%s", line + strlen(key)) >= 0;
 	}
-	close(smaps.fd);
-	return grows;
+	close(in.fd);
+	return found;
+}
+
+bool grows_down(const void *addr)
+{
+	char flags[200];
+
+	return smaps(addr, "VmFlags:", flags, sizeof(flags)) && strstr(flags, " gd");
+}
+
+unsigned long smaps_kib(const void *addr, const char *key)
+{
+	char value[200];
+
+	return smaps(addr, key, value, sizeof(value)) ? strtoul(value, NULL, 10) : 0;
 }
 
 bool present(const void *addr)
