@@ -276,7 +276,7 @@ void hwpoison_blocked(void)
 		load("load", page + 8, INT);
 }
 
-/* Another task that has the page mapped, and waits to be told (B); we are the one who injects (A). */
+/* Another task that has the page mapped, and waits to be told (A); we are the one who injects (B). */
 static struct stuck witness(char *page)
 {
 	struct stuck child = { .page = page };
@@ -288,7 +288,7 @@ static struct stuck witness(char *page)
 	if (child.pid == 0) {
 		be_told_early();
 		prove("mapped here as well", filled(page, page_size));
-		task('B');
+		task('A');
 		call_begin("pause", page);
 		must("write", write(ready[1], &byte, 1));
 		call_end(pause(), -1, true);
@@ -304,7 +304,7 @@ void hwpoison_two_early(void)
 	char *page = shared_page();
 	struct stuck child = witness(page);
 
-	task('A');
+	task('B');
 	if (advise("madvise", page, HWPOISON))
 		join_child(child.pid);
 }
@@ -454,9 +454,14 @@ void hwpoison_hugetlb_read(void)
 /* A transparent huge page; proven by what smaps says of its mapping. */
 static char *transparent_huge_page(void)
 {
+	static const char knob[] = "/sys/kernel/mm/transparent_hugepage/enabled";
 	char *area = anon_pages(4 * MIB / page_size, RW);
 	char *page = (char *)(((uintptr_t)area + 2 * MIB - 1) & ~(2 * MIB - 1));
+	int fd = open(knob, O_WRONLY | O_CLOEXEC);
 
+	if (fd < 0)
+		not_applicable("no %s", knob);
+	must("enable huge pages", write(fd, "madvise", 7));	/* off in small machines */
 	if (madvise(page, 2 * MIB, MADV_HUGEPAGE) < 0)
 		not_applicable("madvise(MADV_HUGEPAGE)=%s", errno_name(errno));
 	fill(page, 2 * MIB);
