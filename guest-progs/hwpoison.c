@@ -148,13 +148,26 @@ void hwpoison_unprivileged(void)
 	advise("", anon_page(), HWPOISON);
 }
 
+/* From here on a kernel that knows no memory errors is not asked: the scenario is n/a. */
+static void need(int advice)
+{
+	if (madvise(NULL, 0, advice) < 0)
+		not_applicable("madvise(%d)=%s", advice, errno_name(errno));
+}
+
+static bool inject(char *page)
+{
+	need(HWPOISON);
+	return advise("madvise", page, HWPOISON);
+}
+
 /* -- other ways for the kernel to trip over the page ------------------------------------------ */
 
 void hwpoison_futex(void)
 {
 	char *page = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		call("futex", page, syscall(SYS_futex, page, FUTEX_WAIT, 0, NULL, NULL, 0));
 }
 
@@ -162,7 +175,7 @@ void hwpoison_path(void)
 {
 	char *page = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		call("open", page, open(page, O_RDONLY));
 }
 
@@ -171,7 +184,7 @@ void hwpoison_read_zero(void)
 	char *page = anon_page();
 	int fd = must("open zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		transfer("read", page, 64, read(fd, page, 64));
 }
 
@@ -180,7 +193,7 @@ void hwpoison_proc_mem(void)
 	char *page = anon_page(), *good = anon_page();
 	int fd = must("open mem", open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		transfer("pread", good, 64, pread(fd, good, 64, (off_t)(uintptr_t)page));
 }
 
@@ -190,7 +203,7 @@ void hwpoison_process_vm(void)
 	struct iovec to = { .iov_base = good, .iov_len = 64 };
 	struct iovec from = { .iov_base = page, .iov_len = 64 };
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		transfer("read", good, 64, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
 }
 
@@ -200,7 +213,7 @@ void hwpoison_populate(void)
 {
 	char *page = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		advise("populate", page, POPULATE_READ);
 }
 
@@ -208,7 +221,7 @@ void hwpoison_mlock(void)
 {
 	char *page = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		call("mlock", page, mlock(page, page_size));
 }
 
@@ -218,7 +231,7 @@ void hwpoison_dontneed(void)
 {
 	char *page = anon_page();
 
-	if (!advise("madvise", page, HWPOISON))
+	if (!inject(page))
 		return;
 	advise("drop", page, MADV_DONTNEED);
 	load_data("load", page + 8, INT, pattern(8, INT));
@@ -228,7 +241,7 @@ void hwpoison_map_over(void)
 {
 	char *page = anon_page();
 
-	if (!advise("madvise", page, HWPOISON))
+	if (!inject(page))
 		return;
 	must("mmap", mmap(page, page_size, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	load_data("load", page + 8, INT, pattern(8, INT));
@@ -239,7 +252,7 @@ void hwpoison_fork(void)
 	char *page = anon_page();
 	pid_t pid;
 
-	if (!advise("madvise", page, HWPOISON))
+	if (!inject(page))
 		return;
 	pid = fork_child();
 	if (pid == 0) {
@@ -260,6 +273,7 @@ void hwpoison_early(void)
 {
 	char *page = anon_page();
 
+	need(HWPOISON);
 	be_told_early();
 	advise("", page, HWPOISON);
 }
@@ -272,7 +286,7 @@ void hwpoison_blocked(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGBUS);
 	must("sigprocmask", sigprocmask(SIG_BLOCK, &set, NULL));
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		load("load", page + 8, INT);
 }
 
@@ -283,6 +297,7 @@ static struct stuck witness(char *page)
 	int ready[2];
 	char byte = 0;
 
+	need(HWPOISON);
 	must("pipe", pipe2(ready, O_CLOEXEC));
 	child.pid = fork_child();
 	if (child.pid == 0) {
@@ -305,30 +320,32 @@ void hwpoison_two_early(void)
 	struct stuck child = witness(page);
 
 	task('B');
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		join_child(child.pid);
 }
 
 void hwpoison_two_late(void)
 {
-	char *page = shared_page(), byte = 0;
+	struct stuck child = { .page = shared_page() };
+	char byte = 0;
 	int go[2];
-	pid_t pid;
 
+	need(HWPOISON);
 	must("pipe", pipe2(go, O_CLOEXEC));
-	pid = fork_child();
-	if (pid == 0) {
-		prove("mapped here as well", filled(page, page_size));
+	child.pid = fork_child();
+	if (child.pid == 0) {
+		prove("mapped here as well", filled(child.page, page_size));
 		must("read", read(go[0], &byte, 1));
 		task('B');
-		load("load", page + 8, INT);
+		load("load", child.page + 8, INT);
 		child_done();
 	}
+	see_it_sleep(&child);
 	task('A');
-	if (!advise("madvise", page, HWPOISON))
+	if (!inject(child.page))
 		return;
 	must("write", write(go[1], &byte, 1));
-	join_child(pid);
+	join_child(child.pid);
 }
 
 /* -- soft offline ---------------------------------------------------------------------------------- */
@@ -337,6 +354,7 @@ void hwpoison_soft_offline_shared(void)
 {
 	char *page = shared_page();
 
+	need(SOFT_OFFLINE);
 	if (advise("madvise", page, SOFT_OFFLINE))
 		load_data("load", page + 8, INT, pattern(8, INT));
 }
@@ -344,6 +362,7 @@ void hwpoison_soft_offline_shared(void)
 void hwpoison_soft_offline_unprivileged(void)
 {
 	prove("not root", geteuid() != 0);
+	need(SOFT_OFFLINE);
 	advise("", anon_page(), SOFT_OFFLINE);
 }
 
@@ -380,7 +399,7 @@ void hwpoison_disk_clean(void)
 	char *page = file_page(fd);
 
 	must("fsync", fsync(fd));
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		load_data("load", page + 8, INT, pattern(8, INT));
 }
 
@@ -389,7 +408,7 @@ void hwpoison_disk_dirty(void)
 	int fd = disk_file();
 	char *page = file_page(fd);
 
-	if (!advise("madvise", page, HWPOISON))
+	if (!inject(page))
 		return;
 	load("load", page + 8, INT);
 	call("fsync", page, fsync(fd));
@@ -423,7 +442,7 @@ static void hugetlb_load(size_t size)
 {
 	char *page = hugetlb_page(size);
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		load("load", page + 3 * page_size + 8, INT);
 }
 
@@ -447,7 +466,7 @@ void hwpoison_hugetlb_read(void)
 	char *page = hugetlb_page(2 * MIB);
 	int fd = pipe_holding(64);
 
-	if (advise("madvise", page, HWPOISON))
+	if (inject(page))
 		transfer("read", page, 64, read(fd, page, 64));
 }
 
@@ -473,7 +492,7 @@ void hwpoison_thp(void)
 {
 	char *page = transparent_huge_page(), *bad = page + 5 * page_size;
 
-	if (!advise("madvise", bad, HWPOISON))
+	if (!inject(bad))
 		return;
 	load("bad", bad + 8, INT);
 	load_data("good", page + 8, INT, pattern(8, INT));
