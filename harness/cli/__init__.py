@@ -32,6 +32,7 @@ COMMANDS = (
     "store",
     "doctor",
     "completion",
+    "man",
 )
 MODULES = {"exec": "exec_"}  # where the name is none that Python could import
 
@@ -44,7 +45,7 @@ class _Group(click.Group):
     """Imports a command when it is called, and turns this project's errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is, once imported, a module of this package
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
