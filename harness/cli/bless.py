@@ -71,7 +71,7 @@ def command(
     \b
     Example:
       faultline bless stack/below-usp-257 --arch m68k --dry-run \\
-          --because 'stacks grow only down to usp - 256' --evidence stack-256
+          --because 'stacks grow only down to usp - 256' --evidence usp-rule
     """
     from harness.bless import Words, bless, write
 

@@ -1,0 +1,85 @@
+"""The reference under docs/ names every field, key, verdict, format and command there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.catalog import arches, kernels, rows
+from harness.catalog.outcome import EFFECTS, HANG_STATES, PROPERTIES
+from harness.cli.common import EXIT_CODES
+from harness.report.formats import FORMATS
+from harness.results import (
+    ColumnRecord,
+    EndRecord,
+    Evidence,
+    Observation,
+    ResultRecord,
+    RunRecord,
+    Verdict,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def words(page: str) -> set[str]:
+    """What stands in code spans."""
+    spans = re.findall(r"`([^`]+)`", (DOCS / page).read_text())
+    return {word for span in spans for word in re.findall(r"[\w-]+", span)}
+
+
+@pytest.mark.parametrize(
+    "record", [RunRecord, ColumnRecord, ResultRecord, EndRecord, Observation, Evidence]
+)
+def test_every_field_of_a_record(record: type[msgspec.Struct]) -> None:
+    fields = {field.name for field in msgspec.structs.fields(record)} - {"run_id"}
+    assert not (fields) - words("results.md"), "say it in docs/results.md"
+
+
+def test_every_verdict_and_exit_code() -> None:
+    assert not ({verdict.value for verdict in Verdict}) - words("results.md"), (
+        "say it in docs/results.md"
+    )
+    codes = set(re.findall(r"^  (\d+(?:, \d+)?)  ", EXIT_CODES, re.M))
+    assert codes == set(re.findall(r"^\| ([\d, ]+) \|", (DOCS / "results.md").read_text(), re.M))
+
+
+def test_every_format_of_a_report() -> None:
+    assert not (set(FORMATS)) - words("reports.md"), "say it in docs/reports.md"
+
+
+def test_every_key_of_an_arch() -> None:
+    assert not ({"base", *arches._READERS}) - words("declarations.md"), (
+        "say it in docs/declarations.md"
+    )
+
+
+def test_every_source_of_a_kernel() -> None:
+    assert not (set(kernels._SOURCES) - {"git"}) - words("declarations.md"), (
+        "say it in docs/declarations.md"
+    )
+
+
+def test_every_key_of_a_row() -> None:
+    source = Path(rows.__file__).read_text()
+    keys = set(re.findall(r'fields\["(\w+)"\]', source))
+    assert keys > {"arch", "kernel", "outcome", "because", "page_size", "qemu"}
+    assert not (keys) - words("declarations.md"), "say it in docs/declarations.md"
+
+
+def test_every_form_of_an_outcome() -> None:
+    named = words("outcomes.md")
+    assert {*PROPERTIES, *EFFECTS, *HANG_STATES} <= named
+    assert {"short", "killed", "exit", "hang", "oops", "panic", "warn", "silent", "lost"} <= named
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (DOCS / link).exists() or link in PROMISED, f"{page.name}: {link}"
+
+
+PROMISED = {"tutorial.md", "scenarios.md", "targets.md"}  # being written
