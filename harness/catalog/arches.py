@@ -42,6 +42,7 @@ class Arch:
     accel_cpu: str = ""  # -cpu under KVM; "" is `cpu`
     smp: int = 1  # CPUs
     memory: int  # MiB
+    page_size: int = 4096  # bytes, where a kernel's .config does not tell
     console: str  # kernel parameter console=
     port_device: str  # the bus of the results port
     qemu_args: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ _READERS: dict[str, Callable[[Node], Any]] = {
     "smp": Node.number,
     "qemu_args": Node.texts,
     "append": Node.text,
+    "page_size": Node.number,
     "snapshot": lambda node: node.choice(("true", "false"), "truth value") == "true",
     "packages": lambda node: {key: item.text() for key, item in node.mapping().items()},
 }

@@ -16,7 +16,8 @@ text that ``parse`` accepts, so texts can be compared. EBNF::
     signal   = sig , "/" , code , [ " " , address ] , { " " , property } , { " " , effect } ;
     address  = "@exact" | "@touch" , ( "+" | "-" ) , number          (* 1 to 64 bytes off *)
              | "@page" , [ "+" , number ] | "@zero" | "@other" ;     (* start of the page *)
-    property = "lsb=" , number | "pkey=" , number | "trapno=" , number ;
+    property = "lsb=" , ( number | "page" ) | "pkey=" , number | "trapno=" , number ;
+                            (* page: in rows only, the bits of the column's page size *)
     effect   = "data=" , ( "match" | "changed" | "zeroed" ) | "maj=" , number | "min=" , number ;
                             (* properties, effects: each at most once, in the order given here *)
 
@@ -51,6 +52,7 @@ EXACT_REACH = 64  # bytes: up to here an address is named by its distance from t
 MAX_PAGE = 1 << 20  # bytes: the largest base page of any arch
 
 PROPERTIES: Final = ("lsb", "pkey", "trapno")
+PAGE: Final = "page"
 EFFECTS: Final = ("data", "maj", "min")
 DATA: Final = ("match", "changed", "zeroed")
 HANG_STATES: Final = ("sleep", "disk", "spin-user", "spin-kernel")
@@ -457,7 +459,12 @@ def _fields(scan: _Scanner, names: tuple[str, ...]) -> tuple[Field, ...]:
     while not scan.sees(_NEXT_TASK) and scan.skip(" "):
         name = scan.choose(names, "a field")
         scan.need("=")
-        value = scan.choose(DATA, "the state of the data") if name == "data" else _number(scan)
+        if name == "data":
+            value = scan.choose(DATA, "the state of the data")
+        elif name == "lsb" and scan.skip(PAGE):
+            value = PAGE
+        else:
+            value = _number(scan)
         fields.append(Field(name, value))
         names = names[names.index(name) + 1 :]
     return tuple(fields)

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Facts, Row, Scenario
+from harness.catalog.outcome import Outcome
 from harness.machine.qemu import MachineSpec, qemu_sandbox
 from harness.results import Evidence
 from harness.run.judge import Expectation, Expectations
@@ -73,12 +74,19 @@ def columns(
     ]
 
 
-def expectation(row: Row, evidence: Sequence[Evidence]) -> Expectation:
-    """The expectation a row gives in a column where its evidence was looked up."""
+def expectation(row: Row, evidence: Sequence[Evidence], page_size: int) -> Expectation:
+    """The expectation a row gives in a column where its evidence was looked up.
+
+    ``page_size`` is in bytes; rows say `lsb=page` where its bits are meant.
+    """
+
+    def text(outcome: Outcome) -> str:
+        return str(outcome).replace("lsb=page", f"lsb={page_size.bit_length() - 1}")
+
     return Expectation(
-        outcomes=tuple(str(outcome) for outcome in row.outcomes),
+        outcomes=tuple(map(text, row.outcomes)),
         because=row.because,
-        want=str(row.bug.want) if row.bug else "",
+        want=text(row.bug.want) if row.bug else "",
         bug=row.bug.ref if row.bug else "",
         evidence=tuple(evidence),
         declared=f"{row.file}:{row.line}",
@@ -96,6 +104,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
         for row in scenario.rows_for(facts)
     ]
     rows = [(row, pieces) for row, pieces in found if row.arch or pieces or not row.evidence]
+    page = facts.page_size or facts.arch.page_size
     met = scenario.needs.met(facts)
     if met is False:
         return Cell(scenario=scenario.name, expectations=(_lacking(scenario, facts),))
@@ -103,7 +112,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
     unsure = [_lacking(scenario, facts)] if rows and met is None else []
     return Cell(
         scenario=scenario.name,
-        expectations=(*unsure, *(expectation(row, pieces) for row, pieces in rows)),
+        expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),
         memory=scenario.memory or 0,
         disks=scenario.needs.disks,
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),

@@ -52,6 +52,7 @@ SIG40/SI_TKILL
 SIG40/3
 SIGALRM/SI_KERNEL
 SIGBUS/BUS_MCEERR_AR @exact lsb=12
+SIGBUS/BUS_MCEERR_AR @exact lsb=page
 SIGSEGV/SEGV_PKUERR @exact pkey=1 trapno=14 data=zeroed maj=0 min=1
 madvise=ok; load=SIGBUS/BUS_MCEERR_AR @exact lsb=12
 madvise=EINVAL
