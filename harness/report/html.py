@@ -298,6 +298,7 @@ def _data(report: Report) -> dict[str, Any]:
     ]
     return {
         "columns": columns,
+        "verdicts": [verdict.value for verdict in Verdict if report.total[verdict]],
         "scenarios": scenarios,
         "reasons": reasons.items,
         "evidence": evidence.items,

@@ -26,7 +26,7 @@ from harness.results import ResultRecord, Results, Verdict
 WIDTH = 72  # columns: what netiquette asks for, and what survives being quoted
 _CONSOLE_TAIL = 12  # lines
 _NAMES_SHOWN = 12
-_NOTES_SHOWN = 20
+_NOTES_SHOWN = 8
 _LABEL = 10  # columns that the name of a field takes
 
 Lines = Iterator[str]
@@ -65,12 +65,13 @@ def _summary(report: Report) -> Lines:
     columns = text.plural(len(report.columns), "column")
     yield from _fold(f"Page faults, {scenarios} on {columns}: {told or 'nothing'}.")
     yield ""
+    longest = min(max((len(column.id) for column in report.columns), default=0), 28)
     for column in report.columns:
         record = column.record
         facts = [record.version or record.release, record.provenance.get("compiler", "")]
         if qemu := record.provenance.get("qemu"):
             facts.append(f"QEMU {qemu} {record.provenance.get('accel', '')}")
-        yield from _field(column.id, ", ".join(fact for fact in facts if fact), 20)
+        yield from _field(column.id, ", ".join(fact for fact in facts if fact), longest)
     for note in report.notes[:_NOTES_SHOWN]:
         yield from _field("note", note)
     if (more := len(report.notes) - _NOTES_SHOWN) > 0:
@@ -209,7 +210,7 @@ def _field(name: str, value: str, width: int = _LABEL) -> Lines:
     """A name and its value, folded under itself; nothing for nothing."""
     if value:
         label = f"  {text.clean(name, 40):<{width}} "
-        yield from _fold(value, label, " " * min(len(label), 26))
+        yield from _fold(value, label, " " * min(len(label), 31))
 
 
 def _fold(content: str, first: str = "", rest: str | None = None) -> Lines:

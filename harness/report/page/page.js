@@ -62,11 +62,10 @@ function distinct(values) {
 }
 
 function setUpFilters() {
-  const cells = data.scenarios.flatMap((scenario) => scenario.cells);
   byId("choices").append(...[
     choices("kernel", distinct(data.columns.map((column) => column.kernel)), "kernel"),
-    choices("arch", distinct(data.columns.map((column) => column.arch)), "arch"),
-    choices("verdict", distinct(cells.map((cell) => cell.v)), "verdict"),
+    choices("arch", distinct(data.columns.map((column) => column.arch)).sort(), "arch"),
+    choices("verdict", data.verdicts, "verdict"),
     choices("family", distinct(rows.map((row) => row.family.dataset.family)), "family"),
   ].filter(Boolean));
   byId("find").addEventListener("input", apply);
