@@ -49,6 +49,16 @@
 #endif
 #include ARCH_HEADER
 
+#ifndef PC_IGNORES
+#define PC_IGNORES 0
+#endif
+#ifndef DEVICE_WINDOW
+#define DEVICE_WINDOW 0
+#endif
+#ifndef ODD_RETURN_STUB
+#define ODD_RETURN_STUB RETURN_STUB
+#endif
+
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
 #define __noreturn __attribute__((noreturn))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -133,6 +143,39 @@ long call_end(long ret, long want, bool intact);
 
 /* Runs in the handler of the next steps; where it returns true the instruction goes on. */
 extern bool (*repair)(siginfo_t *info);
+
+/* What the first signal of the last step said of its trap, as TRAP_WORDS; NULL without one. */
+const uint64_t *trap_words(void);
+
+/* -- code.c: single instructions, as functions of one argument ------------------------ */
+
+/*
+ * The result is that of calling code(arg), as for an access to touch. An arch that does not have
+ * such an instruction has no such function, and there the scenario is n/a.
+ */
+bool execute(const char *label, const char *code, const void *arg, const void *touch);
+
+extern void (*granted_handler)(int sig, siginfo_t *info, void *context);	/* pkeys.c */
+
+#define DECLARE_CODE(name) extern const char code_##name[] __attribute__((weak))
+DECLARE_CODE(div0);		/* an integer divided by zero */
+DECLARE_CODE(fdiv0);		/* a floating-point number divided by zero, with that trap enabled */
+DECLARE_CODE(breakpoint);	/* what a debugger writes over an instruction */
+DECLARE_CODE(illegal);		/* what the arch promises will never be an instruction */
+DECLARE_CODE(atomic);		/* adds to, or swaps, the int at arg, indivisibly */
+DECLARE_CODE(load_pair);	/* two ints from arg by one instruction */
+DECLARE_CODE(load_multiple);	/* the same by one that takes a list of registers */
+DECLARE_CODE(load_vector);	/* a vector register, by the instruction that demands alignment */
+DECLARE_CODE(load_checked);	/* an int, with the program's own alignment check on */
+DECLARE_CODE(prefetch);		/* a hint to load from arg soon */
+DECLARE_CODE(load_sp);		/* an int from the stack pointer, which is arg */
+DECLARE_CODE(push_at);		/* a word below the stack pointer, which is arg */
+DECLARE_CODE(sigreturn_at);	/* rt_sigreturn(2) with arg as the stack pointer */
+DECLARE_CODE(vsyscall_time);	/* calls arg with a null pointer */
+DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */
+DECLARE_CODE(store_int);	/* likewise */
+DECLARE_CODE(grant_keys);	/* a signal handler that grants itself all keys, then granted_handler */
+DECLARE_CODE(set_tag);		/* gives the granule at arg the tag in arg */
 
 /* -- memory.c: building edges and proving them --------------------------------------- */
 

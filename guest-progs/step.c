@@ -133,6 +133,11 @@ static void signal_details(void)
 	}
 }
 
+const uint64_t *trap_words(void)
+{
+	return now.n ? now.caught[0].word : NULL;
+}
+
 static void open_step(const char *label, const void *touch)
 {
 	now.label = label;
@@ -167,9 +172,11 @@ static void result_value(const char *value, int first, const char *effect)
 /* -- accesses ------------------------------------------------------------------------- */
 
 struct access {
-	enum { LOAD, STORE, STORE_WITH_SP, JUMP } kind;
+	enum { LOAD, STORE, STORE_WITH_SP, JUMP, EXECUTE } kind;
 	enum width width;
 	void *sp;
+	const char *code;
+	const void *arg;
 	uint64_t value;
 };
 
@@ -187,6 +194,7 @@ static void do_access(struct access *a, void *addr)
 	case STORE: arch_store(addr, STORED, a->width); break;
 	case STORE_WITH_SP: arch_store_with_sp(a->sp, addr, STORED, a->width); break;
 	case JUMP: ((void (*)(void))addr)(); break;
+	case EXECUTE: ((void (*)(const void *))a->code)(a->arg); break;
 	}
 }
 
@@ -301,6 +309,14 @@ bool store_with_sp(const char *label, void *sp, void *addr, enum width width)
 bool jump(const char *label, const void *addr)
 {
 	return access_step(label, (struct access){ .kind = JUMP }, addr);
+}
+
+bool execute(const char *label, const char *code, const void *arg, const void *touch)
+{
+	if (!code)
+		not_applicable("no such instruction on this arch");
+	return access_step(label,
+		(struct access){ .kind = EXECUTE, .code = code, .arg = arg }, touch);
 }
 
 /* -- system calls --------------------------------------------------------------------- */

@@ -80,4 +80,19 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[2] = uc->uc_mcontext.sc_traparg_a2;	/* -1 fetch, 0 load, 1 store */
 }
 
+#define PC_IGNORES 3	/* low bits of an address that a jump drops */
+
+#define TRAP_FACTS(word) { "mmcsr", (word)[1] }, { "cause", (word)[2] }
+#define TRAP_ADDRESS(word) ((word)[0])
+
+#define ARCH_CODE \
+	CODE(div0, "lda $16, -2($31); call_pal 0xaa; ret") \
+	CODE(breakpoint, "call_pal 0x80; ret") \
+	CODE(illegal, "clr $17; clr $18; .long 0x1c000000") \
+	CODE(atomic, "ldl_l $1, 0($16); addl $1, 1, $1; stl_c $1, 0($16); ret") \
+	CODE(prefetch, "ldl $31, 0($16); ret") \
+	CODE(load_sp, "mov $30, $1; mov $16, $30; ldl $2, 0($30); mov $1, $30; ret") \
+	CODE(push_at, "mov $30, $1; mov $16, $30; stq $1, -8($30); mov $1, $30; ret") \
+	CODE(sigreturn_at, "mov $16, $30; lda $0, 351($31); call_pal 0x83; .long 0x1c000000")
+
 #endif

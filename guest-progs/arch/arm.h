@@ -69,4 +69,27 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[2] = uc->uc_mcontext.fault_address;
 }
 
+/* An odd address is Thumb code, where a return is another one: bx lr. */
+#define ODD_RETURN_STUB { 0x70, 0x47 }
+#define PC_IGNORES 1	/* low bits of an address that a jump drops */
+
+#define TRAP_FACTS(word) \
+	{ "fetch", (word)[0] >> 31 & 1 }, { "write", (word)[0] >> 11 & 1 }, { "fs", (word)[0] & 0x40f }, \
+	{ "trap-no", (word)[1] }
+#define TRAP_ADDRESS(word) ((word)[2])
+
+#define ARCH_CODE \
+	".arm\n" \
+	CODE(div0, ".arch_extension idiv; mov r0, #1; mov r1, #0; sdiv r0, r0, r1; bx lr") \
+	CODE(breakpoint, ".inst 0xe7f001f0; bx lr") \
+	CODE(illegal, ".inst 0xe7f000f0") \
+	CODE(atomic, "ldrex r1, [r0]; add r1, r1, #1; strex r2, r1, [r0]; bx lr") \
+	CODE(load_pair, "ldrd r2, r3, [r0]; bx lr") \
+	CODE(load_multiple, "ldm r0, {r1, r2}; bx lr") \
+	CODE(load_vector, ".fpu neon; vld1.64 {d0}, [r0:64]; bx lr") \
+	CODE(prefetch, "pld [r0]; bx lr") \
+	CODE(load_sp, "mov r1, sp; mov sp, r0; ldr r2, [sp]; mov sp, r1; bx lr") \
+	CODE(push_at, "mov r1, sp; mov sp, r0; push {r1}; mov sp, r1; bx lr") \
+	CODE(sigreturn_at, "mov sp, r0; mov r7, #173; svc #0; .inst 0xe7f000f0")
+
 #endif

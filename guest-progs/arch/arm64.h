@@ -82,4 +82,24 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	}
 }
 
+/* Of the syndrome: exception class, direction, and the kind of fault without its level. */
+#define TRAP_FACTS(word) \
+	{ "ec", (word)[0] >> 26 & 0x3f }, { "wnr", (word)[0] >> 6 & 1 }, { "fsc", (word)[0] & 0x3c }
+#define TRAP_ADDRESS(word) ((word)[1])
+
+#define ARCH_CODE \
+	CODE(div0, "mov w0, #1; sdiv w0, w0, wzr; ret") \
+	CODE(breakpoint, "brk #0; ret") \
+	CODE(illegal, ".inst 0") \
+	CODE(atomic, "ldaxr w1, [x0]; add w1, w1, #1; stlxr w2, w1, [x0]; ret") \
+	CODE(load_pair, "ldp w1, w2, [x0]; ret") \
+	CODE(load_vector, "ldr q0, [x0]; ret") \
+	CODE(prefetch, "prfm pldl1keep, [x0]; ret") \
+	CODE(load_sp, "mov x1, sp; mov sp, x0; ldr w2, [sp]; mov sp, x1; ret") \
+	CODE(push_at, "mov x1, sp; mov sp, x0; str x1, [sp, #-16]!; mov sp, x1; ret") \
+	CODE(sigreturn_at, "mov sp, x0; mov x8, #139; svc #0; .inst 0") \
+	CODE(load_int, "ldr w0, [x0]; ret") \
+	CODE(store_int, "str w0, [x0]; ret") \
+	CODE(set_tag, ".arch armv8.5-a+memtag; stg x0, [x0]; ret; .arch armv8-a")
+
 #endif

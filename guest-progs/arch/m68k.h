@@ -12,6 +12,7 @@
 /* User space is an address space of its own: this is above TASK_SIZE, but just a hole. */
 #define KERNEL_ADDR 0xf8000000UL
 #define USER_END(highest) 0xf0000000UL
+#define DEVICE_WINDOW 0xff001000UL	/* the virt board's devices, translated for the kernel alone */
 #define RETURN_STUB { 0x4e, 0x75 }
 
 static inline uint64_t arch_load(const void *addr, int width)
@@ -70,5 +71,17 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 {
 	word[0] = uc->__glibc_reserved1[216 / 4];	/* uc_formatvec of arch/m68k/kernel/signal.c */
 }
+
+#define TRAP_FACTS(word) { "format", (word)[0] >> 12 & 15 }, { "vector", (word)[0] >> 2 & 0xff }
+
+#define ARCH_CODE \
+	CODE(div0, "moveq #1, %d0; moveq #0, %d1; divu.l %d1, %d0; rts") \
+	CODE(breakpoint, "trap #15; rts") \
+	CODE(illegal, "illegal") \
+	CODE(atomic, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #1, %d1; cas.l %d0, %d1, (%a0); rts") \
+	CODE(load_multiple, "move.l 4(%sp), %a0; movem.l (%a0), %d0-%d1; rts") \
+	CODE(load_sp, "move.l %sp, %a0; move.l 4(%sp), %sp; move.l (%sp), %d0; move.l %a0, %sp; rts") \
+	CODE(push_at, "move.l %sp, %a0; move.l 4(%sp), %sp; move.l %d0, -(%sp); move.l %a0, %sp; rts") \
+	CODE(sigreturn_at, "move.l 4(%sp), %sp; move.l #173, %d0; trap #0; illegal")
 
 #endif

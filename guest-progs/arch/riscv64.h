@@ -71,4 +71,15 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[0] = uc->uc_mcontext.__gregs[REG_PC];
 }
 
+#define PC_IGNORES 1	/* low bits of an address that a jump drops */
+
+#define ARCH_CODE \
+	CODE(div0, "li a0, 1; div a0, a0, zero; ret") \
+	CODE(breakpoint, "ebreak; ret") \
+	CODE(illegal, "unimp") \
+	CODE(atomic, "li a1, 1; amoadd.w a1, a1, (a0); ret") \
+	CODE(load_sp, "mv a1, sp; mv sp, a0; lw a2, 0(sp); mv sp, a1; ret") \
+	CODE(push_at, "mv a1, sp; mv sp, a0; sd a1, -8(sp); mv sp, a1; ret") \
+	CODE(sigreturn_at, "mv sp, a0; li a7, 139; ecall; unimp")
+
 #endif

@@ -71,4 +71,23 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[2] = uc->uc_mcontext.gregs[REG_CR2];
 }
 
+#define TRAP_FACTS(word) { "err", (word)[0] }, { "trapno", (word)[1] }
+#define TRAP_ADDRESS(word) ((word)[2])
+
+#define ARCH_CODE \
+	CODE(div0, "xorl %ecx, %ecx; xorl %edx, %edx; divl %ecx; ret") \
+	CODE(fdiv0, "fninit; pushq $0x37b; fldcw (%rsp); fld1; movl $0, (%rsp); fdivs (%rsp); fwait; popq %rax; ret") \
+	CODE(breakpoint, "int3; ret") \
+	CODE(illegal, "ud2") \
+	CODE(atomic, "movl $1, %eax; lock xaddl %eax, (%rdi); ret") \
+	CODE(load_vector, "movaps (%rdi), %xmm0; ret") \
+	CODE(load_checked, "pushfq; orl $0x40000, (%rsp); popfq; movl (%rdi), %eax; pushfq; andl $~0x40000, (%rsp); popfq; ret") \
+	CODE(prefetch, "prefetcht0 (%rdi); ret") \
+	CODE(load_sp, "movq %rsp, %rax; movq %rdi, %rsp; movl (%rsp), %ecx; movq %rax, %rsp; ret") \
+	CODE(push_at, "movq %rsp, %rax; movq %rdi, %rsp; pushq %rax; movq %rax, %rsp; ret") \
+	CODE(sigreturn_at, "movq %rdi, %rsp; movl $15, %eax; syscall; ud2") \
+	CODE(grant_keys, "movq %rdx, %r8; xorl %eax, %eax; xorl %ecx, %ecx; xorl %edx, %edx; wrpkru; " \
+		"movq %r8, %rdx; jmp *granted_handler(%rip)") \
+	CODE(vsyscall_time, "movq %rdi, %rax; xorl %edi, %edi; call *%rax; ret")
+
 #endif

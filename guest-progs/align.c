@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Accesses that are not aligned: who completes them, the machine, the kernel or nobody, and what
+ * becomes of them where the memory is not there either.
+ */
+#include "fault.h"
+
+#include <linux/prctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+static char *filled_pages(size_t n)
+{
+	char *pages = anon_pages(n, PROT_READ | PROT_WRITE);
+
+	fill(pages, n * page_size);
+	return pages;
+}
+
+void align_store(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (store("store", at, INT))
+		load_known("load", at, INT, stored(INT));
+}
+
+void align_straddle_load(void)
+{
+	size_t at = page_size - 2;
+
+	load_data("", filled_pages(2) + at, INT, pattern(at, INT));
+}
+
+void align_straddle_store(void)
+{
+	char *at = filled_pages(2) + page_size - 2;
+
+	if (store("store", at, INT))
+		load_known("load", at, INT, stored(INT));
+}
+
+void align_hole_store(void)
+{
+	store("", hole_page() + 2, INT);
+}
+
+void align_ro_store(void)
+{
+	char *page = filled_pages(1);
+
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	store("", page + 2, INT);
+}
+
+void align_none_load(void)
+{
+	load("", anon_pages(1, PROT_NONE) + 2, INT);
+}
+
+void align_kernel_load(void)
+{
+	load("", (void *)(KERNEL_ADDR + 2), INT);
+}
+
+/* A signal that is blocked when the instruction faults. */
+static void block(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	must("sigprocmask", sigprocmask(SIG_BLOCK, &set, NULL));
+}
+
+void align_hole_blocked(void)
+{
+	char *hole = hole_page();
+
+	block(SIGSEGV);
+	load("", hole + 2, INT);
+}
+
+/* -- instructions that demand alignment ------------------------------------------------------- */
+
+/* Across 16 bytes: some machines do less than that in one go, aligned or not. */
+void align_atomic(void)
+{
+	char *at = filled_pages(1) + 15;
+
+	execute("", code_atomic, at, at);
+}
+
+void align_pair(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	execute("", code_load_pair, at, at);
+}
+
+void align_multiple(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	execute("", code_load_multiple, at, at);
+}
+
+void align_multiple_hole(void)
+{
+	char *at = hole_page() + 2;
+
+	execute("", code_load_multiple, at, at);
+}
+
+void align_multiple_none(void)
+{
+	char *at = anon_pages(1, PROT_NONE) + 2;
+
+	execute("", code_load_multiple, at, at);
+}
+
+void align_vector(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	execute("", code_load_vector, at, at);
+}
+
+void align_sp(void)
+{
+	char *at = filled_pages(1) + 8;
+
+	execute("", code_load_sp, at, at);
+}
+
+/* The stub stands where a jump to an odd address ends, whether or not the low bits count. */
+void align_pc(void)
+{
+	static const unsigned char stub[] = ODD_RETURN_STUB;
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE | PROT_EXEC), *odd = page + 1;
+	char *lands = odd - ((uintptr_t)odd & PC_IGNORES);
+
+	memcpy(lands, stub, sizeof(stub));
+	arch_sync_code(lands, sizeof(stub));
+	jump("", odd);
+}
+
+/* -- programs that ask for a signal instead of help ---------------------------------------------- */
+
+void align_checked(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	execute("", code_load_checked, at, at);
+}
+
+void align_sigbus(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) == 0)
+		load("load", at, INT);
+}
+
+void align_sigbus_blocked(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	block(SIGBUS);
+	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) == 0)
+		load("load", at, INT);
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The functions in assembler that the arch's header holds as ARCH_CODE: instructions no compiler
+ * makes of C, or only sometimes. One that an arch does not have is not defined: code_NAME is NULL.
+ */
+#include "fault.h"
+
+#define CODE(name, text) ".balign 16\n.globl code_" #name "\ncode_" #name ": " text "\n"
+
+asm(".text\n" ARCH_CODE);

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the signal frame says of the trap beyond siginfo. Where an arch promises it, user space
+ * has come to rely on it: whether an access was a store is nowhere else to be had.
+ */
+#include "fault.h"
+
+#include <sys/mman.h>
+
+/* Each fact of the trap is a step of its own; the address is told relative to the touch. */
+static void facts(const void *touch)
+{
+#ifdef TRAP_FACTS
+	const uint64_t *word = trap_words();
+	struct { const char *name; uint64_t value; } fact[] = { TRAP_FACTS(word) };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fact); i++) {
+		step(fact[i].name);
+		result("ok(%llu)", (unsigned long long)fact[i].value);
+	}
+#ifdef TRAP_ADDRESS
+	step("address");
+	result("ok data=%s", TRAP_ADDRESS(word) == (uintptr_t)touch ? "match" : "changed");
+#endif
+#endif
+	(void)touch;
+}
+
+static void ask(void)
+{
+#ifndef TRAP_FACTS
+	not_applicable("the signal frame says nothing of the trap on this arch");
+#endif
+}
+
+void detail_hole_load(void)
+{
+	char *hole = hole_page();
+
+	ask();
+	if (!load("load", hole, INT))
+		facts(hole);
+}
+
+void detail_hole_store(void)
+{
+	char *hole = hole_page();
+
+	ask();
+	if (!store("store", hole, INT))
+		facts(hole);
+}
+
+void detail_hole_jump(void)
+{
+	char *hole = hole_page();
+
+	ask();
+	if (!jump("jump", hole))
+		facts(hole);
+}
+
+void detail_none_load(void)
+{
+	char *page = anon_pages(1, PROT_NONE);
+
+	ask();
+	if (!load("load", page, INT))
+		facts(page);
+}
+
+void detail_ro_store(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	ask();
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	prove("page present", present(page));
+	if (!store("store", page, INT))
+		facts(page);
+}
+
+void detail_nx_jump(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	ask();
+	put_return_stub(page);
+	if (!jump("jump", page))
+		facts(page);
+}
+
+void detail_kernel_load(void)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+
+	ask();
+	if (!load("load", kernel, INT))
+		facts(kernel);
+}
+
+/* A trap without an address, after one that had one. */
+void detail_after_illegal(void)
+{
+	char *hole = hole_page();
+
+	ask();
+	load("load", hole, INT);
+	if (!execute("illegal", code_illegal, NULL, code_illegal))
+		facts(hole);
+}

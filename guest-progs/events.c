@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * user_events: the kernel sets a bit in the program's memory while somebody traces an event. It
+ * writes there on its own account, at any time, whatever has become of the memory.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sched.h>
+
+/* As in linux/user_events.h, which is younger than the libc that we build with. */
+struct registration {
+	uint32_t size;
+	uint8_t bit, bytes;
+	uint16_t flags;
+	uint64_t addr, name;
+	uint32_t index;
+} __attribute__((packed));
+
+struct cancellation {
+	uint32_t size;
+	uint8_t bit, reserved;
+	uint16_t reserved2;
+	uint64_t addr;
+} __attribute__((packed));
+
+#define REGISTER _IOWR('*', 0, struct registration *)
+#define CANCEL _IOW('*', 2, struct cancellation *)
+
+#define TRACING "/tmp/tracing"
+
+/* -- parts ------------------------------------------------------------------------------- */
+
+static int events_file(void)
+{
+	int fd;
+
+	if (mkdir(TRACING, 0700) < 0 && errno != EEXIST)
+		setup_failed("mkdir");
+	must("unshare", unshare(CLONE_NEWNS));
+	if (mount("tracefs", TRACING, "tracefs", 0, NULL) != 0) {
+		if (errno == ENODEV)
+			not_applicable("this kernel has no tracefs");
+		setup_failed("mount");
+	}
+	fd = open(TRACING "/user_events_data", O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		not_applicable("this kernel has no user_events_data");
+	return must("open", fd);
+}
+
+static const char *event(void)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "faults%d", getpid());
+	return name;
+}
+
+static int register_bit(int fd, const char *name, const void *addr, int bytes, int bit)
+{
+	struct registration reg = { .size = sizeof(reg), .bit = bit, .bytes = bytes,
+				    .addr = (uintptr_t)addr, .name = (uintptr_t)name };
+
+	return ioctl(fd, REGISTER, &reg);
+}
+
+/* An event with its bit 0 here. */
+static uint32_t *registered_page(int fd)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	memset(page, 0, page_size);
+	must("register", register_bit(fd, event(), page, 4, 0));
+	return (uint32_t *)page;
+}
+
+static int open_switch(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), TRACING "/events/user_events/%s/enable", event());
+	return must("open enable", open(path, O_WRONLY | O_CLOEXEC));
+}
+
+static void turn(int fd, bool on)
+{
+	must("write enable", pwrite(fd, on ? "1" : "0", 1, 0));
+}
+
+/* What the program sees of its bit, once work that was put off has had its time. */
+static void result_bit(const char *label, const uint32_t *word, bool later)
+{
+	for (int i = 0; later && i < 20 && !(*(volatile const uint32_t *)word & 1); i++)
+		pause_ms(50);
+	step(label);
+	result("ok data=%s", *(volatile const uint32_t *)word & 1 ? "match" : "zeroed");
+}
+
+/* -- what may be registered ----------------------------------------------------------------- */
+
+static void try_register(const char *label, const void *addr, int bytes, int bit)
+{
+	int fd = events_file();
+
+	call(label, addr, register_bit(fd, event(), addr, bytes, bit));
+}
+
+static char *zeroes(void)
+{
+	return memset(anon_pages(1, PROT_READ | PROT_WRITE), 0, page_size);
+}
+
+void events_odd_sizes(void)
+{
+	char *page = zeroes();
+	int fd = events_file();
+
+	call("one", page, register_bit(fd, event(), page, 1, 0));
+	call("two", page, register_bit(fd, event(), page, 2, 0));
+	call("three", page, register_bit(fd, event(), page, 3, 0));
+	call("sixteen", page, register_bit(fd, event(), page, 16, 0));
+}
+
+void events_size_4(void)
+{
+	try_register("", zeroes(), 4, 0);
+}
+
+void events_size_8(void)
+{
+	try_register("", zeroes(), 8, 0);
+}
+
+void events_bits(void)
+{
+	char *page = zeroes();
+	int fd = events_file();
+
+	call("last-of-4", page, register_bit(fd, event(), page, 4, 31));
+	call("past-4", page, register_bit(fd, event(), page, 4, 32));
+	call("last-of-8", page, register_bit(fd, event(), page + 8, 8, 63));
+	call("past-8", page, register_bit(fd, event(), page + 8, 8, 64));
+}
+
+void events_unaligned(void)
+{
+	char *page = zeroes();
+	int fd = events_file();
+
+	call("four", page, register_bit(fd, event(), page + 2, 4, 0));
+	call("eight", page, register_bit(fd, event(), page + 4, 8, 0));
+}
+
+void events_kernel_address(void)
+{
+	try_register("", (void *)KERNEL_ADDR, 4, 0);
+}
+
+void events_hole(void)
+{
+	int fd = events_file();
+	char *hole = hole_page();
+
+	call("", hole, register_bit(fd, event(), hole, 4, 0));
+}
+
+void events_read_only(void)
+{
+	try_register("", anon_pages(1, PROT_READ), 4, 0);
+}
+
+void events_duplicate(void)
+{
+	char *page = zeroes();
+	int fd = events_file();
+
+	call("first", page, register_bit(fd, event(), page, 4, 3));
+	call("again", page, register_bit(fd, event(), page, 4, 3));
+	call("next-bit", page, register_bit(fd, event(), page, 4, 4));
+}
+
+/* -- the bit ------------------------------------------------------------------------------------ */
+
+void events_toggle(void)
+{
+	uint32_t *word = registered_page(events_file());
+	int enable = open_switch();
+
+	turn(enable, true);
+	result_bit("on", word, false);
+	turn(enable, false);
+	result_bit("off", word, false);
+}
+
+void events_cancel(void)
+{
+	int fd = events_file();
+	uint32_t *word = registered_page(fd);
+	struct cancellation cancel = { .size = sizeof(cancel), .addr = (uintptr_t)word };
+
+	turn(open_switch(), true);
+	result_bit("on", word, false);
+	call("cancel", word, ioctl(fd, CANCEL, &cancel));
+	result_bit("cancelled", word, false);
+}
+
+/* The page goes and comes back empty: the bit must come, but not from within the switch. */
+void events_dontneed(void)
+{
+	uint32_t *word = registered_page(events_file());
+	int enable = open_switch();
+
+	must("madvise", madvise(word, page_size, MADV_DONTNEED));
+	prove("page absent", !present(word));
+	turn(enable, true);
+	result_bit("", word, true);
+}
+
+void events_unmapped(void)
+{
+	uint32_t *word = registered_page(events_file());
+	int enable = open_switch();
+
+	must("munmap", munmap(word, page_size));
+	step("");
+	for (int i = 0; i < 1000; i++) {
+		turn(enable, i % 2 == 0);
+		if (i % 50 == 0)
+			detail("turns", "%d", i);
+	}
+	result("ok");
+}
+
+/* The registration names an address, and not the memory that was there. */
+void events_mremap(void)
+{
+	uint32_t *word = registered_page(events_file());
+	char *room = anon_pages(1, PROT_NONE);
+	uint32_t *moved;
+	int enable = open_switch();
+
+	moved = mremap(word, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+	prove("moved", (char *)moved == room && unmapped(word, page_size));
+	turn(enable, true);
+	pause_ms(200);
+	result_bit("", moved, false);
+}
+
+void events_fork(void)
+{
+	uint32_t *word = registered_page(events_file());
+	int enable = open_switch(), go[2];
+	char byte = 0;
+	pid_t child;
+
+	must("pipe", pipe(go));
+	child = fork_child();
+	if (child == 0) {
+		prove("told to go", read(go[0], &byte, 1) == 1);
+		result_bit("child", word, true);
+		child_done();
+	}
+	turn(enable, true);
+	result_bit("parent", word, true);
+	prove("tell to go", write(go[1], &byte, 1) == 1);
+	join_child(child);
+}
+
+/* -- a page that nobody brings ---------------------------------------------------------------------- */
+
+static int waiting_fd;
+
+static void register_here(char *page)
+{
+	detail("register", "%d", register_bit(waiting_fd, "faultswait", page, 4, 0));
+}
+
+void events_kill_in_register(void)
+{
+	struct stuck child;
+
+	waiting_fd = events_file();
+	child = stuck_child(register_here);
+	step("");
+	must("kill", kill(child.pid, SIGKILL));
+	if (!result_fate(child.pid))
+		release(&child);
+}

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The top byte of an address: ignored by the machine, and for memory mapped with PROT_MTE a tag
+ * that must be the memory's. On other arches it is part of the address.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/prctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+/* The same in all headers that know them. */
+#ifndef PROT_MTE
+#define PROT_MTE 0x20
+#endif
+#ifndef PR_MTE_TCF_SYNC
+#define PR_MTE_TCF_SYNC (1UL << 1)
+#define PR_MTE_TCF_ASYNC (1UL << 2)
+#endif
+#ifndef SA_EXPOSE_TAGBITS
+#define SA_EXPOSE_TAGBITS 0x800
+#endif
+#define PEEK_TAGS 33	/* PTRACE_PEEKMTETAGS, in no libc that we build with */
+#define POKE_TAGS 34
+#define ALL_TAGS (0xffffUL << 3)	/* irg may give any: nobody asks */
+
+#define GRANULE 16
+#define GOOD 5
+#define BAD 6
+
+/* -- parts ------------------------------------------------------------------------------- */
+
+static char *tagged(const void *addr, unsigned int tag)
+{
+	return (char *)(uintptr_t)((uint64_t)(uintptr_t)addr | (uint64_t)tag << 56);
+}
+
+static void need_tags(void)
+{
+	if (!code_set_tag)
+		not_applicable("the top byte belongs to the address on this arch");
+}
+
+static void check_tags(unsigned long mode)
+{
+	must("prctl", prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE | ALL_TAGS | mode, 0, 0, 0));
+}
+
+static void set_tags(char *from, size_t n, unsigned int tag)
+{
+	for (size_t i = 0; i < n; i += GRANULE)
+		((void (*)(const void *))code_set_tag)(tagged(from + i, tag));
+}
+
+/* A page of the pattern, its first n bytes tagged; without its tag in the pointer. */
+static char *tagged_page(size_t n, unsigned int tag)
+{
+	char *page;
+
+	need_tags();
+	page = mmap(NULL, page_size, PROT_READ | PROT_WRITE | PROT_MTE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
+	if (page == MAP_FAILED && errno == EINVAL)
+		not_applicable("no memory tagging: mmap says EINVAL");
+	must("mmap", page == MAP_FAILED ? -1 : 0);
+	fill(page, page_size);
+	set_tags(page, n, tag);
+	return page;
+}
+
+static void load_tagged(const char *label, const char *addr, unsigned int tag)
+{
+	execute(label, code_load_int, tagged(addr, tag), addr);
+}
+
+static void store_tagged(const char *label, const char *addr, unsigned int tag)
+{
+	execute(label, code_store_int, tagged(addr, tag), addr);
+}
+
+static void expose_tags(void)
+{
+	struct sigaction action;
+
+	must("sigaction", sigaction(SIGSEGV, NULL, &action));
+	action.sa_flags |= SA_EXPOSE_TAGBITS;
+	must("sigaction", sigaction(SIGSEGV, &action, NULL));
+}
+
+/* -- the top byte, tagging or not ----------------------------------------------------------- */
+
+void mte_tbi_hole(void)
+{
+	char *hole = hole_page();
+
+	need_tags();
+	load_tagged("", hole, 0x5a);
+}
+
+void mte_tbi_hole_expose(void)
+{
+	char *hole = tagged(hole_page(), 0x5a);
+
+	need_tags();
+	expose_tags();
+	execute("", code_load_int, hole, hole);
+}
+
+static void read_tagged(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	int fd = pipe_holding(16);
+
+	transfer("", page, 16, read(fd, tagged(page, 0x5a), 16));
+}
+
+void mte_tbi_read(void)
+{
+	need_tags();
+	read_tagged();
+}
+
+void mte_tbi_read_enabled(void)
+{
+	need_tags();
+	if (prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE, 0, 0, 0) != 0)
+		not_applicable("no tagged address ABI: prctl says %s", errno_name(errno));
+	read_tagged();
+}
+
+/* -- the program's own accesses ---------------------------------------------------------------- */
+
+void mte_right_tag(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	load_tagged("load", page, GOOD);
+	store_tagged("store", page, GOOD);
+}
+
+void mte_sync_load(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	load_tagged("", page + 4, BAD);
+}
+
+void mte_sync_store(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	store_tagged("", page + 4, BAD);
+}
+
+void mte_sync_expose(void)
+{
+	char *bad = tagged(tagged_page(GRANULE, GOOD), BAD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	expose_tags();
+	execute("", code_load_int, bad, bad);
+}
+
+void mte_unchecked(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(0);
+	load_tagged("", page, BAD);
+}
+
+void mte_async_load(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_ASYNC);
+	load_tagged("", page, BAD);
+}
+
+void mte_async_store(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_ASYNC);
+	store_tagged("", page, BAD);
+}
+
+static long mask(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGSEGV);
+	return sigprocmask(how, &set, NULL);
+}
+
+void mte_async_blocked(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_ASYNC);
+	must("block", mask(SIG_BLOCK));
+	load_tagged("load", page, BAD);
+	call("unblock", NULL, mask(SIG_UNBLOCK));
+}
+
+void mte_sync_blocked(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	must("block", mask(SIG_BLOCK));
+	load_tagged("", page, BAD);
+}
+
+/* A program that takes either mode gets the one the CPU prefers. */
+static bool both_modes(void)
+{
+	unsigned long both = PR_MTE_TCF_SYNC | PR_MTE_TCF_ASYNC;
+
+	return call("prctl", NULL, prctl(PR_SET_TAGGED_ADDR_CTRL,
+		PR_TAGGED_ADDR_ENABLE | ALL_TAGS | both, 0, 0, 0)) == 0;
+}
+
+void mte_both_modes(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	if (both_modes())
+		load_tagged("load", page, BAD);
+}
+
+/* All CPUs prefer that mode from here on: of others only mte/both-modes cares, which asks first. */
+static void prefer(const char *mode)
+{
+	char path[64];
+
+	for (int cpu = 0; cpu < 64; cpu++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/mte_tcf_preferred", cpu);
+
+		int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 && cpu > 0)
+			return;
+		if (fd < 0)
+			not_applicable("no preferred mode in sysfs: open says %s", errno_name(errno));
+		if (write(fd, mode, strlen(mode)) < 0)
+			not_applicable("no mode %s: write says %s", mode, errno_name(errno));
+		close(fd);
+	}
+}
+
+void mte_asymmetric(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	prefer("asymm");
+	if (both_modes()) {
+		load_tagged("load", page, BAD);
+		store_tagged("store", page, BAD);
+	}
+	prefer("async");
+}
+
+/* The page that comes back has no tags. */
+void mte_dontneed(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	load_tagged("before", page, GOOD);
+	must("madvise", madvise(page, page_size, MADV_DONTNEED));
+	load_tagged("after-dontneed", page, GOOD);
+}
+
+void mte_fork(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	pid_t child;
+
+	check_tags(PR_MTE_TCF_SYNC);
+	child = fork_child();
+	if (child == 0) {
+		store_tagged("right", page, GOOD);
+		store_tagged("wrong", page, BAD);
+		child_done();
+	}
+	join_child(child);
+}
+
+/* -- the kernel's accesses ------------------------------------------------------------------------ */
+
+void mte_read_into(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	int fd = pipe_holding(16);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	transfer("", page, 16, read(fd, tagged(page, BAD), 16));
+}
+
+void mte_write_from(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	int fd = pipe_sink();
+
+	check_tags(PR_MTE_TCF_SYNC);
+	transfer("", page, 16, write(fd, tagged(page, BAD), 16));
+}
+
+/* The first granule has the pointer's tag, the others have none. */
+void mte_read_across(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	int fd = tmpfile_of(64);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	transfer("", page + GRANULE, 64, pread(fd, tagged(page, GOOD), 64, 0));
+}
+
+void mte_write_across(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	int fd = tmpfile_of(0);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	transfer("", page + GRANULE, 64, write(fd, tagged(page, GOOD), 64));
+}
+
+/* Right up to three bytes before the other tag: the copy's last whole word does not fit. */
+void mte_write_tail(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	int fd = tmpfile_of(0);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	transfer("", page + GRANULE, 128, write(fd, tagged(page + GRANULE - 3, GOOD), 128));
+}
+
+void mte_async_read_into(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+	int fd = pipe_holding(16);
+
+	check_tags(PR_MTE_TCF_ASYNC);
+	transfer("", page, 16, read(fd, tagged(page, BAD), 16));
+}
+
+void mte_futex(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	call("", page, syscall(SYS_futex, tagged(page, BAD), FUTEX_WAIT, 0, NULL, NULL, 0));
+}
+
+/* -- through ptrace ----------------------------------------------------------------------------------- */
+
+static pid_t traced_child(void)
+{
+	pid_t child = fork_child();
+	int status;
+
+	if (child == 0) {
+		must("traceme", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+		raise(SIGSTOP);
+		child_done();
+	}
+	must("waitpid", waitpid(child, &status, 0));
+	prove("child stopped", WIFSTOPPED(status));
+	return child;
+}
+
+/* Four tags of the child's memory. */
+static void access_tags(const char *label, int request, pid_t child, void *at, unsigned char tag[4])
+{
+	struct iovec tags = { tag, 4 };
+
+	call_begin(label, at);
+	if (syscall(SYS_ptrace, request, child, at, &tags) == 0)
+		call_end(tags.iov_len, 4, true);
+	else
+		call_end(-1, 4, true);
+}
+
+void mte_ptrace_peek(void)
+{
+	char *page = tagged_page(4 * GRANULE, GOOD);
+	unsigned char tag[4] = { 0 };
+
+	access_tags("peek", PEEK_TAGS, traced_child(), page, tag);
+	step("tags");
+	result("ok data=%s", tag[0] == GOOD && tag[3] == GOOD ? "match" : "changed");
+}
+
+void mte_ptrace_peek_plain(void)
+{
+	char *plain = anon_pages(1, PROT_READ | PROT_WRITE);
+	unsigned char tag[4];
+
+	tagged_page(0, 0);
+	fill(plain, page_size);
+	access_tags("", PEEK_TAGS, traced_child(), plain, tag);
+}
+
+void mte_ptrace_peek_hole(void)
+{
+	char *hole = hole_page();
+	unsigned char tag[4];
+
+	tagged_page(0, 0);
+	access_tags("", PEEK_TAGS, traced_child(), hole, tag);
+}
+
+/* What the tracer writes is what the tracee then reads: copied on write from the parent's. */
+void mte_ptrace_poke(void)
+{
+	char *page = tagged_page(4 * GRANULE, GOOD);
+	unsigned char bad[4] = { BAD, BAD, BAD, BAD }, tag[4] = { 0 };
+	pid_t child = traced_child();
+
+	access_tags("poke", POKE_TAGS, child, page, bad);
+	access_tags("peek", PEEK_TAGS, child, page, tag);
+	step("tags");
+	result("ok data=%s", tag[0] == BAD && tag[3] == BAD ? "match" : "changed");
+	check_tags(PR_MTE_TCF_SYNC);
+	load_tagged("parent", page, GOOD);
+}

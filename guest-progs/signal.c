@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Signals on their way from a fault to a handler: the stack the frame goes to, the ones that
+ * cannot be delivered, the bytes of siginfo, and the traps that are no page faults.
+ */
+#include "fault.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+/* -- small parts ------------------------------------------------------------------------- */
+
+/* The runtime's handler stays; how it is entered changes. */
+static void change_action(int sig, int add, int remove)
+{
+	struct sigaction action;
+
+	must("sigaction", sigaction(sig, NULL, &action));
+	action.sa_flags = (action.sa_flags | add) & ~remove;
+	if (add & SA_NODEFER)
+		sigemptyset(&action.sa_mask);
+	must("sigaction", sigaction(sig, &action, NULL));
+}
+
+static void handle(int sig, void (*handler)(int sig), int flags)
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+
+	must("sigaction", sigaction(sig, &action, NULL));
+}
+
+static void block(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	must("sigprocmask", sigprocmask(SIG_BLOCK, &set, NULL));
+}
+
+static void unblock(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* -- alternate stacks -------------------------------------------------------------------- */
+
+#define STACK_PAGES 16
+
+/* An alternate stack with as much memory below it, that is somebody else's: filled. */
+static char *stack_above_data(size_t size)
+{
+	char *data = anon_pages(2 * STACK_PAGES, PROT_READ | PROT_WRITE);
+	stack_t altstack = { .ss_sp = data + STACK_PAGES * page_size, .ss_size = size };
+
+	fill(data, 2 * STACK_PAGES * page_size);
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	return data;
+}
+
+static char *stack_start;
+
+/* Each handler raises the next signal, until one runs below the stack. */
+static void dig(int sig)
+{
+	char here;
+
+	if (&here > stack_start)
+		kill(getpid(), sig);
+}
+
+void signal_altstack_overflow(void)
+{
+	char *data = stack_above_data(STACK_PAGES * page_size);
+
+	stack_start = data + STACK_PAGES * page_size;
+	handle(SIGUSR1, dig, SA_ONSTACK | SA_NODEFER);
+	call_begin("", NULL);
+	call_end(kill(getpid(), SIGUSR1), -1, filled(data, STACK_PAGES * page_size));
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+/* The smallest that sigaltstack() takes: does a frame fit? */
+void signal_altstack_smallest(void)
+{
+	char *data = stack_above_data(STACK_PAGES * page_size);
+	stack_t altstack = { .ss_sp = data + STACK_PAGES * page_size, .ss_size = 512 };
+
+	while (sigaltstack(&altstack, NULL) != 0)
+		altstack.ss_size += 16;
+	detail("size", "%zu", altstack.ss_size);
+	fill(data, 2 * STACK_PAGES * page_size);
+	handle(SIGUSR1, nothing, SA_ONSTACK);
+	call_begin("", NULL);
+	call_end(kill(getpid(), SIGUSR1), -1, filled(data, STACK_PAGES * page_size));
+}
+
+static int inside_errno;
+
+static void change_stack(int sig)
+{
+	stack_t off = { .ss_flags = SS_DISABLE };
+
+	(void)sig;
+	inside_errno = sigaltstack(&off, NULL) ? errno : 0;
+}
+
+void signal_altstack_change_inside(void)
+{
+	handle(SIGUSR1, change_stack, SA_ONSTACK);
+	call_begin("", NULL);
+	must("kill", kill(getpid(), SIGUSR1));
+	errno = inside_errno;
+	call_end(inside_errno ? -1 : 0, -1, true);
+}
+
+void signal_altstack_unmapped(void)
+{
+	char *data = stack_above_data(STACK_PAGES * page_size), *hole = hole_page();
+
+	must("munmap", munmap(data, 2 * STACK_PAGES * page_size));
+	load("", hole, INT);
+}
+
+/* -- a stack pointer that points nowhere ------------------------------------------------- */
+
+static char *middle(char *page)
+{
+	return page + page_size / 2;
+}
+
+void signal_bad_sp(void)
+{
+	char *stack = hole_page(), *hole = hole_page();
+
+	change_action(SIGSEGV, 0, SA_ONSTACK);
+	store_with_sp("", middle(stack), hole, INT);
+}
+
+/* SIGBUS cannot be delivered, and what then comes instead has a stack of its own. */
+void signal_bad_sp_altstack(void)
+{
+	char *stack = hole_page();
+	char *eof = map_file(tmpfile_of(0), 1, PROT_READ | PROT_WRITE, MAP_SHARED);
+
+	change_action(SIGBUS, 0, SA_ONSTACK);
+	store_with_sp("", middle(stack), eof, INT);
+}
+
+void signal_sigreturn_hole(void)
+{
+	char *frame = middle(hole_page());
+
+	execute("", code_sigreturn_at, frame, frame);
+}
+
+void signal_sigreturn_none(void)
+{
+	char *frame = middle(anon_pages(1, PROT_NONE));
+
+	execute("", code_sigreturn_at, frame, frame);
+}
+
+/* -- ignored and blocked ------------------------------------------------------------------ */
+
+void signal_ignored_fault(void)
+{
+	char *hole = hole_page();
+
+	handle(SIGSEGV, SIG_IGN, 0);
+	load("", hole, INT);
+}
+
+void signal_ignored_sent(void)
+{
+	handle(SIGSEGV, SIG_IGN, 0);
+	call("", NULL, kill(getpid(), SIGSEGV));
+}
+
+static long unblocked(int sig)
+{
+	unblock(sig);
+	return 0;
+}
+
+void signal_blocked_sent(void)
+{
+	block(SIGSEGV);
+	call("send", NULL, kill(getpid(), SIGSEGV));
+	call("unblock", NULL, unblocked(SIGSEGV));
+}
+
+void signal_blocked_sent_fault(void)
+{
+	char *hole = hole_page();
+
+	block(SIGSEGV);
+	call("send", NULL, kill(getpid(), SIGSEGV));
+	load("load", hole, INT);
+}
+
+/* -- faults inside the handler ------------------------------------------------------------ */
+
+static const char *second_touch;
+
+static bool fault_again(siginfo_t *info)
+{
+	(void)info;
+	repair = NULL;
+	arch_load(second_touch, INT);
+	return true;
+}
+
+void signal_fault_in_handler(void)
+{
+	second_touch = hole_page();
+	repair = fault_again;
+	load("", second_touch, INT);
+}
+
+void signal_fault_in_handler_nodefer(void)
+{
+	char *first = hole_page();
+
+	second_touch = first;
+	change_action(SIGSEGV, SA_NODEFER, 0);
+	repair = fault_again;
+	load("", first, INT);
+	prove("handler entered twice", !repair);
+}
+
+void signal_resethand(void)
+{
+	char *hole = hole_page();
+
+	change_action(SIGSEGV, SA_RESETHAND, 0);
+	load("first", hole, INT);
+	load("second", hole, INT);
+}
+
+/* -- the bytes of siginfo ------------------------------------------------------------------ */
+
+static unsigned char seen[sizeof(siginfo_t)];
+
+static bool copy_info(siginfo_t *info)
+{
+	memcpy(seen, info, sizeof(seen));
+	return false;
+}
+
+/* What no field of this signal lies in, from that byte on, and between si_code and the rest. */
+static void rest_of_info(size_t used)
+{
+	bool clear = true;
+
+	for (size_t i = offsetof(siginfo_t, si_code) + sizeof(int); i < offsetof(siginfo_t, si_pid); i++)
+		clear &= seen[i] == 0;
+	for (size_t i = used; i < sizeof(seen); i++)
+		clear &= seen[i] == 0;
+	step("rest");
+	result("ok data=%s", clear ? "zeroed" : "changed");
+}
+
+#define AFTER(field) (offsetof(siginfo_t, field) + sizeof(((siginfo_t *)0)->field))
+
+void signal_siginfo_segv(void)
+{
+	char *hole = hole_page();
+
+	repair = copy_info;
+	load("load", hole, INT);
+	rest_of_info(AFTER(si_addr));
+}
+
+void signal_siginfo_bus(void)
+{
+	char *eof = map_file(tmpfile_of(0), 1, PROT_READ, MAP_SHARED);
+
+	repair = copy_info;
+	load("load", eof, INT);
+	rest_of_info(AFTER(si_addr));
+}
+
+void signal_siginfo_kill(void)
+{
+	repair = copy_info;
+	call("kill", NULL, kill(getpid(), SIGSEGV));
+	rest_of_info(AFTER(si_uid));
+}
+
+/* -- PID namespaces -------------------------------------------------------------------------- */
+
+static pid_t fork_init(void)
+{
+	if (unshare(CLONE_NEWPID) != 0) {
+		if (errno == EINVAL || errno == ENOSYS)
+			not_applicable("no PID namespaces in this kernel");
+		setup_failed("unshare");
+	}
+	return fork_child();
+}
+
+void signal_pidns_init_fault(void)
+{
+	char *hole = hole_page();
+	pid_t init = fork_init();
+
+	if (init == 0) {
+		handle(SIGSEGV, SIG_DFL, 0);
+		arch_load(hole, INT);
+		child_done();
+	}
+	step("");
+	result_fate(init);
+}
+
+void signal_pidns_init_self(void)
+{
+	pid_t init = fork_init();
+
+	if (init == 0) {
+		handle(SIGSEGV, SIG_DFL, 0);
+		kill(getpid(), SIGSEGV);
+		child_done();
+	}
+	step("");
+	result_fate(init);
+}
+
+/* The other end of a pipe says a word, or all its holders are gone. */
+static int wait_for_word(const int pipe[2])
+{
+	int word = -1;
+
+	close(pipe[1]);
+	prove("child says a word", read(pipe[0], &word, sizeof(word)) == sizeof(word));
+	return word;
+}
+
+static void say_word(const int pipe[2], int word)
+{
+	prove("word said", write(pipe[1], &word, sizeof(word)) == sizeof(word));
+}
+
+void signal_pidns_init_sent(void)
+{
+	int ready[2];
+	pid_t init;
+
+	must("pipe", pipe(ready));
+	init = fork_init();
+	if (init == 0) {
+		handle(SIGSEGV, SIG_DFL, 0);
+		say_word(ready, 0);
+		for (;;)
+			pause();
+	}
+	wait_for_word(ready);
+	call("segv", NULL, kill(init, SIGSEGV));
+	pause_ms(50);
+	step("kill");
+	must("kill", kill(init, SIGKILL));
+	result_fate(init);
+}
+
+static int report_pipe[2];
+
+static void report_sender(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)context;
+	say_word(report_pipe, info->si_pid);
+	_exit(0);
+}
+
+void signal_pidns_sender(void)
+{
+	struct sigaction action = { .sa_sigaction = report_sender, .sa_flags = SA_SIGINFO };
+	int ready[2];
+	pid_t init;
+
+	must("pipe", pipe(ready));
+	must("pipe", pipe(report_pipe));
+	init = fork_init();
+	if (init == 0) {
+		must("sigaction", sigaction(SIGUSR1, &action, NULL));
+		say_word(ready, 0);
+		for (;;)
+			pause();
+	}
+	wait_for_word(ready);
+	step("");
+	must("kill", kill(init, SIGUSR1));
+	result("ok data=%s", wait_for_word(report_pipe) ? "changed" : "zeroed");
+	join_child(init);
+}
+
+/* -- traps of the program's own making --------------------------------------------------------- */
+
+void signal_breakpoint(void)
+{
+	execute("", code_breakpoint, NULL, code_breakpoint);
+}
+
+void signal_illegal(void)
+{
+	execute("", code_illegal, NULL, code_illegal);
+}
+
+void signal_int_div0(void)
+{
+	execute("", code_div0, NULL, code_div0);
+}
+
+void signal_fp_div0(void)
+{
+	execute("", code_fdiv0, NULL, code_fdiv0);
+}
