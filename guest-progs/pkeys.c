@@ -145,7 +145,7 @@ void (*granted_handler)(int sig, siginfo_t *info, void *context);
 /* The handler's stack is under a key whose rights the thread has given away: it takes them. */
 void pkeys_altstack(void)
 {
-	char *hole = hole_page(), *stack = anon_pages(16, PROT_READ | PROT_WRITE);
+	char *stack = anon_pages(16, PROT_READ | PROT_WRITE), *hole = hole_page();
 	stack_t altstack = { .ss_sp = stack, .ss_size = 16 * page_size };
 	struct sigaction action;
 	int key = new_key();
@@ -174,9 +174,10 @@ static bool touch_in_handler(siginfo_t *info)
 /* The thread may, but a handler starts with all keys denied. */
 void pkeys_in_handler(void)
 {
-	char *hole = hole_page();
+	char *hole;
 
 	handler_page = keyed_page(0);
+	hole = hole_page();
 	repair = touch_in_handler;
 	load_known("before", handler_page, INT, pattern(0, INT));
 	load("load", hole, INT);

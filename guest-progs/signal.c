@@ -149,8 +149,8 @@ void signal_bad_sp(void)
 /* SIGBUS cannot be delivered, and what then comes instead has a stack of its own. */
 void signal_bad_sp_altstack(void)
 {
-	char *stack = hole_page();
 	char *eof = map_file(tmpfile_of(0), 1, PROT_READ | PROT_WRITE, MAP_SHARED);
+	char *stack = hole_page();
 
 	change_action(SIGBUS, 0, SA_ONSTACK);
 	store_with_sp("", middle(stack), eof, INT);
