@@ -210,7 +210,7 @@ void mte_async_blocked(void)
 	check_tags(PR_MTE_TCF_ASYNC);
 	must("block", mask(SIG_BLOCK));
 	load_tagged("load", page, BAD);
-	call("unblock", NULL, mask(SIG_UNBLOCK));
+	call("unblock", page, mask(SIG_UNBLOCK));
 }
 
 void mte_sync_blocked(void)
@@ -414,10 +414,11 @@ void mte_ptrace_peek_plain(void)
 
 void mte_ptrace_peek_hole(void)
 {
-	char *hole = hole_page();
 	unsigned char tag[4];
+	char *hole;
 
 	tagged_page(0, 0);
+	hole = hole_page();
 	access_tags("", PEEK_TAGS, traced_child(), hole, tag);
 }
 
