@@ -63,6 +63,16 @@ static char *stack_above_data(size_t size)
 	return data;
 }
 
+/* A signal to oneself, and whether the data below the stack is as it was afterwards. */
+static void raise_above(char *data, int sig)
+{
+	long ret;
+
+	call_begin("", NULL);
+	ret = kill(getpid(), sig);
+	call_end(ret, -1, filled(data, STACK_PAGES * page_size));
+}
+
 static char *stack_start;
 static int depth;
 
@@ -87,8 +97,7 @@ void signal_altstack_overflow(void)
 
 	stack_start = data + STACK_PAGES * page_size;
 	must("sigaction", sigaction(SIGUSR1, &action, NULL));
-	call_begin("", NULL);
-	call_end(kill(getpid(), SIGUSR1), -1, filled(data, STACK_PAGES * page_size));
+	raise_above(data, SIGUSR1);
 	prove("two handlers", depth == 2);
 }
 
@@ -108,8 +117,7 @@ void signal_altstack_smallest(void)
 	detail("size", "%zu", altstack.ss_size);
 	fill(data, 2 * STACK_PAGES * page_size);
 	handle(SIGUSR1, nothing, SA_ONSTACK);
-	call_begin("", NULL);
-	call_end(kill(getpid(), SIGUSR1), -1, filled(data, STACK_PAGES * page_size));
+	raise_above(data, SIGUSR1);
 }
 
 static int inside_errno;
