@@ -70,4 +70,25 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[2] = (uint32_t)uc->uc_mcontext.cr2;
 }
 
+#define TRAP_FACTS(word) { "err", (word)[0] }, { "trapno", (word)[1] }
+#define TRAP_ADDRESS(word) ((word)[2])
+
+#define ARCH_CODE \
+	CODE(div0, "xorl %ecx, %ecx; xorl %edx, %edx; divl %ecx; ret") \
+	CODE(fdiv0, "fninit; pushl $0x37b; fldcw (%esp); fld1; movl $0, (%esp); " \
+		"fdivs (%esp); fwait; popl %eax; ret") \
+	CODE(breakpoint, "int3; ret") \
+	CODE(illegal, "ud2") \
+	CODE(atomic, "movl 4(%esp), %ecx; movl $1, %eax; lock xaddl %eax, (%ecx); ret") \
+	CODE(load_vector, "movl 4(%esp), %ecx; movaps (%ecx), %xmm0; ret") \
+	CODE(load_checked, "movl 4(%esp), %ecx; pushfl; orl $0x40000, (%esp); popfl; " \
+		"movl (%ecx), %eax; " \
+		"pushfl; andl $~0x40000, (%esp); popfl; ret") \
+	CODE(prefetch, "movl 4(%esp), %ecx; prefetcht0 (%ecx); ret") \
+	CODE(load_sp, "movl %esp, %eax; movl 4(%esp), %esp; movl (%esp), %ecx; movl %eax, %esp; ret") \
+	CODE(push_at, "movl %esp, %eax; movl 4(%esp), %esp; pushl %eax; movl %eax, %esp; ret") \
+	CODE(grant_keys, "xorl %eax, %eax; xorl %ecx, %ecx; xorl %edx, %edx; wrpkru; " \
+		"jmp *granted_handler") \
+	CODE(sigreturn_at, "movl 4(%esp), %esp; movl $173, %eax; int $0x80; ud2")
+
 #endif

@@ -76,12 +76,14 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 
 #define ARCH_CODE \
 	CODE(div0, "xorl %ecx, %ecx; xorl %edx, %edx; divl %ecx; ret") \
-	CODE(fdiv0, "fninit; pushq $0x37b; fldcw (%rsp); fld1; movl $0, (%rsp); fdivs (%rsp); fwait; popq %rax; ret") \
+	CODE(fdiv0, "fninit; pushq $0x37b; fldcw (%rsp); fld1; movl $0, (%rsp); " \
+		"fdivs (%rsp); fwait; popq %rax; ret") \
 	CODE(breakpoint, "int3; ret") \
 	CODE(illegal, "ud2") \
 	CODE(atomic, "movl $1, %eax; lock xaddl %eax, (%rdi); ret") \
 	CODE(load_vector, "movaps (%rdi), %xmm0; ret") \
-	CODE(load_checked, "pushfq; orl $0x40000, (%rsp); popfq; movl (%rdi), %eax; pushfq; andl $~0x40000, (%rsp); popfq; ret") \
+	CODE(load_checked, "pushfq; orl $0x40000, (%rsp); popfq; movl (%rdi), %eax; " \
+		"pushfq; andl $~0x40000, (%rsp); popfq; ret") \
 	CODE(prefetch, "prefetcht0 (%rdi); ret") \
 	CODE(load_sp, "movq %rsp, %rax; movq %rdi, %rsp; movl (%rsp), %ecx; movq %rax, %rsp; ret") \
 	CODE(push_at, "movq %rsp, %rax; movq %rdi, %rsp; pushq %rax; movq %rax, %rsp; ret") \
