@@ -1,8 +1,9 @@
 """The kernel module of guest-progs/kmod, built for one kernel.
 
-The kernel's own object folder is gone by then: a fresh one with the same .config, in which
+The kernel's own object folder is gone by then: another one with the same .config, in which
 `make modules_prepare` has made the headers and tools, will do, since nothing here asks for
 versions of symbols. What the module asks of the kernel is only looked up when it is loaded.
+That folder is kept: most edits, of a user's tree or of the module, cost a second or two then.
 """
 
 from __future__ import annotations
@@ -36,19 +37,26 @@ def build_module(
 
     def fill(to: Path) -> None:
         progress("module", 0)
-        objects, work = to.parent / "objects", to.parent / "module"
-        objects.mkdir()
+        work = to.parent / "module"
         work.mkdir()
-        shutil.copyfile(config, objects / ".config")
         for path in sources:
             shutil.copyfile(path, work / path.name)
-        _make(arch, tree, objects, store, "modules_prepare")
-        _make(arch, tree, objects, store, f"M={work}", "modules")
+        with store.folder("prepared", prepared, f"headers of {built.version}, {arch.name}") as kept:
+            _configure(kept.path / ".config", config)
+            _make(arch, tree, kept.path, store, "modules_prepare")
+            _make(arch, tree, kept.path, store, f"M={work}", "modules")
         shutil.copyfile(work / MODULE, to / MODULE)
 
+    prepared = digest("prepared", str(tree), arch.name, file_digest(config))
     label = f"{MODULE} for {built.version}, {arch.name}"
     key = digest("module", RECIPE, built.key, contents)
     return store.create("module", key, fill, label) / MODULE
+
+
+def _configure(to: Path, config: Path) -> None:
+    """Copy a .config, unless it is there: make would begin anew for its time."""
+    if not to.is_file() or to.read_bytes() != config.read_bytes():
+        shutil.copyfile(config, to)
 
 
 def _make(arch: Arch, tree: Path, objects: Path, store: Store, *targets: str) -> None:

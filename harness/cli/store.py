@@ -24,6 +24,7 @@ KINDS = (
     "logs",
     "module",
     "objects",
+    "prepared",
     "snapshot",
     "source",
 )
