@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.catalog import arches, kernels, rows
+from harness.catalog import arches, kernels, needs, rows
 from harness.catalog.outcome import EFFECTS, HANG_STATES, PROPERTIES
 from harness.cli.common import EXIT_CODES
 from harness.report.formats import FORMATS
@@ -64,9 +64,10 @@ def test_every_source_of_a_kernel() -> None:
 
 
 def test_every_key_of_a_row() -> None:
-    source = Path(rows.__file__).read_text()
-    keys = set(re.findall(r'fields\["(\w+)"\]', source))
-    assert keys > {"arch", "kernel", "outcome", "because", "page_size", "qemu"}
+    sources = [Path(module.__file__).read_text() for module in (rows, needs)]
+    keys = set(re.findall(r'fields\["(\w+)"\]', "".join(sources)))
+    assert keys > {"arch", "kernel", "outcome", "because", "page_size", "qemu", "disk", "module"}
+    assert not (set(needs.DISKS)) - words("declarations.md"), "say it in docs/declarations.md"
     assert not (keys) - words("declarations.md"), "say it in docs/declarations.md"
 
 
