@@ -425,6 +425,19 @@ def test_dark_mode_and_print(reader: Reader) -> None:
     assert reader.browser.pdf().startswith(b"%PDF-")
 
 
+def test_paper_is_wide_enough(reader: Reader) -> None:
+    """A4 across has 1047 pixels between its margins, and shows the outcomes, too."""
+    reader.browser.size(1047, 700)
+    kernels = [f"k-6.{n}" for n in range(4)]
+    columns = [samples.column(k, a) for k in kernels for a in samples.ARCHES]
+    cells = [samples.cell(s, k, a) for s in samples.PLAN for k in kernels for a in samples.ARCHES]
+    reader.read(samples.results(*samples.run_records(), *columns, *cells))
+    reader.browser.prefer(media="print")
+    assert reader.browser.run("grid.getBoundingClientRect().right <= innerWidth + 1") is True
+    assert "SEGV_MAPERR @exact" in reader.text("table[role=grid]")
+    reader.browser.size(1280, 900)
+
+
 @pytest.mark.parametrize("width", [1440, 900, 390])
 def test_eight_columns_fit_into_any_window(reader: Reader, width: int) -> None:
     reader.browser.size(width, 900)
