@@ -97,8 +97,11 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     bug: str = ""  # bug.ref
     evidence: list[Evidence] = []
     declared: str = ""  # FILE:LINE of the row that matched
-    confirmation: str = ""  # confirmed | flake | order-dependent(NAME): of a second run
+    confirmation: str = ""  # confirmed | flake | order-dependent(NAME) | late: of a second run
     repeat: str = ""  # the command that repeats just this cell
+    # With `run --repeat`, in the last record of a cell: outcome -> how often it came; "" stands
+    # for attempts without an outcome. Every attempt has a record of its own besides.
+    tally: dict[str, int] = {}
 
 
 class EndRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end"):

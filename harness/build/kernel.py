@@ -1,12 +1,13 @@
 """Kernel images: tinyconfig and fragments, compiled out of tree, kept in the store.
 
 The key of an image is the hash of all that decides it: source, patches, merged requests, arch,
-compiler, binutils and `RECIPE`. Packaged kernels are compiled in a scratch folder; for a user's
-own tree the object folder is kept, so that an edit costs an incremental make.
+compiler, binutils and `RECIPE`. What lies in the store is compiled in a scratch folder; for a
+user's own tree the object folder is kept, so that an edit costs an incremental make.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ import msgspec
 
 from harness.build import BuildError
 from harness.build import kconfig as kc
+from harness.build.git import release_environment
+from harness.build.objects import forget_changed
 from harness.build.patches import PatchedSource, applicable, patch_digests, patched
 from harness.build.source import ResolvedSource, resolve, resolve_tree
 from harness.build.store import Check, Store
@@ -35,7 +38,7 @@ from harness.build.tools import (
     toolchain,
 )
 from harness.catalog.arches import Arch, arch_names
-from harness.catalog.kernels import ImageSource, Kernel, TreeSource
+from harness.catalog.kernels import ImageSource, Kernel
 from harness.catalog.version import parse_version
 
 RECIPE = 1  # raise it when the same inputs would give another image
@@ -94,8 +97,12 @@ def build_kernel(
     progress: Progress = no_progress,
     *,
     refresh: bool = False,
+    jobs: int = 0,
 ) -> BuiltKernel:
-    """The kernel's image for an arch, from the store or compiled now. Raises BuildError."""
+    """The kernel's image for an arch, from the store or compiled now. Raises BuildError.
+
+    `jobs` is how many compilers run at a time; 0: as many as there are CPUs.
+    """
     started = time.monotonic()
     if isinstance(kernel.source, ImageSource):
         return ready_image(kernel.name, kernel.source, arch)
@@ -106,14 +113,16 @@ def build_kernel(
         plan = _plan(kernel, arch, flavour, resolve(kernel, store, check=check))
     source = patched(kernel, plan.source, arch, store, check)
     entry = store.create(
-        "kernel", plan.key, lambda to: _build(to, plan, source, store, progress), plan.label
+        "kernel", plan.key, lambda to: _build(to, plan, source, store, progress, jobs), plan.label
     )
+    told = msgspec.json.decode((entry / "kernel.json").read_bytes(), type=dict[str, str])
     return BuiltKernel(
         image=entry / Path(arch.image).name,
         config=entry / "config",
         version=plan.source.version,
         source=source.source.tree,
-        provenance=msgspec.json.decode((entry / "kernel.json").read_bytes(), type=dict[str, str]),
+        # An image may have been made from equal files elsewhere: this is where it is from now.
+        provenance=told | plan.source.provenance | {"version": plan.source.version},
         seconds=time.monotonic() - started,
         cached=cached,
         key=plan.key,
@@ -136,7 +145,7 @@ def _declared(arch: Arch) -> list[str]:
 
 def _plan(kernel: Kernel, arch: Arch, flavour: str, source: ResolvedSource) -> _Plan:
     scope = kc.Scope(parse_version(source.version), arch.bases, tuple(_declared(arch)))
-    requests = kc.merge(fragments(arch, flavour), scope)
+    requests = kc.merge([*fragments(arch, flavour), *kernel.fragments], scope)
     tools = toolchain(arch.cross, arch.packages)
     key = digest(
         "kernel",
@@ -153,17 +162,19 @@ def _plan(kernel: Kernel, arch: Arch, flavour: str, source: ResolvedSource) -> _
 # -- compiling --
 
 
-def _build(to: Path, plan: _Plan, source: PatchedSource, store: Store, progress: Progress) -> None:
+def _build(
+    to: Path, plan: _Plan, source: PatchedSource, store: Store, progress: Progress, jobs: int
+) -> None:
     for tool in HOST_TOOLS:
         need(tool)
     tree = source.source.tree
     log = store.log(f"kernel-{plan.key}")
     log.unlink(missing_ok=True)
     with _hold(store, source.source.key), _objects(to, plan, store) as (objects, keep):
-        make = _Make(plan, tree, objects, store, log, keep, progress)
+        make = _Make(plan, tree, objects, store, log, keep, progress, jobs)
         _configure(make, plan, tree, objects)
         make.run("compile", plan.arch.make_targets)
-        _check_unchanged(plan, tree)
+        _check_unchanged(plan, tree, store)
         progress("collect", make.compiled)
         _collect(to, plan, source, objects)
     log.unlink(missing_ok=True)
@@ -184,10 +195,11 @@ def _objects(to: Path, plan: _Plan, store: Store) -> Iterator[tuple[Path, tuple[
     """The object folder, and the descriptors that make keeps open: if we are killed, the lock
     of a kept folder stays with the make that still writes there.
     """
-    if isinstance(plan.kernel.source, TreeSource):
+    if not plan.source.key:
         wanted = sorted(str(request) for request in plan.requests.values())
         key = digest("objects", str(plan.source.tree), plan.arch.name, plan.flavour, wanted)
         with store.folder("objects", key, f"objects of {plan.label}") as folder:
+            forget_changed(plan.source.tree, folder.path)
             yield folder.path, (folder.lock,)
         return
     scratch = to.parent / "objects"
@@ -207,24 +219,30 @@ class _Make:
         log: Path,
         keep: tuple[int, ...],
         progress: Progress,
+        jobs: int,
     ) -> None:
         arch, gcc = plan.arch, plan.tools.gcc
         ccache = "ccache " if shutil.which("ccache") else ""
         self._argv = [
             "make", "-C", str(tree), f"O={objects}", f"ARCH={arch.kernel_arch}",
             f"CROSS_COMPILE={arch.cross}", f"CC={ccache}{gcc}", f"HOSTCC={ccache}gcc",
-            f"-j{len(os.sched_getaffinity(0))}", "--output-sync=target", "--no-print-directory",
+            f"-j{jobs or len(os.sched_getaffinity(0))}", "--output-sync=target",
+            "--no-print-directory",
         ]  # fmt: skip
-        self._env = clean_environment() | {
-            "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
-            "KBUILD_BUILD_USER": "faultline",
-            "KBUILD_BUILD_HOST": "faultline",
-            "KBUILD_BUILD_VERSION": "1",
-            # Paths below the store are seen relative to the object folder, and scratch folders
-            # have other names each time: without these two ccache would never hit.
-            "CCACHE_BASEDIR": str(store.root),
-            "CCACHE_NOHASHDIR": "1",
-        }
+        self._env = (
+            clean_environment()
+            | release_environment()
+            | {
+                "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+                "KBUILD_BUILD_USER": "faultline",
+                "KBUILD_BUILD_HOST": "faultline",
+                "KBUILD_BUILD_VERSION": "1",
+                # Paths below the store are seen relative to the object folder, and scratch folders
+                # have other names each time: without these two ccache would never hit.
+                "CCACHE_BASEDIR": str(store.root),
+                "CCACHE_NOHASHDIR": "1",
+            }
+        )
         self._label, self._log, self._keep, self._progress = plan.label, log, keep, progress
         self.compiled = 0
 
@@ -248,6 +266,7 @@ class _Make:
         with subprocess.Popen(
             argv, env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True, pass_fds=self._keep,
+            preexec_fn=_end_with_us,
         ) as process:  # fmt: skip
             assert process.stdout is not None
             try:
@@ -260,6 +279,14 @@ class _Make:
             except BaseException:
                 _end_group(process)
                 raise
+
+
+_libc = ctypes.CDLL(None)
+
+
+def _end_with_us() -> None:
+    """In the child: if we are killed, make gets a SIGTERM and ends what it has started."""
+    _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -300,9 +327,8 @@ def _configure(make: _Make, plan: _Plan, tree: Path, objects: Path) -> None:
         )
 
 
-def _check_unchanged(plan: _Plan, tree: Path) -> None:
-    own = isinstance(plan.kernel.source, TreeSource)
-    if own and resolve_tree(tree).digest != plan.source.digest:
+def _check_unchanged(plan: _Plan, tree: Path, store: Store) -> None:
+    if not plan.source.key and resolve_tree(tree, store).digest != plan.source.digest:
         raise BuildError(f"{tree} was changed while it was compiled: run it again")
 
 

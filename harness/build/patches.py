@@ -45,11 +45,6 @@ def patched(
     patches = applicable(kernel, source, arch)
     if not patches:
         return PatchedSource(source)
-    if not source.key:
-        raise BuildError(
-            f"{kernel.name}: a tree on disk is never written to, so patches cannot be applied: "
-            "commit them in the tree, or declare the kernel as a tarball"
-        )
     key = digest("patched", RECIPE, source.key, patch_digests(patches))
     notes = f"patched {key}"
 

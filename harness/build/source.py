@@ -2,26 +2,33 @@
 
 A name resolves once: package version, checksum and store key are remembered, and a warm run
 asks neither network nor apt. `refresh` resolves anew. A source entry holds `linux/`, the tree,
-and nothing else; `patches.py` makes the entries of patched trees from it.
+and nothing else; `patches.py` makes the entries of patched trees from it. A user's tree is built
+where it lies and never written to; a revision of their repository is unpacked into the store.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.build import BuildError
 from harness.build.apt import Package, PrivateApt
+from harness.build.git import Repository, find_repository, open_repository
 from harness.build.store import Check, Store
 from harness.build.tools import clean_environment, digest, file_digest, need, output, walk
-from harness.catalog.kernels import DebianSource, Kernel, TarballSource, TreeSource
+from harness.catalog.kernels import (
+    DebianSource,
+    GitSource,
+    Kernel,
+    TarballSource,
+    TreeSource,
+)
 
 RECIPE = 1  # raise it when the same source would be unpacked differently
 TREE = "linux"  # the tree's folder in a source entry
@@ -54,7 +61,12 @@ def resolve(
     """
     source = kernel.source
     if isinstance(source, TreeSource):
-        return resolve_tree(source.path)
+        tree = resolve_tree(source.path, store)
+        # kbuild refuses a source folder with spaces or colons in its path.
+        copied = kernel.patches or re.search(r"[\s:]", os.path.realpath(tree.tree))
+        return _snapshot(tree, store, check) if copied else tree
+    if isinstance(source, GitSource):
+        return _resolve_git(source, store, check)
     if isinstance(source, DebianSource):
         name = f"{kernel.name} debian {source.package} {source.suite or ''}"
     elif isinstance(source, TarballSource):
@@ -269,7 +281,7 @@ def makefile_version(tree: Path) -> str:
     return ".".join(numbers) + found.get("EXTRAVERSION", "")
 
 
-def resolve_tree(path: Path) -> ResolvedSource:
+def resolve_tree(path: Path, store: Store) -> ResolvedSource:
     """A user's own tree as it is now. Raises BuildError."""
     tree = path.expanduser().absolute()
     if not tree.is_dir():
@@ -284,53 +296,130 @@ def resolve_tree(path: Path) -> ResolvedSource:
             f"tree:{path} was built in place ({used[0]} is there); kernels are built outside of "
             "it, which needs a clean tree: run `make mrproper` in it (save .config first)"
         )
-    git = _git_state(tree)
-    state, where = git if git is not None else (_cheap_digest(tree), "not in git")
-    return ResolvedSource(
-        version, state, tree, "", {"source": f"tree {tree}, {where}", "source_digest": state}
-    )
+    repository = _readable_repository(tree)
+    if repository is None:
+        state, where = _cheap_digest(tree), {"source": f"tree {tree}, not in git"}
+    else:
+        content, dirty = repository.state(store)
+        state = _git_digest(content)
+        local, where = _provenance(repository, "HEAD", dirty)
+        version += local
+        where["git_tree"] = content
+    return ResolvedSource(version, state, tree, "", {**where, "source_digest": state})
 
 
-def _git_state(tree: Path) -> tuple[str, str] | None:
-    """(digest of commit and changes, description), or None where git cannot tell."""
-    if shutil.which("git") is None or not (tree / ".git").exists():
-        return None
-    # No index refresh, no hooks, no helpers that the tree's own configuration names.
-    git = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(tree)]
-    asked = (
-        ["rev-parse", "--verify", "HEAD"],
-        ["diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"],
-        ["ls-files", "--others", "--exclude-standard", "-z"],
-    )
-    env = clean_environment()
-    answers = [subprocess.run([*git, *args], capture_output=True, env=env) for args in asked]
-    if any(answer.returncode for answer in answers):  # another user's repository, no commit yet
-        return None
-    head, diff, others = (answer.stdout for answer in answers)
-    untracked = sorted(os.fsdecode(name) for name in others.split(b"\0") if name)
-    contents = [[name, _content(tree / name)] for name in untracked]
-    commit = head.decode().strip()
-    changed = " with changes" if diff or untracked else ""
-    state = digest("git", commit, hashlib.sha256(diff).hexdigest(), contents)
-    return state, f"commit {commit[:12]}{changed}"
-
-
-def _content(path: Path) -> str:
+def _readable_repository(tree: Path) -> Repository | None:
+    """None as well for another user's repository, which git refuses, and one without a commit."""
     try:
-        return str(path.readlink()) if path.is_symlink() else file_digest(path)
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+        repository = find_repository(tree)
+        if repository is not None:
+            repository.commit("HEAD")
+    except BuildError:
+        return None
+    return repository
+
+
+def _git_digest(content: str) -> str:
+    return digest("git", content)  # of files alone: a commit of what was built changes nothing
+
+
+def _provenance(
+    repository: Repository, rev: str, dirty: bool = False
+) -> tuple[str, dict[str, str]]:
+    """What a revision adds to the version, and where a source comes from."""
+    commit = repository.commit(rev)
+    changed = " with changes" if dirty else ""
+    told = {"source": f"{repository.path}, commit {commit[:12]}{changed}", "commit": commit}
+    return repository.describe(commit) + ("-dirty" if dirty else ""), told
+
+
+def _resolve_git(source: GitSource, store: Store, check: Check | None) -> ResolvedSource:
+    repository = open_repository(source.path)
+    local, where = _provenance(repository, source.rev)
+    content = repository.tree(where["commit"])
+    return _unpack_git(repository, content, local, where, store, check)
+
+
+def _unpack_git(
+    repository: Repository,
+    content: str,
+    local: str,
+    where: dict[str, str],
+    store: Store,
+    check: Check | None,
+) -> ResolvedSource:
+    """A tree of a repository as an entry of the store."""
+    key = digest("source", RECIPE, "git", content)
+
+    def fill(to: Path) -> None:
+        store.say(f"{where['source']}: unpacking")
+        repository.unpack(content, to / TREE, store)
+        makefile_version(to / TREE)
+
+    entry = store.create("source", key, fill, where["source"], check=check)
+    version, state = makefile_version(entry / TREE) + local, _git_digest(content)
+    told = {**where, "source_digest": state}
+    return ResolvedSource(version, state, entry / TREE, key, told)
+
+
+def _snapshot(tree: ResolvedSource, store: Store, check: Check | None) -> ResolvedSource:
+    """A copy of a user's tree in the store, for what must not be done in the tree itself."""
+    where = {k: v for k, v in tree.provenance.items() if k != "source_digest"}
+    if content := where.get("git_tree"):
+        local = tree.version.removeprefix(makefile_version(tree.tree))
+        return _unpack_git(open_repository(tree.tree), content, local, where, store, check)
+    key = digest("source", RECIPE, "copy", tree.digest)
+
+    def fill(to: Path) -> None:
+        store.say(f"{tree.tree}: copying")
+        shutil.copytree(tree.tree, to / TREE, symlinks=True, ignore=_not_source)
+
+    entry = store.create("source", key, fill, where["source"], check=check)
+    return replace(tree, tree=entry / TREE, key=key)
 
 
 def _cheap_digest(tree: Path) -> str:
     """A digest of names, sizes and mtimes: an edit changes it, reading everything is slow."""
-    git = f"{tree / '.git'}{os.sep}"
-    found = []
-    try:
-        for item in walk(tree):
-            if not item.path.startswith(git):
+    return digest("tree", listing(tree))
+
+
+Listing = list[tuple[str, int, int]]
+"""(path in the tree, size in bytes, mtime in ns) of every file, sorted."""
+
+
+def listing(tree: Path) -> Listing:
+    """The files of a tree that could be source. Raises BuildError."""
+    found: Listing = []
+    top = len(str(tree)) + 1
+
+    def look(folder: str) -> None:
+        with os.scandir(folder) as items:
+            entries = list(items)
+        skipped = _not_source(folder, [item.name for item in entries])
+        for item in entries:
+            if item.name in skipped:
+                continue
+            if item.is_dir(follow_symlinks=False):
+                look(item.path)
+            else:
                 stat = item.stat(follow_symlinks=False)
-                found.append([item.path, stat.st_size, stat.st_mtime_ns])
+                found.append((item.path[top:], stat.st_size, stat.st_mtime_ns))
+
+    try:
+        look(str(tree))
     except OSError as error:
         raise BuildError(f"cannot read {error.filename}: {error.strerror}") from error
-    return digest("tree", sorted(found))
+    return sorted(found)
+
+
+def _not_source(folder: str, names: list[str]) -> set[str]:
+    """Names in a folder that no make reads: git's own, and all where .gitignore says `*`, such
+    as a folder of results.
+    """
+    if ".gitignore" in names:
+        try:
+            if Path(folder, ".gitignore").read_bytes().strip() == b"*":
+                return set(names)
+        except OSError:
+            pass
+    return {".git"} & set(names)

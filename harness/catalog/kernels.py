@@ -1,14 +1,16 @@
 """Kernels: ``kernels.yaml``, and the one text that names a kernel everywhere.
 
 A kernel spec is a name from the file, as ``debian-6.12``, or ``tree:PATH`` (a source tree as
-it lies there) or ``image:PATH`` (a kernel that somebody else built).
+it lies there), ``git:PATH#REV`` (a revision of a repository, which is only read) or
+``image:PATH`` (a kernel that somebody else built). Changes to it follow:
+``debian-6.12+patch:FILE+config:FILE`` is debian-6.12 with a patch and a kconfig fragment.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Union
 
@@ -53,6 +55,17 @@ class TreeSource:
 
 
 @dataclass(frozen=True)
+class GitSource:
+    """A revision of a user's repository."""
+
+    path: Path
+    rev: str
+
+    def __str__(self) -> str:
+        return f"revision {self.rev} of {self.path}"
+
+
+@dataclass(frozen=True)
 class ImageSource:
     """A kernel that is built already. What is None is asked of the image or not known."""
 
@@ -65,11 +78,9 @@ class ImageSource:
         return f"ready image {self.image}" + (f" for {self.arch}" if self.arch else "")
 
 
-# Reserved words: `git:PATH#REV`, and `git: {path:, rev:}` in the file.
-_NO_GIT = "git sources are not supported yet"
-_GIT_HINT = "check the revision out (git worktree add) and use tree:PATH"
+Source = Union[DebianSource, TarballSource, TreeSource, GitSource, ImageSource]
 
-Source = Union[DebianSource, TarballSource, TreeSource, ImageSource]
+_CHANGE = re.compile(r"\+(patch|config):")
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ class Kernel:
     source: Source
     patches: tuple[Patch, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=dict, hash=False)  # arch -> why
+    fragments: tuple[Path, ...] = ()  # kconfig fragments on top of arch and flavour
     file: str = ""  # where it is declared; "" for a spec that names a path
     line: int = 0
 
@@ -121,6 +133,42 @@ def kernel_spec(text: str, kernels: dict[str, Kernel]) -> Kernel:
 
     Raises DeclarationError, without a file: a spec comes from a command line.
     """
+    first, *changes = _CHANGE.split(text)
+    kernel = _unchanged(first, kernels)
+    if not changes:
+        return kernel
+    if isinstance(kernel.source, ImageSource):
+        message = f"kernel {quote(text)}: an image cannot be patched or configured"
+        raise DeclarationError("", 0, message, "name a source")
+    for kind, name in zip(changes[::2], changes[1::2], strict=True):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise DeclarationError("", 0, f"kernel {quote(text)}: there is no file {quote(name)}")
+        if kind == "patch":
+            patch = Patch(path, (), None, "asked for with the kernel")
+            kernel = replace(kernel, patches=(*kernel.patches, patch))
+        else:
+            kernel = replace(kernel, fragments=(*kernel.fragments, path))
+    return replace(kernel, name=text)
+
+
+def change_spec(
+    spec: str, patches: Iterable[Path | str] = (), fragments: Iterable[Path | str] = ()
+) -> str:
+    """The spec of a kernel with patches and kconfig fragments on top."""
+    words = [*(f"+patch:{path}" for path in patches), *(f"+config:{path}" for path in fragments)]
+    return "".join([spec, *words])
+
+
+def split_spec(spec: str) -> tuple[str, list[str], list[str]]:
+    """(kernel, patches, kconfig fragments) of a spec."""
+    first, *changes = _CHANGE.split(spec)
+    pairs = list(zip(changes[::2], changes[1::2], strict=True))
+    named = {want: [name for kind, name in pairs if kind == want] for want in ("patch", "config")}
+    return first, named["patch"], named["config"]
+
+
+def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
     if text in kernels:
         return kernels[text]
     kind, colon, rest = text.partition(":")
@@ -134,8 +182,11 @@ def kernel_spec(text: str, kernels: dict[str, Kernel]) -> Kernel:
     if kind == "image":
         return Kernel(text, ImageSource(path))
     if kind == "git":
-        raise DeclarationError("", 0, f"kernel {quote(text)}: {_NO_GIT}", _GIT_HINT)
-    hint = "write tree:PATH, image:PATH or a name from kernels.yaml"
+        place, _, rev = rest.rpartition("#")
+        if not place or not rev:
+            raise DeclarationError("", 0, f"kernel {quote(text)}: expected git:PATH#REV")
+        return Kernel(text, GitSource(Path(place).expanduser(), rev))
+    hint = "write tree:PATH, git:PATH#REV, image:PATH or a name from kernels.yaml"
     raise DeclarationError("", 0, f"unknown kind of kernel {quote(kind)}", hint)
 
 
@@ -154,7 +205,7 @@ def _kernel(root: Path, name: str, node: Node, arches: list[str]) -> Kernel:
         _unavailable(item, arches)
         for item in (fields["unavailable"].items() if "unavailable" in fields else ())
     )
-    return Kernel(name, source, declared, unavailable, node.file, node.line)
+    return Kernel(name, source, declared, unavailable=unavailable, file=node.file, line=node.line)
 
 
 def _unavailable(node: Node, arches: list[str]) -> tuple[str, str]:
@@ -199,8 +250,8 @@ def _tree(root: Path, node: Node) -> Source:
 
 
 def _git(root: Path, node: Node) -> Source:
-    node.record(required=("path", "rev"))
-    raise node.error(_NO_GIT, _GIT_HINT)
+    fields = node.record(required=("path", "rev"))
+    return GitSource(root / Path(fields["path"].text()).expanduser(), fields["rev"].text())
 
 
 def _image(root: Path, node: Node) -> Source:

@@ -25,6 +25,8 @@ COMMANDS = (
     "run",
     "list",
     "build",
+    "diff",
+    "bisect",
     "repro",
     "exec",
     "report",

@@ -7,18 +7,35 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import column_options, open_project, open_store, select, store_option
+from harness.cli.common import (
+    column_options,
+    kernel_specs,
+    open_project,
+    open_store,
+    select,
+    store_option,
+    tree_options,
+)
 
 
 @click.command("build")
 @column_options
+@tree_options
 @store_option
+@click.option(
+    "--jobs", "-j", type=click.IntRange(0), default=0, help="Compilers at a time. Default: CPUs."
+)
 @click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
 def command(
     arches: tuple[str, ...],
     kernels: tuple[str, ...],
     flavours: tuple[str, ...],
+    tree: Path | None,
+    rev: str | None,
+    patches: tuple[Path, ...],
+    fragments: tuple[Path, ...],
     store_path: Path | None,
+    jobs: int,
     refresh: bool,
 ) -> None:
     """Build kernels and guest programs without booting them; print where they are."""
@@ -27,8 +44,9 @@ def command(
     from harness.run.prepare import Options, build, guest_initramfs
 
     project = open_project()
-    columns = select(project, arches, kernels, flavours)
-    options = Options(store=open_store(store_path), refresh=refresh)
+    specs = kernel_specs(project, kernels, tree, rev, patches, fragments)
+    columns = select(project, arches, specs, flavours)
+    options = Options(store=open_store(store_path), refresh=refresh, jobs=jobs)
     lines = []
     with make_progress() as progress:
         for column in columns:

@@ -106,8 +106,8 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "kernels",
             multiple=True,
             metavar="SPEC",
-            help="Kernel: a name from kernels.yaml, tree:PATH or image:PATH; repeatable. "
-            "Default: the one kernels.yaml calls default.",
+            help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; "
+            "repeatable. Default: the one kernels.yaml calls default.",
             shell_complete=complete_from(lambda project: list(project.kernels)),
         ),
         click.option(
@@ -121,6 +121,65 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that name a tree of the user's, and changes to a kernel."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option(
+            "--config-fragment",
+            "fragments",
+            multiple=True,
+            type=file,
+            metavar="FILE",
+            help="kconfig fragment on top of arch and flavour; repeatable.",
+        ),
+        click.option(
+            "--patch",
+            "patches",
+            multiple=True,
+            type=file,
+            metavar="FILE",
+            help="Patch (as for patch -p1), applied to a copy of the source; repeatable.",
+        ),
+        click.option(
+            "--git",
+            "rev",
+            metavar="REV",
+            help="This revision of the repository --tree (default: the current folder), which "
+            "is only read.",
+        ),
+        click.option(
+            "--tree",
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="Your kernel tree, built out of tree in a folder that is kept.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def kernel_specs(
+    project: Project,
+    kernels: tuple[str, ...],
+    tree: Path | None,
+    rev: str | None,
+    patches: tuple[Path, ...],
+    fragments: tuple[Path, ...],
+) -> tuple[str, ...]:
+    """The kernels that these options name, as specs. Raises UsageProblem."""
+    from harness.catalog.kernels import change_spec
+
+    named = kernels
+    if tree is not None or rev is not None:
+        if kernels:
+            raise UsageProblem("--kernel beside --tree or --git: name one of them")
+        named = (f"git:{tree or Path()}#{rev}" if rev is not None else f"tree:{tree}",)
+    elif not kernels and (patches or fragments):
+        named = (project.kernels.default,)
+    return tuple(change_spec(name, patches, fragments) for name in named)
 
 
 def select(

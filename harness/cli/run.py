@@ -2,86 +2,149 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.common import (
     EXIT_CODES,
-    Infrastructure,
     UsageProblem,
     choose,
     column_options,
     drop_stdout,
+    kernel_specs,
     open_project,
     open_store,
     scenarios_argument,
     select,
     store_option,
+    tree_options,
 )
+from harness.cli.execute import LAST_BASE, run_columns
+
+if TYPE_CHECKING:
+    from harness.catalog.kernels import Kernel
+    from harness.catalog.matrix import Scenario
+    from harness.catalog.project import Project
+    from harness.results import Results
+    from harness.run.plan import Column
+    from harness.run.prepare import Options
+
+ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on what is above 127
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a run is done; the same in every command that boots."""
+    for option in (
+        click.option(
+            "--no-snapshots",
+            is_flag=True,
+            help="Boot every machine, also one that a snapshot is kept of.",
+        ),
+        click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt)."),
+        click.option(
+            "--repeat",
+            type=click.IntRange(1),
+            default=1,
+            metavar="N",
+            help="Observe every cell N times; what does not come out alike is named a flake.",
+        ),
+        click.option(
+            "--accel",
+            type=click.Choice(["auto", "tcg", "kvm"]),
+            default="auto",
+            show_default=True,
+            help="auto takes KVM only where a boot has proved that it works here.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path("out"),
+            show_default=True,
+            help="Folder for RUN.jsonl, results.jsonl (a link to it), report.md and report.html.",
+        ),
+        click.option(
+            "--jobs",
+            "-j",
+            type=click.IntRange(0),
+            default=0,
+            help="Machines, and compilers, at a time. Default: CPUs.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(epilog=EXIT_CODES)
 @scenarios_argument
 @column_options
+@tree_options
+@click.option(
+    "--base",
+    metavar="REV",
+    help="What to compare with: a revision of the tree's repository, or a kernel. Default with "
+    "--tree and --git: HEAD where there are changes, else the merge base with upstream; with "
+    "--patch: the same kernel without them.",
+)
+@click.option("--no-base", is_flag=True, help="Compare with nothing but the matrix.")
 @store_option
-@click.option(
-    "--jobs", "-j", type=click.IntRange(0), default=0, help="Machines at a time. Default: CPUs."
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("out"),
-    show_default=True,
-    help="Folder for RUN.jsonl, results.jsonl (a link to it), report.md and report.html.",
-)
-@click.option(
-    "--accel",
-    type=click.Choice(["auto", "tcg", "kvm"]),
-    default="auto",
-    show_default=True,
-    help="auto takes KVM only where a boot has proved that it works here.",
-)
+@run_options
 @click.option("--no-wedging", is_flag=True, help="Leave out cells expected to hang or oops.")
 @click.option("--shuffle", metavar="SEED", default="", help="Scenarios in another order.")
 @click.option(
-    "--no-snapshots", is_flag=True, help="Boot every machine, also one that a snapshot is kept of."
+    "--bisect-step",
+    is_flag=True,
+    help="For `git bisect run`: one cell; exit 0 where its outcome is --outcome, 1 where it is "
+    "another, 125 where that cannot be judged.",
 )
-@click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
+@click.option("--outcome", metavar="TEXT", help="With --bisect-step: the outcome that is exit 0.")
+@click.option("--invert", is_flag=True, help="With --bisect-step: that outcome is exit 1.")
 def command(
     scenarios: tuple[str, ...],
     arches: tuple[str, ...],
     kernels: tuple[str, ...],
     flavours: tuple[str, ...],
+    tree: Path | None,
+    rev: str | None,
+    patches: tuple[Path, ...],
+    fragments: tuple[Path, ...],
+    base: str | None,
+    no_base: bool,
     store_path: Path | None,
     jobs: int,
     out: Path,
     accel: str,
-    no_wedging: bool,
-    no_snapshots: bool,
-    shuffle: str,
+    repeat: int,
     refresh: bool,
+    no_snapshots: bool,
+    no_wedging: bool,
+    shuffle: str,
+    bisect_step: bool,
+    outcome: str | None,
+    invert: bool,
 ) -> None:
     """Build, boot, observe and compare.
 
     SCENARIO is a name or a glob such as 'stack/*'; without one, everything runs. Kernels are
-    built on first use and kept; results are written as they come.
+    built on first use and kept; results are written as they come. With --tree, --git, --patch
+    or --base a second kernel is run, and what changed against it is said at the end (exit code
+    1 then, 3 where something could not be compared).
 
     \b
     Examples:
       faultline run stack/below-usp-257 --kernel debian-6.1 --arch m68k
       faultline run 'hwpoison/*' --arch x86_64 --arch arm64
-      faultline run --kernel tree:~/linux --arch alpha
+      faultline run --tree ~/linux --arch m68k --arch alpha
+      faultline run --patch fix.patch --arch m68k 'stack/*'
     """
-    from harness.progress import make_progress
-    from harness.run.execute import execute, new_run_id
     from harness.run.prepare import Options, preflight
 
     project = open_project()
-    columns = select(project, arches, kernels, flavours)
-    chosen = choose(project, scenarios)
     options = Options(
         store=open_store(store_path),
         accel=accel,
@@ -89,51 +152,157 @@ def command(
         wedging=not no_wedging,
         snapshots=not no_snapshots,
         shuffle=shuffle,
+        times=repeat,
         jobs=jobs,
     )
-    preflight(columns, options)
-    run_id = new_run_id()
-    path = _results_path(out, run_id)
-    try:
-        with make_progress() as progress:
-            code = execute(project, columns, chosen, options, path, progress, run_id)
-    except OSError as error:
-        raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
-    try:
-        _report_run(path, out, code)
-    except BrokenPipeError:
-        drop_stdout()
-    except OSError as error:
-        click.echo(f"Error: no report: {error}\n  the results are in {path}", err=True)
-        code = code or 3  # what is proven stays so
+    compared = base is not None or (not no_base and bool(tree or rev is not None or patches))
+    work = functools.partial(
+        _plan, project, arches, kernels, flavours, tree, rev, patches, fragments, scenarios
+    )
+    if bisect_step:
+        sys.exit(_bisect_step(work, outcome, invert, options, out))
+    run = work()
+    if not compared:
+        code, path = run_columns(project, run.columns, run.scenarios, options, out)
+        sys.exit(_report(path, out, code))
+    preflight(run.columns, options)
+    reference = _choose_base(run, base or "", options)
+    code, path = run_columns(project, run.columns, run.scenarios, options, out)
+    code = _report(path, out, code)
+    if code < 128 and reference is not None:
+        code = _compare(run, reference, path, options, out, code)
     sys.exit(code)
 
 
-def _results_path(out: Path, run_id: str) -> Path:
-    """A results file for this run below `out`; results.jsonl there is always the last one."""
+@dataclass(frozen=True)
+class _Run:
+    project: Project
+    columns: Sequence[Column]
+    scenarios: Sequence[Scenario]
+
+
+def _plan(
+    project: Project,
+    arches: tuple[str, ...],
+    kernels: tuple[str, ...],
+    flavours: tuple[str, ...],
+    tree: Path | None,
+    rev: str | None,
+    patches: tuple[Path, ...],
+    fragments: tuple[Path, ...],
+    scenarios: tuple[str, ...],
+) -> _Run:
+    specs = kernel_specs(project, kernels, tree, rev, patches, fragments)
+    return _Run(project, select(project, arches, specs, flavours), choose(project, scenarios))
+
+
+# -- against a base --
+
+
+def _choose_base(run: _Run, given: str, options: Options) -> Kernel | None:
+    from harness.run.base import choose_base
+
+    kernels = list(dict.fromkeys(column.kernel for column in run.columns))
+    if len(kernels) > 1:
+        raise UsageProblem("one kernel is compared with a base: give one --kernel")
+    reference, why = choose_base(kernels[0], given, run.project, options.store)
+    if reference is None:
+        click.echo(f"compared with the matrix only: {why}", err=True)
+    else:
+        click.echo(f"base: {reference.name} ({why})", err=True)
+    return reference
+
+
+def _compare(
+    run: _Run, reference: Kernel, path: Path, options: Options, out: Path, code: int
+) -> int:
+    """Run the base where the tree has been observed, and say what changed. The exit code."""
+    from harness.report.diff import compare
+    from harness.report.difftext import diff_text
+    from harness.results import read_results
+
+    new = read_results([path])
+    seen = {record.column for record in new.results.values() if record.observation.outcome}
+    columns = [replace(one, kernel=reference) for one in run.columns if one.id in seen]
+    click.echo()
+    old = _run_base(run, columns, options, out) if columns else None
+    if isinstance(old, int):
+        return old
+    diff = compare(old or _nothing(), new, (reference.name, ""))
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{run_id}.jsonl"
-        path.touch()
-        link = out / f".results.{os.getpid()}"
-        link.symlink_to(path.name)
-        link.replace(out / "results.jsonl")
-    except OSError as error:
-        raise UsageProblem(
-            f"--out {out}: {error.strerror}; give a folder that is writable"
-        ) from None
-    return path
+        click.echo(f"\nAgainst the base\n\n{diff_text(diff)}", nl=False)
+    except BrokenPipeError:
+        drop_stdout()
+    # What is proven comes first; of the rest the lower code, 0 last.
+    return min((c for c in (code, diff.exit_code) if c), default=0)
 
 
-def _report_run(path: Path, out: Path, code: int) -> None:
+def _run_base(run: _Run, columns: Sequence[Column], options: Options, out: Path) -> Results | int:
+    from harness.results import read_results
+
+    code, path = run_columns(run.project, columns, run.scenarios, options, out, LAST_BASE)
+    return code if code >= 128 else read_results([path])
+
+
+def _nothing() -> Results:
+    from harness.results import Results
+
+    return Results()
+
+
+# -- a step of a bisection --
+
+
+def _bisect_step(
+    plan: Callable[[], _Run], outcome: str | None, invert: bool, options: Options, out: Path
+) -> int:
+    """0, 1, 125, 130 or 143, and ABORT for what no commit can change."""
+    from harness.build import BuildError
+    from harness.catalog.yamlfile import DeclarationError
+    from harness.machine import QemuError
+    from harness.run.bisect import SKIP, Step, canonical
+
+    try:
+        run = plan()
+        if len(run.columns) != 1 or len(run.scenarios) != 1 or not outcome:
+            raise UsageProblem("--bisect-step is about one cell: give one SCENARIO, --arch, "
+                               "kernel and --outcome")  # fmt: skip
+        step = Step(canonical(outcome), invert)
+    except (UsageProblem, DeclarationError) as error:
+        click.echo(f"Error: {error}", err=True)
+        return ABORT
+    try:
+        for times in step.rounds(options.times):
+            again = replace(options, times=times)
+            code, path = run_columns(run.project, run.columns, run.scenarios, again, out)
+            if code >= 128:
+                return code
+            code, said = step.judge(path)
+            click.echo(f"bisect step: {said}")
+            if code != SKIP:
+                return code
+    except (BuildError, QemuError, click.ClickException, OSError) as error:
+        click.echo(f"bisect step: cannot be judged: {error}", err=True)
+    return SKIP
+
+
+def _report(path: Path, out: Path, code: int) -> int:
+    """Print and keep the report; the exit code, which a report that fails makes 3."""
     from harness.report.formats import render
     from harness.report.terminal import render_terminal
     from harness.results import read_results
 
-    results = read_results([path])
-    render_terminal(results, code=code)
-    click.echo(f"\nresults: {path}")
-    for form, name in (("markdown", "report.md"), ("html", "report.html")):
-        report = out / name
-        report.write_text(render(form, results), encoding="utf-8")
-        click.echo(f"report:  {report}")
+    try:
+        results = read_results([path])
+        render_terminal(results, code=code)
+        click.echo(f"\nresults: {path}")
+        for form, name in (("markdown", "report.md"), ("html", "report.html")):
+            report = out / name
+            report.write_text(render(form, results), encoding="utf-8")
+            click.echo(f"report:  {report}")
+    except BrokenPipeError:
+        drop_stdout()
+    except OSError as error:
+        click.echo(f"Error: no report: {error}\n  the results are in {path}", err=True)
+        return code or 3  # what is proven stays so
+    return code

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # What the builders keep, each under its kind; a test holds this against them.
 KINDS = (
     "apt",
+    "bisect",
     "disk",
+    "git",
     "guest",
     "initramfs",
     "kernel",

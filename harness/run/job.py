@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class CellRunner:
     def run(self, cell: Cell) -> ResultRecord:
         """Observe one cell and write its result; the last of its records is returned."""
         self.settle()
+        if self._job.times > 1:
+            return self._run_often(cell)
         before = list(self._before) if self._session else []
         record = self._attempt(cell, 1)
         self._write(record)
@@ -62,6 +65,32 @@ class CellRunner:
         self._last = (cell, record) if self._session else None
         return record
 
+    def _run_often(self, cell: Cell) -> ResultRecord:
+        """Observe a cell as often as the job says; the last record counts, with the tally.
+
+        Where not all came out alike it is the one that proves most, said again as a flake.
+        """
+        seen: list[ResultRecord] = []
+        for _ in range(self._job.times):
+            if seen:
+                self._write(seen[-1])  # the last one waits for the tally
+            record = self._attempt(cell, seen[-1].attempt + 1 if seen else 1)
+            self._last = (cell, record) if self._session else None
+            late = self._late_word()
+            if late is not None:
+                self._write(record)
+            seen.append(late or record)
+        tally = dict(Counter(one.observation.outcome for one in seen))
+        last = seen[-1]
+        if len(tally) > 1:
+            self._write(last)
+            best = max(seen, key=lambda one: (_weight(one), one.attempt))
+            last = replace(best, attempt=last.attempt + 1, confirmation="flake")
+        last = replace(last, tally=tally)
+        self._write(last)
+        self._last = (cell, last) if self._session else None
+        return last
+
     def close(self) -> None:
         """End the machine. Raises only what writing a result does."""
         try:
@@ -71,17 +100,25 @@ class CellRunner:
 
     def settle(self) -> None:
         """What the kernel has said after the last scenario ended is about that one: amend it."""
+        late = self._late_word()
+        if late is not None:
+            self._write(late)
+
+    def _late_word(self) -> ResultRecord | None:
+        """The last record once more, with what the kernel has said since; None: nothing."""
         word = self._session.late() if self._session else ""
         if not word:
-            return
+            return None
+        late = None
         if self._last is not None:
             cell, record = self._last
             outcome = beside_kernel(record.observation.outcome, word)
             seen = replace(record.observation, outcome=outcome)
             late = self._record(cell, seen, record.attempt + 1)
-            self._write(replace(late, confirmation="late"))
+            late = replace(late, confirmation="late", tally=_amended(record, outcome))
         if word in ("oops", "panic"):
             self._drop()
+        return late
 
     def _drop(self) -> None:
         if self._session is not None:
@@ -221,6 +258,23 @@ def _same(one: ResultRecord, other: ResultRecord) -> bool:
     """The same outcome, or the same kind of failure."""
     a, b = one.observation, other.observation
     return a.outcome == b.outcome and a.failure.partition(":")[0] == b.failure.partition(":")[0]
+
+
+def _amended(record: ResultRecord, outcome: str) -> dict[str, int]:
+    """The tally of a record after its last observation turned out otherwise."""
+    tally = Counter(record.tally)
+    if tally:
+        tally[record.observation.outcome] -= 1
+        tally[outcome] += 1
+    return {name: count for name, count in tally.items() if count}
+
+
+_WEIGHTS = {Verdict.MISMATCH: 3, Verdict.NO_EXPECTATION: 2, Verdict.INFRA: 0}
+
+
+def _weight(record: ResultRecord) -> tuple[int, int]:
+    """Of several observations of a cell the one that is not as expected counts."""
+    return _WEIGHTS.get(record.verdict, 1), _strength(record)
 
 
 def _strength(record: ResultRecord) -> int:

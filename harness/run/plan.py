@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ class Job:
     spec: MachineSpec  # with the disks of all cells: see machine_for
     cells: tuple[Cell, ...]
     store: Path | None = None  # root of the store that keeps snapshots; None: every boot is made
+    times: int = 1  # how often each cell is observed
 
 
 def columns(
@@ -156,7 +158,7 @@ def machine_for(spec: MachineSpec, cell: Cell) -> MachineSpec:
 
 def repeat_command(kernel: str, arch: str, flavour: str, scenario: str) -> str:
     """The command that repeats just this cell."""
-    words = ["faultline run", scenario, "--kernel", kernel, "--arch", arch]
+    words = ["faultline run", scenario, "--kernel", shlex.quote(kernel), "--arch", arch]
     return " ".join(words if flavour == CORE else [*words, "--flavour", flavour])
 
 

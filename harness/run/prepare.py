@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.build import BuildError, Unavailable
 from harness.build.disk import build_disk
 from harness.build.evidence import check_evidence, read_source
+from harness.build.git import open_repository
 from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
 from harness.build.kernel import HOST_TOOLS, BuiltKernel, build_kernel, ready_image
@@ -22,7 +23,7 @@ from harness.build.module import build_module
 from harness.build.store import Store
 from harness.build.tools import need, toolchain
 from harness.catalog.arches import Arch
-from harness.catalog.kernels import ImageSource, TarballSource, TreeSource
+from harness.catalog.kernels import GitSource, ImageSource, TarballSource, TreeSource
 from harness.catalog.matrix import Facts, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
@@ -44,6 +45,7 @@ class Options:
     wedging: bool = True  # with the cells that are expected to hang, oops or panic
     snapshots: bool = True  # start machines from snapshots where that is possible
     shuffle: str = ""  # a seed: scenarios in an order of its own, which changes no outcome
+    times: int = 1  # how often each cell is observed
     jobs: int = 0  # parallel jobs for builds and boots; 0 = as many as there are CPUs
 
 
@@ -107,6 +109,8 @@ def _look_at_source(column: Column) -> None:
         if not all(os.access(source.path / name, os.R_OK) for name in ("Makefile", "Kconfig")):
             what = "a readable kernel source tree: expected Makefile and Kconfig"
             raise BuildError(f"{source.path} is not {what}")
+    elif isinstance(source, GitSource):
+        open_repository(source.path).commit(source.rev)
     elif isinstance(source, TarballSource) and source.path is not None:
         with open(source.path, "rb"):
             pass
@@ -145,6 +149,7 @@ def prepare(
         spec=spec,
         cells=(),
         store=options.store.root if options.snapshots else None,
+        times=options.times,
     )
     cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
     if options.shuffle:
@@ -201,8 +206,9 @@ def build(column: Column, options: Options, say: Say) -> BuiltKernel:
         say(f"{compiled} objects compiled" if stage == "compile" else stage)
 
     return build_kernel(
-        column.kernel, column.arch, column.flavour, options.store, progress, refresh=options.refresh
-    )
+        column.kernel, column.arch, column.flavour, options.store, progress,
+        refresh=options.refresh, jobs=options.jobs,
+    )  # fmt: skip
 
 
 def guest_initramfs(arch: Arch, project: Project, store: Store, module: Path | None = None) -> Path:

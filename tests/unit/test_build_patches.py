@@ -8,7 +8,7 @@ import pytest
 
 from harness.build import BuildError
 from harness.build.patches import apply_patch, patched
-from harness.build.source import ResolvedSource, resolve
+from harness.build.source import resolve
 from harness.build.store import Store
 from harness.build.tools import file_digest
 from harness.catalog.kernels import Kernel, Patch, TarballSource, TreeSource
@@ -183,8 +183,10 @@ def test_a_changed_patch_is_another_tree(tree: Path, tmp_path: Path, store: Stor
     assert "3" in (second.source.tree / "text").read_text()
 
 
-def test_a_users_tree_is_not_patched(tree: Path, tmp_path: Path, store: Store) -> None:
+def test_a_users_tree_is_patched_in_a_copy(tree: Path, tmp_path: Path, store: Store) -> None:
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     kernel = Kernel("t", TreeSource(tree), (Patch(write(tmp_path, DIFF), (), None, "x"),))
-    source = ResolvedSource("6.12.117", "d", tree)
-    with pytest.raises(BuildError, match="never written to"):
-        patched(kernel, source, fake_arch(tmp_path / "root"), store)
+    source = resolve(kernel, store)
+    done = patched(kernel, source, fake_arch(tmp_path / "root"), store)
+    assert done.applied == ("fix.patch",) and done.source.tree != source.tree != tree
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before

@@ -9,10 +9,12 @@ import pytest
 from harness.catalog.arches import load_arches
 from harness.catalog.kernels import (
     DebianSource,
+    GitSource,
     ImageSource,
     Kernels,
     TarballSource,
     TreeSource,
+    change_spec,
     kernel_spec,
     load_kernels,
 )
@@ -70,7 +72,7 @@ def test_sources(tmp_path: Path) -> None:
         ("{image: {path: a}}", "the key 'arch' is missing"),
         ("{image: {path: a, arch: m86k}}", "unknown arch 'm86k'\n  did you mean m68k?"),
         ("{image: {path: a, arch: m68k}, patches: [{file: a, because: b}]}", "cannot be patched"),
-        ("{git: {path: a, rev: b}}", "not supported yet"),
+        ("{git: {path: a}}", "the key 'rev' is missing"),
         ("{tree: a, patches: [{file: patches/fix.patch}]}", "the key 'because' is missing"),
         ("{tree: a, patches: [{file: patches/fxi.patch, because: b}]}", "mean patches/fix.patch?"),
         (
@@ -99,6 +101,20 @@ def test_specs(tmp_path: Path) -> None:
     tree = kernel_spec("tree:../linux", kernels)
     assert (tree.name, tree.source) == ("tree:../linux", TreeSource(Path("../linux")))
     assert kernel_spec("image:/boot/a:b", kernels).source == ImageSource(Path("/boot/a:b"))
+    assert kernel_spec("git:/a#b/c#v6.1", kernels).source == GitSource(Path("/a#b/c"), "v6.1")
+
+
+def test_changes_are_part_of_a_spec(tmp_path: Path) -> None:
+    kernels = load(tmp_path, "  one: {tree: x}\n")
+    patch, fragment = tmp_path / "a+b.patch", tmp_path / "debug.config"
+    patch.touch()
+    fragment.touch()
+    spec = change_spec("one", [patch], [fragment])
+    assert spec == f"one+patch:{patch}+config:{fragment}"
+    kernel = kernel_spec(spec, kernels)
+    assert kernel.name == spec and kernel.source == kernels["one"].source
+    assert [p.file for p in kernel.patches] == [patch] and kernel.fragments == (fragment,)
+    assert not kernels["one"].patches and not kernels["one"].fragments
 
 
 @pytest.mark.parametrize(
@@ -107,7 +123,11 @@ def test_specs(tmp_path: Path) -> None:
         ("", "unknown kernel ''"),
         ("oen", "unknown kernel 'oen'\n  did you mean one?"),
         ("tree:", "a path is missing"),
-        ("git:linux#v6.1", "not supported yet"),
+        ("git:linux", "expected git:PATH#REV"),
+        ("git:#v6.1", "expected git:PATH#REV"),
+        ("one+patch:none.patch", "there is no file 'none.patch'"),
+        ("oen+config:none", "did you mean one?"),
+        ("image:/boot/x+config:none", "an image cannot be"),
         ("tre:linux", "unknown kind of kernel 'tre'"),
     ],
 )

@@ -66,7 +66,7 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("run", "--arch", "m86k"), "m68k"),
         (("run", "--kernel", "debian-6.11"), "debian-6.12"),
         (("run", "--kernel", "tree:"), "path is missing"),
-        (("run", "--kernel", "git:/x#v6.1"), "not supported yet"),
+        (("run", "--kernel", "git:/x#v6.1"), "git repository"),
         (("run", "--flavour", "cor"), "core"),
         (("run", "--accel", "xen"), "xen"),
         (("run", "--jobs", "-1"), "-1"),
@@ -336,7 +336,7 @@ def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: st
 
 
 def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "harness/build").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "harness").rglob("*.py"))
     kept = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
     assert set(KINDS) == kept | {"logs", snapshots.KIND}
 

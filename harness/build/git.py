@@ -1,0 +1,214 @@
+"""A user's git repository, which is only read.
+
+What git has to write in order to tell us something (an index, the objects of files that are
+not committed) goes to a folder of the store, our side of the repository; its objects are
+found through `info/alternates`. No hook and no monitor of the user's is run. At most the times
+of object files are renewed, as git does when it meets an object again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.store import Store
+from harness.build.tools import clean_environment, digest, need
+
+_MAINLINE = (  # where a repository without an upstream may have come from, best first
+    "refs/remotes/origin/HEAD",
+    "refs/remotes/origin/master",
+    "refs/remotes/origin/main",
+    "refs/remotes/upstream/master",
+    "refs/remotes/linus/master",
+    "refs/remotes/torvalds/master",
+    "refs/heads/master",
+    "refs/heads/main",
+)
+
+
+def run_git(
+    folder: Path, *args: str, env: dict[str, str] | None = None, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """git in a folder, with nothing of the user's environment or hooks."""
+    settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.looseCompression=0",
+                "advice.addEmbeddedRepo=false")  # fmt: skip
+    argv = ["git", "--no-optional-locks", *(w for s in settings for w in ("-c", s))]
+    return subprocess.run(
+        [*argv, "-C", str(folder), *args],
+        input=stdin if stdin is not None else b"",
+        capture_output=True,
+        env=clean_environment() | {"GIT_TERMINAL_PROMPT": "0", **(env or {})},
+    )
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A work tree's top folder or a bare repository."""
+
+    path: Path
+    objects: Path
+
+    # -- revisions --
+
+    def commit(self, rev: str) -> str:
+        """The commit a revision names, 40 hex digits. Raises BuildError."""
+        found = self._ask("rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
+        if found is None:
+            raise BuildError(f"{self.path} has no revision {rev!r} (git fetch it, or name another)")
+        return found
+
+    def tree(self, commit: str) -> str:
+        """The tree of a commit. Raises BuildError."""
+        return self._must("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+
+    def describe(self, commit: str) -> str:
+        """What follows the version in a release, as the kernel's setlocalversion writes it:
+        "" at a release's tag, else "-00057-g0123456789ab", or "-g0123456789ab" without tags.
+        """
+        said = self._ask(
+            "describe", "--tags", "--long", "--abbrev=12", "--match=v[0-9]*", commit
+        )  # fmt: skip
+        if said is None:
+            return f"-g{commit[:12]}"
+        match = re.search(r"-([0-9]+)-(g[0-9a-f]+)$", said)
+        if match is None or match[1] == "0":
+            return ""
+        return f"-{int(match[1]):05}-{match[2]}"
+
+    def subject(self, commit: str) -> str:
+        return self._ask("log", "-1", "--format=%s", commit) or ""
+
+    def parent(self, commit: str) -> str:
+        """The first parent; "" of a root."""
+        return self._ask("rev-parse", "--verify", "--quiet", f"{commit}^") or ""
+
+    def fork_point(self, head: str) -> tuple[str, str] | None:
+        """(commit, name of upstream): where `head` left upstream; None if it has nothing of
+        its own, or nothing here looks like upstream.
+        """
+        current = self._ask("rev-parse", "--symbolic-full-name", "HEAD")
+        upstream = self._ask("rev-parse", "--verify", "--symbolic-full-name", "@{upstream}")
+        for ref in dict.fromkeys([upstream, *_MAINLINE, self._newest_tag(head)]):
+            if ref and ref != current:
+                base = self._ask("merge-base", head, ref)
+                if base and base != head:
+                    return base, ref.removeprefix("refs/remotes/").removeprefix("refs/heads/")
+        return None
+
+    def _newest_tag(self, head: str) -> str | None:
+        return self._ask("describe", "--tags", "--abbrev=0", "--match=v[0-9]*", head)
+
+    # -- the work tree --
+
+    def state(self, store: Store) -> tuple[str, bool]:
+        """(tree of the work tree as it is now, whether that differs from HEAD).
+
+        Everything counts that git does not ignore. Raises BuildError.
+        """
+        with self._our_side(store) as (folder, env):
+            index = folder / "index"
+            for fresh in (False, True):
+                if fresh or not index.exists():
+                    self._copy_index(index)
+                added = run_git(self.path, "add", "--all", "--", ".", env=env)
+                wrote = run_git(self.path, "write-tree", env=env)
+                if added.returncode == 0 and wrote.returncode == 0:
+                    break
+            else:
+                raise _failed(f"git cannot read the files of {self.path}", added, wrote)
+        state = wrote.stdout.decode().strip()
+        return state, state != self._ask("rev-parse", "HEAD^{tree}")
+
+    def unpack(self, tree: str, to: Path, store: Store) -> None:
+        """Write a tree's files to the folder `to`. Raises BuildError."""
+        to.mkdir(parents=True, exist_ok=True)
+        with self._our_side(store) as (_, env):
+            env |= {"GIT_INDEX_FILE": str(to.parent / "checkout.index"), "GIT_WORK_TREE": str(to)}
+            env["GIT_DIR"] = self._must("rev-parse", "--absolute-git-dir")
+            read = run_git(to, "read-tree", tree, env=env)
+            wrote = run_git(to, "checkout-index", "--all", "--force", "--quiet", env=env)
+            (to.parent / "checkout.index").unlink(missing_ok=True)
+        if read.returncode or wrote.returncode:
+            raise _failed(f"{tree[:12]} of {self.path} cannot be unpacked", read, wrote)
+
+    @contextmanager
+    def _our_side(self, store: Store) -> Iterator[tuple[Path, dict[str, str]]]:
+        """Our folder for this repository, and the environment that makes git write there."""
+        key = digest("git", str(self.path))
+        with store.folder("git", key, f"index and objects for {self.path}") as held:
+            info = held.path / "objects" / "info"
+            info.mkdir(parents=True, exist_ok=True)
+            (info / "alternates").write_text(f"{self.objects}\n")
+            for name in ("index.lock", "checkout.index"):  # of somebody killed: we have the lock
+                (held.path / name).unlink(missing_ok=True)
+            yield (
+                held.path,
+                {
+                    "GIT_INDEX_FILE": str(held.path / "index"),
+                    "GIT_OBJECT_DIRECTORY": str(held.path / "objects"),
+                },
+            )
+
+    def _copy_index(self, to: Path) -> None:
+        """Theirs, for what it knows of the files: then only those that changed are read."""
+        to.unlink(missing_ok=True)
+        theirs = Path(self._must("rev-parse", "--git-path", "index"))
+        theirs = theirs if theirs.is_absolute() else self.path / theirs
+        if theirs.is_file():
+            shutil.copyfile(theirs, to)
+
+    # -- asking --
+
+    def _ask(self, *args: str) -> str | None:
+        done = run_git(self.path, *args)
+        return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+
+    def _must(self, *args: str) -> str:
+        done = run_git(self.path, *args)
+        if done.returncode:
+            raise _failed(f"git {args[0]} failed in {self.path}", done)
+        return done.stdout.decode(errors="replace").strip()
+
+
+def find_repository(folder: Path) -> Repository | None:
+    """The repository whose top `folder` is; None where there is none.
+
+    A folder somewhere inside of a larger repository is none of its own: that one's history
+    need not be the kernel's. Raises BuildError where git refuses to read it.
+    """
+    bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    if not bare and not (folder / ".git").exists():
+        return None
+    need("git")
+    done = run_git(folder, "rev-parse", "--git-path", "objects")
+    if done.returncode:
+        raise _failed(f"git cannot read {folder}", done)
+    objects = Path(done.stdout.decode(errors="replace").strip())
+    return Repository(folder, objects if objects.is_absolute() else folder / objects)
+
+
+def open_repository(folder: Path) -> Repository:
+    """As find_repository, and BuildError where there is none."""
+    path = folder.expanduser().absolute()
+    found = find_repository(path) if path.is_dir() else None
+    if found is None:
+        raise BuildError(f"{folder} is not the top of a git repository")
+    return found
+
+
+def _failed(what: str, *answers: subprocess.CompletedProcess[bytes]) -> BuildError:
+    said: Sequence[bytes] = [a.stderr for a in answers if a.returncode]
+    lines = b"".join(said).decode(errors="replace").splitlines()
+    return BuildError(what, excerpt=lines[-8:])
+
+
+def release_environment() -> dict[str, str]:
+    """For make: no git, so that an image depends on files alone, not on how they were committed."""
+    return {"GIT_DIR": os.devnull}

@@ -1,0 +1,59 @@
+"""What `run` and `diff` share: columns run into a results file of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli.common import Infrastructure, UsageProblem
+
+if TYPE_CHECKING:
+    from harness.catalog.matrix import Scenario
+    from harness.catalog.project import Project
+    from harness.run.plan import Column
+    from harness.run.prepare import Options
+
+LAST = "results.jsonl"  # in the folder of results a link to the last run
+LAST_BASE = "base.jsonl"  # and to the last run of what was compared with
+
+
+def run_columns(
+    project: Project,
+    columns: Sequence[Column],
+    scenarios: Sequence[Scenario],
+    options: Options,
+    out: Path,
+    link: str = LAST,
+) -> tuple[int, Path]:
+    """(exit code, results file) of a run, which `link` in the folder `out` then leads to."""
+    from harness.progress import make_progress
+    from harness.run.execute import execute, new_run_id
+    from harness.run.prepare import preflight
+
+    preflight(columns, options)
+    run_id = new_run_id()
+    path = _results_path(out, run_id, link)
+    try:
+        with make_progress() as progress:
+            return execute(project, columns, scenarios, options, path, progress, run_id), path
+    except OSError as error:
+        raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
+
+
+def _results_path(out: Path, run_id: str, name: str) -> Path:
+    try:
+        if not out.exists():  # git, and the digest of a tree that it lies in, are not to see it
+            out.mkdir(parents=True, exist_ok=True)
+            (out / ".gitignore").write_text("*\n")
+        path = out / f"{run_id}.jsonl"
+        path.touch()
+        link = out / f".{name}.{os.getpid()}"
+        link.symlink_to(path.name)
+        link.replace(out / name)
+    except OSError as error:
+        raise UsageProblem(
+            f"--out {out}: {error.strerror}; give a folder that is writable"
+        ) from None
+    return path

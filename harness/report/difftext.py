@@ -1,0 +1,197 @@
+"""A comparison as text, and as JSON.
+
+What matters most stands last, next to the prompt. Everything a guest said goes through
+`text.clean`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from harness.report import text
+from harness.report.diff import CellDiff, Diff, Kind
+from harness.results import ResultRecord, Verdict
+
+_CONSOLE_TAIL = 6  # lines
+_DETAILS_SHOWN = 12  # of one cell
+_NAMES_SHOWN = 6
+_EXPECTED = (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.FIXED, Verdict.NOT_APPLICABLE)
+
+
+def diff_text(diff: Diff) -> str:
+    """The whole comparison, ending in a line feed."""
+    return "".join(f"{line.rstrip()}\n" for line in _lines(diff))
+
+
+def verdict_line(diff: Diff) -> str:
+    """What is known, and no more than that."""
+    changed, compared = len(diff.of_kind(Kind.CHANGED)), len(diff.compared)
+    if not diff.cells:
+        said = "Nothing to compare"
+    elif changed:
+        said = f"{text.plural(changed, 'difference')} in {text.plural(compared, 'compared cell')}"
+    else:
+        said = f"No difference in {text.plural(compared, 'compared cell')}"
+    if diff.with_details:
+        same = compared - changed
+        said += f"; details differ in {len(diff.changed_details)} of the {same} with equal outcome"
+    if diff.not_compared:
+        causes = Counter(_short_cause(cell) for cell in diff.not_compared)
+        told = "; ".join(f"{count}: {cause}" for cause, count in causes.most_common(4))
+        more = "; .." if len(causes) > 4 else ""
+        said += f"; {len(diff.not_compared)} not compared ({told}{more})"
+    if unapplied := len(diff.of_kind(Kind.NOT_APPLICABLE)):
+        said += f"; {unapplied} n/a on both sides"
+    return f"{said}."
+
+
+def _lines(diff: Diff) -> Iterator[str]:
+    yield f"old: {text.clean(diff.old)}"
+    yield f"new: {text.clean(diff.new)}"
+    yield ""
+    sections: Sequence[tuple[str, Iterable[CellDiff]]] = (
+        ("Details differ, outcomes are equal", diff.changed_details),
+        ("Flakes", [cell for cell in diff.cells if cell.flaky]),
+    )
+    for title, cells in sections:
+        entries = list(cells)
+        if entries:
+            yield f"{title} ({len(entries)})"
+            for cell in entries:
+                yield from _details(cell) if title.startswith("Details") else _flake(cell)
+            yield ""
+    if diff.not_compared:
+        yield f"Not compared ({len(diff.not_compared)})"
+        yield from _not_compared(diff.not_compared)
+        yield ""
+    if changed := diff.of_kind(Kind.CHANGED):
+        yield f"Changed ({len(changed)})"
+        for group in _alike(changed):
+            yield from _changed(group)
+        yield ""
+    yield from _counts(diff)
+    yield from (f"note: {text.clean(note)}" for note in diff.notes)
+    yield f"{verdict_line(diff)} (exit code {diff.exit_code})"
+
+
+def _alike(cells: Iterable[CellDiff]) -> list[list[CellDiff]]:
+    """Equal changes of one scenario on several arches are told once."""
+    groups: dict[tuple[str, str, str], list[CellDiff]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.scenario, shown(cell.was), shown(cell.now)].append(cell)
+    return list(groups.values())
+
+
+def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
+    first = group[0]
+    places = ", ".join(cell.place for cell in group)
+    yield f"  {text.clean(first.scenario, 80)}  {text.clean(places)}"
+    yield f"    old      {shown(first.was)}"
+    yield f"    new      {shown(first.now)}"
+    for cell in group:
+        new = cell.new
+        where = f" ({cell.place})" if len(group) > 1 else ""
+        if new is not None and new.verdict not in _EXPECTED:
+            yield f"    matrix   expects {text.expected(new)}{where}"
+        if new is not None and new.confirmation:
+            yield f"    again    {text.clean(new.confirmation)}{where}"
+        for side, record in (("old", cell.old), ("new", new)):
+            yield from _console(side, record, where)
+    if first.new is not None and first.new.repeat:
+        yield f"    repeat   {text.clean(first.new.repeat, text.PROSE_LIMIT)}"
+
+
+def _console(side: str, record: ResultRecord | None, where: str) -> Iterator[str]:
+    lines = record.observation.console if record is not None else []
+    for line in lines[-_CONSOLE_TAIL:]:
+        yield f"    console  {side}{where}: {text.clean(line)}"
+
+
+def _details(cell: CellDiff) -> Iterator[str]:
+    yield f"  {text.clean(cell.scenario, 80)}  {text.clean(cell.place)}  {shown(cell.now)}"
+    for key, old, new in cell.details[:_DETAILS_SHOWN]:
+        yield f"    {text.clean(key, 40):<16} {text.clean(old)} -> {text.clean(new)}"
+    if (more := len(cell.details) - _DETAILS_SHOWN) > 0:
+        yield f"    and {more} more"
+
+
+def _flake(cell: CellDiff) -> Iterator[str]:
+    how = {Kind.SAME: "no difference can be told", Kind.CHANGED: "changed"}
+    said = how.get(cell.kind, cell.cause)
+    yield f"  {text.clean(cell.scenario, 80)}  {text.clean(cell.place)}  {text.clean(said)}"
+    yield f"    old      {shown(cell.was)}"
+    yield f"    new      {shown(cell.now)}"
+
+
+def _not_compared(cells: Iterable[CellDiff]) -> Iterator[str]:
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.place, cell.cause].append(cell.scenario)
+    for (place, cause), names in groups.items():
+        some = ", ".join(text.clean(name, 60) for name in names[:_NAMES_SHOWN])
+        more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        yield f"  {text.clean(place)}: {text.plural(len(names), 'cell')}: {text.clean(cause, 400)}"
+        yield f"    {some}{more}"
+
+
+def _counts(diff: Diff) -> Iterator[str]:
+    counts: dict[str, Counter[Kind]] = defaultdict(Counter)
+    for cell in diff.cells:
+        counts[cell.place][cell.kind] += 1
+    width = max(map(len, counts), default=0)
+    for place, count in counts.items():
+        said = [f"{count[Kind.SAME] + count[Kind.CHANGED]} compared"]
+        said += [f"{count[kind]} {word}" for kind, word in (
+            (Kind.CHANGED, "changed"), (Kind.NOT_APPLICABLE, "n/a"), (Kind.FLAKE, "flakes"),
+            (Kind.LOST, "not compared")) if count[kind]]  # fmt: skip
+        yield f"{text.clean(place):<{width}}  {', '.join(said)}"
+
+
+def shown(tally: Mapping[str, int] | None) -> str:
+    """An outcome, or "ok 7/10, EFAULT 3/10"."""
+    if not tally:
+        return "nothing"
+    if len(tally) == 1:
+        return text.clean(next(iter(tally)), text.OUTCOME_LIMIT)
+    total = sum(tally.values())
+    ordered = sorted(tally.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{text.clean(name, 100)} {count}/{total}" for name, count in ordered)
+
+
+def _short_cause(cell: CellDiff) -> str:
+    """The cause without what is different in every cell."""
+    if cell.kind is Kind.FLAKE:
+        return "a flake"
+    return text.clean(cell.cause.partition("; ")[0], 60)
+
+
+def diff_json(diff: Diff) -> str:
+    """The comparison for programs."""
+    cells = [
+        {
+            "scenario": cell.scenario,
+            "column": cell.place,
+            "kind": cell.kind.value,
+            "old": dict(cell.was or {}),
+            "new": dict(cell.now or {}),
+            "flake": cell.flaky,
+            "cause": cell.cause,
+            "details": [{"key": k, "old": old, "new": new} for k, old, new in cell.details],
+        }
+        for cell in diff.cells
+    ]
+    counts = Counter(cell.kind.value for cell in diff.cells)
+    told = {
+        "schema": 1,
+        "old": diff.old,
+        "new": diff.new,
+        "exit_code": diff.exit_code,
+        "verdict": verdict_line(diff),
+        "counts": {kind.value: counts[kind.value] for kind in Kind},
+        "details_changed": len(diff.changed_details) if diff.with_details else None,
+        "notes": list(diff.notes),
+        "cells": cells,
+    }
+    return json.dumps(told, indent=1) + "\n"

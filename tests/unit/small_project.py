@@ -1,0 +1,91 @@
+"""A project of two arches and three scenarios that builds and boots in a second: kernels are
+`build_fakes.fake_tree`, whose image holds the words of the file `text`, and the machine that
+stands in for QEMU takes its outcomes from there ("hole/read=EFAULT").
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.unit.build_fakes import fake_tree
+
+FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
+ARCH = """\
+kernel_arch: {name}
+cross: small-
+make_targets: vmlinux
+image: vmlinux
+qemu: {qemu}
+machine: by-kernel
+memory: 64
+console: ttyS0
+port_device: virtio-serial-device
+"""
+ROWS = """\
+read:
+  summary: a load from a hole
+  expect:
+    - outcome: ok
+      because: the test says so
+write:
+  summary: a store to a hole
+  expect:
+    - outcome: ok
+      because: the test says so
+exec:
+  summary: a jump into a hole
+  expect:
+    - outcome: ok
+      because: the test says so
+"""
+
+
+def small_project(root: Path) -> Path:
+    """The project's folder. `root/packaged` is the tree of its kernel, and `root/bin` is to be on
+    PATH: the host's compiler under the name of a cross compiler.
+    """
+    project = root / "project"
+    files = {
+        "kernels.yaml": "default: packaged\nkernels:\n  packaged: {tree: ../packaged}\n",
+        "arches/common.config": "",
+        "flavours/core.config": "",
+        "flavours/full.config": "CONFIG_FULL=y\n",
+        "expectations/hole.yaml": ROWS,
+        "expectations/decisions.yaml": "{}\n",
+        "guest-progs/main.c": "int main(void)\n{\n\treturn 0;\n}\n",
+    }
+    for name in ("m68k", "alpha"):
+        files[f"arches/{name}.yaml"] = ARCH.format(name=name, qemu=FAKE_QEMU)
+        files[f"arches/{name}.config"] = "CONFIG_A=y\n"
+        files[f"guest-progs/arch/{name}.h"] = ""
+    for name, text in files.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (root / "bin").mkdir()
+    for tool in ("gcc", "ld", "strip"):
+        (root / "bin" / f"small-{tool}").symlink_to(shutil.which(tool) or tool)
+    fake_tree(root / "packaged")
+    return project
+
+
+def git(tree: Path, *args: str) -> str:
+    argv = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x.test", *args]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(tree: Path, text: str, subject: str = "change") -> str:
+    """A commit after which the image holds these words."""
+    (tree / "text").write_text(text + "\n")
+    git(tree, "add", "--all")
+    git(tree, "commit", "--quiet", "--allow-empty", "-m", subject)
+    return git(tree, "rev-parse", "HEAD")
+
+
+def repository(path: Path) -> Path:
+    tree = fake_tree(path)
+    git(tree, "init", "--quiet", "--initial-branch=master")
+    commit(tree, "start", "start")
+    return tree

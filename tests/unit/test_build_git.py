@@ -1,0 +1,218 @@
+"""A user's repository: what it holds, where it came from, and that it is only read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.build import BuildError
+from harness.build.git import find_repository, open_repository
+from harness.build.objects import forget_changed
+from harness.build.source import resolve
+from harness.build.store import Store
+from harness.catalog.kernels import GitSource, Kernel, TreeSource
+from tests.unit.build_fakes import fake_tree
+
+
+def git(tree: Path, *args: str) -> str:
+    argv = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x.test", *args]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(tree: Path, text: str) -> str:
+    (tree / "text").write_text(text + "\n")
+    git(tree, "add", "--all")
+    git(tree, "commit", "-m", text)
+    return git(tree, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    tree = fake_tree(tmp_path / "my linux")
+    git(tree, "init", "--initial-branch=master")
+    commit(tree, "one")
+    git(tree, "tag", "v6.12")
+    return tree
+
+
+def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Content and time of all files; git may renew the times of objects that it meets again."""
+    return {
+        str(path): (path.stat().st_mtime_ns * ("objects" not in path.parts), path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_repository_is_only_read(tree: Path, store: Store) -> None:
+    (tree / "text").write_text("changed")
+    (tree / "new.c").write_text("int x;")
+    before = everything(tree)
+    content, dirty = open_repository(tree).state(store)
+    assert dirty and len(content) == 40
+    kernel = Kernel("g", GitSource(tree, "v6.12"))
+    source = resolve(kernel, store)
+    assert (source.tree / "text").read_text() == "one\n" and source.version == "6.12.117"
+    assert not (source.tree / "new.c").exists() and not (source.tree / ".git").exists()
+    copy = resolve(Kernel("t", TreeSource(tree)), store)  # its path has a space: kbuild refuses
+    assert copy.tree != tree and (copy.tree / "new.c").read_text() == "int x;"
+    assert copy.version == "6.12.117-dirty" and copy.provenance["source"].endswith("with changes")
+    assert everything(tree) == before
+
+
+def test_equal_files_are_one_source(tree: Path, store: Store) -> None:
+    (tree / "text").write_text("two\n")
+    dirty = resolve(Kernel("t", TreeSource(tree)), store)
+    head = commit(tree, "two")
+    clean = resolve(Kernel("t", TreeSource(tree)), store)
+    revision = resolve(Kernel("g", GitSource(tree, "HEAD")), store)
+    assert dirty.digest == clean.digest == revision.digest
+    assert clean.version == revision.version == f"6.12.117-00001-g{head[:12]}"
+    assert dirty.version == "6.12.117-dirty"
+    assert clean.provenance["commit"] == head
+
+
+def test_without_tags_the_commit_is_told(tree: Path, store: Store) -> None:
+    git(tree, "tag", "-d", "v6.12")
+    head = git(tree, "rev-parse", "HEAD")
+    assert resolve(Kernel("g", GitSource(tree, "HEAD")), store).version == f"6.12.117-g{head[:12]}"
+
+
+def test_ignored_files_and_results_are_no_changes(tree: Path, store: Store) -> None:
+    (tree / ".gitignore").write_text("*.o\n")
+    commit(tree, "two")
+    repository = open_repository(tree)
+    (tree / "a.o").touch()
+    (tree / "out").mkdir()
+    (tree / "out/.gitignore").write_text("*\n")
+    (tree / "out/r.jsonl").touch()
+    assert repository.state(store)[1] is False
+
+
+def test_our_index_heals(tree: Path, store: Store) -> None:
+    repository = open_repository(tree)
+    first = repository.state(store)
+    (index,) = store.root.glob("v1/git/*/files/index")
+    index.write_bytes(b"DIRC garbage")
+    index.with_name("index.lock").touch()
+    assert repository.state(store) == first
+
+
+def test_where_a_branch_left_upstream(tree: Path) -> None:
+    repository = open_repository(tree)
+    one = git(tree, "rev-parse", "HEAD")
+    assert repository.fork_point(one) is None  # nothing of its own
+    git(tree, "checkout", "-q", "-b", "topic")
+    head = commit(tree, "mine")
+    assert repository.fork_point(head) == (one, "master")
+    git(tree, "branch", "-q", "-m", "master", "elsewhere")
+    assert repository.fork_point(head) == (one, "v6.12")
+    git(tree, "update-ref", "refs/remotes/origin/topic", head)  # pushed: that is no upstream
+    git(tree, "update-ref", "refs/remotes/origin/master", one)
+    git(tree, "config", "branch.topic.remote", "origin")
+    git(tree, "config", "remote.origin.url", "nowhere")
+    git(tree, "config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    git(tree, "config", "branch.topic.merge", "refs/heads/topic")
+    assert repository.fork_point(head) == (one, "origin/master")
+
+
+def test_a_tree_inside_another_repository_is_not_in_git(tree: Path, store: Store) -> None:
+    inner = fake_tree(tree / "vendor" / "linux")
+    assert find_repository(inner) is None
+    with pytest.raises(BuildError, match="is not the top of a git repository"):
+        resolve(Kernel("g", GitSource(inner, "HEAD")), store)
+    plain = fake_tree(store.root.parent / "outer" / "linux")
+    git(plain.parent, "init")
+    assert (
+        resolve(Kernel("t", TreeSource(plain)), store).provenance["source"].endswith("not in git")
+    )
+
+
+def test_a_revision_that_is_not_there_is_named(tree: Path, store: Store) -> None:
+    with pytest.raises(BuildError, match=r"has no revision 'v6\.99'"):
+        resolve(Kernel("g", GitSource(tree, "v6.99")), store)
+    with pytest.raises(BuildError, match=r"has no revision '--all'"):
+        resolve(Kernel("g", GitSource(tree, "--all")), store)
+
+
+def test_a_repository_without_a_commit_is_a_plain_tree(tmp_path: Path, store: Store) -> None:
+    tree = fake_tree(tmp_path / "fresh")
+    git(tree, "init")
+    assert resolve(Kernel("t", TreeSource(tree)), store).provenance["source"].endswith("not in git")
+
+
+# -- kept objects --
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    return fake_tree(tmp_path / "plain")
+
+
+@pytest.fixture
+def objects(tmp_path: Path, plain: Path) -> Path:
+    """As a make leaves it: two objects with what they were made from, and another file."""
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    forget_changed(plain, folder)
+    (folder / "mm").mkdir()
+    for name in ("memory", "gup"):
+        (folder / f"mm/{name}.o").touch()
+        (folder / f"mm/.{name}.o.cmd").write_text(
+            f"source_mm/{name}.o := {plain}/mm/{name}.c\ndeps := \\\n  {plain}/mm/{name}.h \\\n"
+        )
+    (folder / "vmlinux").touch()
+    return folder
+
+
+def left(objects: Path) -> set[str]:
+    return {path.name for path in objects.rglob("*.o")} | {p.name for p in objects.glob("vmlinux")}
+
+
+ALL = {"memory.o", "gup.o", "vmlinux"}
+
+
+def test_objects_of_what_did_not_change_stay(plain: Path, objects: Path) -> None:
+    forget_changed(plain, objects)
+    assert left(objects) == ALL
+    (plain / "text").write_text("edited")  # newer than the objects: make sees that itself
+    forget_changed(plain, objects)
+    assert left(objects) == ALL
+
+
+def test_a_file_put_back_with_its_old_time_is_noticed(plain: Path, objects: Path) -> None:
+    source, backup = plain / "mm/memory.c", plain.parent / "backup"
+    os.utime(source, (1, 1))
+    forget_changed(plain, objects)
+    assert left(objects) == ALL - {"memory.o"}
+    (objects / "mm/memory.o").touch()
+    (objects / "mm/.memory.o.cmd").write_text(f"source := {plain}/mm/memory.c\n")
+    shutil.copy2(source, backup)
+    source.write_text("mutant\n")
+    forget_changed(plain, objects)
+    (objects / "mm/memory.o").touch()
+    (objects / "mm/.memory.o.cmd").write_text(f"source := {plain}/mm/memory.c\n")
+    shutil.copy2(backup, source)
+    forget_changed(plain, objects)
+    assert left(objects) == ALL - {"memory.o"}
+
+
+def test_what_make_could_not_tell_is_built_from_nothing(plain: Path, objects: Path) -> None:
+    os.utime(plain / "Makefile", (1, 1))
+    forget_changed(plain, objects)
+    assert left(objects) == set()
+
+
+def test_objects_of_unknown_origin_are_not_used(plain: Path, objects: Path) -> None:
+    (objects / ".faultline-sources").write_bytes(b"[torn")
+    forget_changed(plain, objects)
+    assert left(objects) == set()
