@@ -70,6 +70,6 @@ def _make(arch: Arch, tree: Path, objects: Path, store: Store, *targets: str) ->
         "KBUILD_MODPOST_WARN=1", *targets,
     ]  # fmt: skip
     shared = {"CCACHE_BASEDIR": str(store.root), "CCACHE_NOHASHDIR": "1"}
-    # The kernel's own release, or its loader refuses the module: git must not add to that of either.
+    # The kernel's own release, or the module is refused: git must not add to that of either.
     env = clean_environment() | release_environment() | shared
     output(argv, env=env, failed=f"{MODULE} does not compile")
