@@ -126,7 +126,7 @@ static void tail_done(struct tail *tail, long done, bool intact)
 {
 	tail->done = done;
 	tail->err = errno;
-	tail->intact = done <= 0 || intact;
+	tail->intact = intact;
 }
 
 /* A step for each length of which bytes were lost; where none were, the outcome is `ok`. */
@@ -184,7 +184,7 @@ static void copy_from(struct tail *tail, char *end, size_t offset)
 	memset(other_page, 0xff, page_size);
 	fill(from.iov_base, tail->good);
 	done = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
-	tail_done(tail, done, filled(to.iov_base, done));
+	tail_done(tail, done, done <= 0 || filled(to.iov_base, done));
 }
 
 void uaccess_copy_from_tails(void)
@@ -213,7 +213,7 @@ static void copy_to(struct tail *tail, char *end, size_t offset)
 	must("pwrite", pwrite(fd, bytes, sizeof(bytes), offset));
 	memset(to, 0xff, tail->good);
 	done = pread(fd, to, tail->asked, offset);
-	tail_done(tail, done, filled(to, done));
+	tail_done(tail, done, done <= 0 || filled(to, done));
 	close(fd);
 }
 
