@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_report_terminal import HOSTILE, hostile_results
 
-from harness.report.html import render_html, tone
+from harness.report.html import render_html
+from harness.report.pagedata import tone
 from harness.results import Observation, Results, Verdict
 
 EVIL = (
