@@ -10,6 +10,7 @@
 #include "runtime.h"
 
 #include <setjmp.h>
+#include <sys/resource.h>
 
 #define MAX_CAUGHT 6	/* in one step: more of them is a loop, and the next one ends it */
 
@@ -29,8 +30,11 @@ static struct {
 	volatile sig_atomic_t jump;	/* leave by env */
 	volatile int n;
 	struct caught caught[MAX_CAUGHT];
+	struct rusage before, after;
 	sigjmp_buf env;
 } now;
+
+static bool counting;		/* each step tells how many faults it took */
 
 bool (*repair)(siginfo_t *info);
 
@@ -147,11 +151,15 @@ static void open_step(const char *label, const void *touch)
 	prove_holes();
 	step(label);
 	now.open = 1;
+	if (counting)
+		getrusage(RUSAGE_SELF, &now.before);
 }
 
 /* A signal that waits for the next way out of the kernel still belongs to this step. */
 static void close_step(void)
 {
+	if (counting)
+		getrusage(RUSAGE_SELF, &now.after);
 	getppid();		/* never cached: a way into the kernel and out */
 	now.open = 0;
 	if (now.n)
@@ -161,12 +169,16 @@ static void close_step(void)
 /* value, then the signals from the first'th on in brackets: they did not end it. */
 static void result_value(const char *value, int first, const char *effect)
 {
-	char text[MAX_CAUGHT * 64];
+	char text[MAX_CAUGHT * 64], faults[64] = "";
 	int at = snprintf(text, sizeof(text), "%s", value);
 
 	for (int i = first; i < now.n; i++)
 		at += snprintf(text + at, sizeof(text) - at, "[%s]", signal_text(&now.caught[i]));
-	result("%s%s", text, effect);
+	if (counting)
+		snprintf(faults, sizeof(faults), " maj=%ld min=%ld",
+			 now.after.ru_majflt - now.before.ru_majflt,
+			 now.after.ru_minflt - now.before.ru_minflt);
+	result("%s%s%s", text, effect, faults);
 }
 
 /* -- accesses ------------------------------------------------------------------------- */
@@ -211,6 +223,19 @@ static bool attempt(struct access *a, const void *addr)
 	}
 	now.jump = 0;
 	return completed;
+}
+
+void count_faults(void)
+{
+	struct access load = { .kind = LOAD, .width = INT }, store = { .kind = STORE, .width = INT };
+	uint64_t own = 0;
+
+	/* What these need of the program and of the stack is there from now on. */
+	attempt(&load, &own);
+	attempt(&store, &own);
+	getrusage(RUSAGE_SELF, &now.before);
+	getrusage(RUSAGE_SELF, &now.after);
+	counting = true;
 }
 
 /* Takes the step up to its result. */

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How faults are counted: for the task (getrusage: major and minor), and for the locks that
+ * were taken (vma_lock_* of /proc/vmstat).
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+
+void counters_first_load(void)
+{
+	char *page = anon_pages(1, RW);
+
+	count_faults();
+	load("", page, INT);
+}
+
+void counters_first_store(void)
+{
+	char *page = anon_pages(1, RW);
+
+	count_faults();
+	store("first", page, INT);
+	store("second", page, INT);
+}
+
+void counters_zero_page_store(void)
+{
+	char *page = anon_pages(1, RW);
+
+	count_faults();
+	load("load", page, INT);
+	store("store", page, INT);
+}
+
+/* The child holds its copy until it is killed with us. */
+void counters_cow(void)
+{
+	char *page = anon_pages(1, RW);
+
+	fill(page, page_size);
+	if (fork_child() == 0)
+		for (;;)
+			pause();
+	count_faults();
+	store("", page, INT);
+}
+
+/* One fault maps the neighbours as well, if the cache holds them. */
+void counters_fault_around(void)
+{
+	int fd = tmpfile_of(64);
+	char *pages, *bytes = anon_pages(1, RW);
+
+	fill(bytes, page_size);
+	for (int i = 0; i < 2; i++)
+		must("pwrite", pwrite(fd, bytes, page_size, i * page_size));
+	pages = map_file(fd, 2, PROT_READ, MAP_SHARED);
+	count_faults();
+	load("first", pages, INT);
+	load("neighbour", pages + page_size, INT);
+}
+
+void counters_shared_store(void)
+{
+	int fd = tmpfile_of(64);
+	char *page;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	page = map_file(fd, 1, RW, MAP_SHARED);
+	count_faults();
+	store("first", page, INT);
+	store("second", page, INT);
+}
+
+void counters_populated(void)
+{
+	char *page = must("mmap", mmap(NULL, page_size, RW,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
+
+	count_faults();
+	store("", page, INT);
+}
+
+void counters_read_into(void)
+{
+	char *page = anon_pages(1, RW);
+	int fd = pipe_holding(64);
+
+	count_faults();
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+void counters_mlock(void)
+{
+	char *page = anon_pages(1, RW);
+
+	count_faults();
+	call("mlock", page, mlock(page, page_size));
+	store("store", page, INT);
+}
+
+static void load_counted(char *page)
+{
+	count_faults();
+	task('A');
+	load("load", page, INT);
+}
+
+static void read_counted(char *page)
+{
+	int fd = pipe_holding(64);
+
+	count_faults();
+	task('A');
+	transfer("read", page, 64, read(fd, page, 64));
+}
+
+static void uffd_counted(void (*act)(char *page))
+{
+	struct stuck child = stuck_child(act);
+
+	resolve(&child);
+	join_child(child.pid);
+}
+
+void counters_uffd_load(void)
+{
+	uffd_counted(load_counted);
+}
+
+void counters_uffd_read(void)
+{
+	uffd_counted(read_counted);
+}
+
+/* -- which lock was taken: of the whole machine, but nobody else runs ----------------------------- */
+
+#define TOUCHED 64
+
+static const char *const events[] = { "success", "abort", "retry", "miss" };
+
+struct lock_events {
+	long count[ARRAY_SIZE(events)];
+};
+
+static struct lock_events lock_events(void)
+{
+	static char text[16384];
+	struct lock_events found;
+	int fd = must("open vmstat", open("/proc/vmstat", O_RDONLY | O_CLOEXEC));
+	ssize_t n, size = 0;
+
+	while ((n = must("read vmstat", read(fd, text + size, sizeof(text) - 1 - size))))
+		size += n;
+	close(fd);
+	text[size] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
+		char name[40];
+		const char *at;
+
+		snprintf(name, sizeof(name), "\nvma_lock_%s ", events[i]);
+		at = strstr(text, name);
+		if (!at)
+			not_applicable("no vma_lock_%s in /proc/vmstat", events[i]);
+		found.count[i] = strtol(at + strlen(name), NULL, 10);
+	}
+	return found;
+}
+
+static void result_events(struct lock_events before, struct lock_events after)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
+		step(events[i]);
+		result("ok(%ld)", after.count[i] - before.count[i]);
+	}
+}
+
+/* What touch() did to the counters. The first time is for what it needs of the program. */
+static void count_locks(void (*touch)(char *page))
+{
+	struct lock_events before;
+
+	lock_events();
+	touch(anon_pages(TOUCHED, RW));
+	before = lock_events();
+	touch(anon_pages(TOUCHED, RW));
+	result_events(before, lock_events());
+}
+
+static void touch_each(char *page)
+{
+	for (int i = 0; i < TOUCHED; i++)
+		arch_store(page + i * page_size, 1, INT);
+}
+
+void counters_lock_user(void)
+{
+	count_locks(touch_each);
+}
+
+static void read_each(char *page)
+{
+	for (int i = 0; i < TOUCHED; i++) {
+		int fd = pipe_holding(64);
+
+		prove("read", read(fd, page + i * page_size, 64) == 64);
+		close(fd);
+	}
+}
+
+void counters_lock_kernel(void)
+{
+	count_locks(read_each);
+}
