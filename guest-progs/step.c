@@ -225,12 +225,16 @@ static bool attempt(struct access *a, const void *addr)
 	return completed;
 }
 
+extern const char __executable_start[], etext[];	/* by the linker */
+
 void count_faults(void)
 {
 	struct access load = { .kind = LOAD, .width = INT }, store = { .kind = STORE, .width = INT };
 	uint64_t own = 0;
 
-	/* What these need of the program and of the stack is there from now on. */
+	/* What a step needs of the program and of the stack is there from now on. */
+	for (const char *at = __executable_start; at < etext; at += page_size)
+		arch_load(at, BYTE);
 	attempt(&load, &own);
 	attempt(&store, &own);
 	getrusage(RUSAGE_SELF, &now.before);
@@ -354,17 +358,19 @@ void call_begin(const char *label, const void *touch)
 long call_end(long ret, long want, bool intact)
 {
 	const char *effect = intact ? "" : " data=changed";
+	int err = errno;
 	char value[64];
 
+	close_step();
 	if (ret < 0)
-		snprintf(value, sizeof(value), "%s", errno_name(errno));
+		snprintf(value, sizeof(value), "%s", errno_name(err));
 	else if (want < 0)
 		snprintf(value, sizeof(value), "ok");
 	else if (ret < want)
 		snprintf(value, sizeof(value), "short(%ld/%ld)", ret, want);
 	else
 		snprintf(value, sizeof(value), "ok(%ld)", ret);
-	close_step();
 	result_value(value, 0, effect);
+	errno = err;
 	return ret;
 }
