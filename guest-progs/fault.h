@@ -193,6 +193,12 @@ char *anon_pages(size_t n, int prot);
 char *hole_page(void);
 /* E: the end of a mapped and touched page; the page at E is not mapped. */
 char *edge(void);
+/* The kernel's pool of huge pages holds so many; n/a where there are none of that size. */
+#define KIB 1024UL
+#define MIB (1024 * KIB)
+void huge_pool(size_t size, unsigned int pages);
+/* n of them, mapped for reading and writing. */
+char *huge_pages(size_t size, size_t n, int flags, int fd);
 /* A tmpfs file of so many bytes of the pattern. */
 int tmpfile_of(size_t size);
 /* n pages of a file from its start. */
@@ -249,6 +255,7 @@ struct stuck {
 	pid_t pid;
 	int uffd;		/* of the child's memory; in a table both share */
 	char *page;		/* in the child: armed with a missing-page userfaultfd */
+	size_t size;		/* 0: a page */
 };
 
 /*

@@ -416,26 +416,10 @@ void hwpoison_disk_dirty(void)
 
 /* -- huge pages ---------------------------------------------------------------------------------------- */
 
-#define KIB 1024UL
-#define MIB (1024 * KIB)
-
-/* A huge page of that size from the kernel's pool, which is made big enough first. */
 static char *hugetlb_page(size_t size)
 {
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
-	char pool[96], *page;
-	int fd;
-
-	snprintf(pool, sizeof(pool), "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages",
-		 (unsigned long)(size / KIB));
-	fd = open(pool, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		not_applicable("no huge pages of %lu KiB", (unsigned long)(size / KIB));
-	must("nr_hugepages", write(fd, "4", 1));
-	close(fd);
-	flags |= __builtin_ctzl(size) << MAP_HUGE_SHIFT;
-	page = must("mmap", mmap(NULL, size, RW, flags, -1, 0));
-	return written(page);
+	huge_pool(size, 2);
+	return written(huge_pages(size, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1));
 }
 
 static void hugetlb_load(size_t size)

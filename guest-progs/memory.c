@@ -200,6 +200,26 @@ char *anon_pages(size_t n, int prot)
 	return must("mmap", mmap(NULL, n * page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 }
 
+void huge_pool(size_t size, unsigned int pages)
+{
+	unsigned long kib = size / KIB;
+	char pool[96], count[16];
+	int fd;
+
+	snprintf(pool, sizeof(pool), "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages", kib);
+	fd = open(pool, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		not_applicable("no huge pages of %lu KiB", kib);
+	must("nr_hugepages", write(fd, count, snprintf(count, sizeof(count), "%u", pages)));
+	close(fd);
+}
+
+char *huge_pages(size_t size, size_t n, int flags, int fd)
+{
+	flags |= MAP_HUGETLB | __builtin_ctzl(size) << MAP_HUGE_SHIFT;
+	return must("mmap huge pages", mmap(NULL, n * size, PROT_READ | PROT_WRITE, flags, fd, 0));
+}
+
 #define MAX_HOLES 8
 
 static char *holes[MAX_HOLES];

@@ -67,7 +67,7 @@ uint64_t read_fault(struct stuck *stuck)
 	prove("uffd message", read(stuck->uffd, &msg, sizeof(msg)) == sizeof(msg));
 	prove("uffd fault", msg.event == UFFD_EVENT_PAGEFAULT);
 	addr = msg.arg.pagefault.address;
-	prove("uffd address", addr - (uintptr_t)stuck->page < page_size);
+	prove("uffd address", addr - (uintptr_t)stuck->page < (stuck->size ?: page_size));
 	detail("uffd-flags", "0x%llx", (unsigned long long)msg.arg.pagefault.flags);
 	return msg.arg.pagefault.flags;
 }
@@ -88,7 +88,7 @@ void see_it_sleep(struct stuck *stuck)
 
 struct stuck watched_child(struct watch w, void (*act)(char *page))
 {
-	struct stuck stuck = { .page = w.start };
+	struct stuck stuck = { .page = w.start, .size = w.size };
 	struct pollfd armed = { .events = POLLIN };
 	int tell[2];
 

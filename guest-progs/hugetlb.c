@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Huge pages from the kernel's pool: there may be none left, and faults are of another size. */
+#include "fault.h"
+
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#define SIZE (2 * MIB)
+#define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
+
+#define FEATURE_POISON (1ULL << 14)
+struct poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
+
+static char *page_from_pool(void)
+{
+	huge_pool(SIZE, 4);
+	return huge_pages(SIZE, 1, PRIVATE, -1);
+}
+
+void hugetlb_first_load(void)
+{
+	char *page = page_from_pool();
+
+	count_faults();
+	load_data("first", page + 8, INT, pattern(8, INT));
+	load_data("last", page + SIZE - 8, INT, pattern(8, INT));
+}
+
+/* Without a reservation the pool may be found empty only when it is too late. */
+static char *none_left(void)
+{
+	huge_pool(SIZE, 0);
+	return huge_pages(SIZE, 1, PRIVATE | MAP_NORESERVE, -1);
+}
+
+void hugetlb_none_left_load(void)
+{
+	load("", none_left() + 8, INT);
+}
+
+void hugetlb_none_left_read(void)
+{
+	char *page = none_left();
+	int fd = pipe_holding(64);
+
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+static int file_of(size_t size)
+{
+	int fd = must("memfd_create",
+		      memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | 21U << MAP_HUGE_SHIFT));
+
+	must("ftruncate", ftruncate(fd, size));
+	return fd;
+}
+
+void hugetlb_eof_load(void)
+{
+	char *pages;
+
+	huge_pool(SIZE, 4);
+	pages = huge_pages(SIZE, 2, MAP_SHARED, file_of(SIZE));
+	load("within", pages + 8, INT);
+	load("beyond", pages + SIZE + 8, INT);
+}
+
+void hugetlb_unmap_part(void)
+{
+	char *page = page_from_pool();
+
+	call("munmap", page, munmap(page, page_size));
+	call("mprotect", page, mprotect(page, page_size, PROT_READ));
+}
+
+/* The last page is shared after fork; the owner's store takes it from the child. */
+void hugetlb_cow_none_left(void)
+{
+	char *page, byte = 0;
+	int go[2];
+	pid_t pid;
+
+	huge_pool(SIZE, 1);
+	page = huge_pages(SIZE, 1, PRIVATE, -1);
+	fill(page, page_size);
+	must("pipe", pipe(go));
+	pid = fork_child();
+	if (pid == 0) {
+		must("read", read(go[0], &byte, 1));
+		task('B');
+		load("load", page + 8, INT);
+		child_done();
+	}
+	task('A');
+	store("store", page + 8, INT);
+	must("write", write(go[1], &byte, 1));
+	join_child(pid);
+}
+
+/* -- userfaultfd ------------------------------------------------------------------------------------ */
+
+static void load_it(char *page)
+{
+	task('A');
+	load_data("load", page + page_size, INT, pattern(page_size, INT));
+}
+
+void hugetlb_uffd_copy(void)
+{
+	struct watch w = { .start = page_from_pool(), .size = SIZE };
+	struct stuck child = watched_child(w, load_it);
+	char *source = anon_pages(SIZE / page_size, PROT_READ | PROT_WRITE);
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)w.start, .src = (uintptr_t)source, .len = SIZE,
+	};
+
+	fill(source, 2 * page_size);
+	see_stuck(&child);
+	task('B');
+	call("copy", w.start, ioctl(child.uffd, UFFDIO_COPY, &copy));
+	join_child(child.pid);
+}
+
+void hugetlb_uffd_copy_small(void)
+{
+	char *page = page_from_pool(), *source = anon_pages(1, PROT_READ | PROT_WRITE);
+	int uffd = watch((struct watch){ .start = page, .size = SIZE });
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)page, .src = (uintptr_t)source, .len = page_size,
+	};
+
+	call("", page, ioctl(uffd, UFFDIO_COPY, &copy));
+}
+
+void hugetlb_uffd_minor(void)
+{
+	struct watch w = {
+		.size = SIZE, .mode = UFFDIO_REGISTER_MODE_MINOR,
+		.features = UFFD_FEATURE_MINOR_HUGETLBFS,
+	};
+	struct uffdio_continue cont = { .range = { .len = SIZE } };
+	struct stuck child;
+	int fd;
+
+	huge_pool(SIZE, 4);
+	fd = file_of(SIZE);
+	fill(huge_pages(SIZE, 1, MAP_SHARED, fd), 2 * page_size);
+	w.start = huge_pages(SIZE, 1, MAP_SHARED, fd);
+	child = watched_child(w, load_it);
+	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
+	cont.range.start = (uintptr_t)w.start;
+	task('B');
+	call("continue", w.start, ioctl(child.uffd, UFFDIO_CONTINUE, &cont));
+	join_child(child.pid);
+}
+
+void hugetlb_uffd_poison(void)
+{
+	char *page = page_from_pool();
+	int uffd = watch((struct watch){ .start = page, .size = SIZE, .features = FEATURE_POISON });
+	struct poison poison = { .range = { .start = (uintptr_t)page, .len = SIZE } };
+
+	call("poison", page, ioctl(uffd, IOCTL_POISON, &poison));
+	load("load", page + page_size + 8, INT);
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pages that move while they are used: a task touches them all the time, or a system call does,
+ * and must see nothing of it. And pages that a device holds.
+ */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+#define PAGES 16
+
+struct shared {
+	volatile int stop;
+	volatile int rounds;
+};
+
+static struct shared *shared;
+static char *pages;
+
+/* Until told to stop: each page holds what it should, and takes what is stored. */
+static bool touch_all(void)
+{
+	for (unsigned int n = 0; !shared->stop; n++, shared->rounds++)
+		for (int i = 0; i < PAGES; i++) {
+			char *page = pages + i * page_size;
+
+			if (!filled(page, 16) || (n && arch_load(page + 64, INT) != n - 1))
+				return false;
+			arch_store(page + 64, n, INT);
+		}
+	return true;
+}
+
+static bool read_all(void)
+{
+	for (; !shared->stop; shared->rounds++)
+		for (int i = 0; i < PAGES; i++) {
+			int fd = pipe_holding(64);
+			char *page = pages + i * page_size + 128;
+
+			if (read(fd, page, 64) != 64 || !filled(page, 64))
+				return false;
+			close(fd);
+		}
+	return true;
+}
+
+/* A child uses the pages of its own memory; when this returns it is at it. */
+static pid_t user_of_pages(bool (*use)(void))
+{
+	pid_t pid;
+
+	shared = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pages = anon_pages(PAGES, RW);
+	pid = fork_child();
+	if (pid == 0) {
+		for (int i = 0; i < PAGES; i++)
+			fill(pages + i * page_size, 16);
+		step("");
+		result("ok data=%s", use() ? "match" : "changed");
+		child_done();
+	}
+	while (!shared->rounds && kill(pid, 0) == 0)
+		pause_ms(1);
+	return pid;
+}
+
+static void stop(pid_t pid)
+{
+	shared->stop = 1;
+	join_child(pid);
+}
+
+static void compact_while(bool (*use)(void))
+{
+	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
+	pid_t pid;
+
+	if (fd < 0)
+		not_applicable("no /proc/sys/vm/compact_memory");
+	pid = user_of_pages(use);
+	for (int i = 0; i < 20; i++)
+		must("compact_memory", write(fd, "1", 1));
+	stop(pid);
+}
+
+void migrate_compact_touch(void)
+{
+	compact_while(touch_all);
+}
+
+void migrate_compact_read(void)
+{
+	compact_while(read_all);
+}
+
+/* Move the pages of the child to a node; gives how many are there now, -1: there is no such node. */
+static int move_to(pid_t pid, int node)
+{
+	void *addr[PAGES];
+	int nodes[PAGES], status[PAGES], there = 0;
+
+	for (int i = 0; i < PAGES; i++) {
+		addr[i] = pages + i * page_size;
+		nodes[i] = node;
+	}
+	if (syscall(SYS_move_pages, pid, PAGES, addr, nodes, status, 4 /* MPOL_MF_MOVE_ALL */) < 0)
+		return -1;
+	for (int i = 0; i < PAGES; i++)
+		there += status[i] == node;
+	return there;
+}
+
+static void move_while(bool (*use)(void))
+{
+	pid_t pid = user_of_pages(use);
+	int moved = move_to(pid, 1);
+
+	if (moved < 0)
+		not_applicable("move_pages to node 1: %s", errno_name(errno));
+	for (int i = 0; i < 200; i++)
+		moved += move_to(pid, i & 1);
+	stop(pid);
+	detail("moved", "%d", moved);
+	prove("pages were moved", moved > 100 * PAGES);
+}
+
+void migrate_move_touch(void)
+{
+	move_while(touch_all);
+}
+
+void migrate_move_read(void)
+{
+	move_while(read_all);
+}
+
+/* -- a device holds the page: lib/test_hmm.c plays the device -------------------------------------- */
+
+struct dmirror {
+	uint64_t addr, ptr, npages, cpages, faults;
+};
+#define TO_DEVICE _IOWR('H', 0x02, struct dmirror)
+#define EXCLUSIVE _IOWR('H', 0x05, struct dmirror)
+
+static char *held_by_device(unsigned long request)
+{
+	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+	char *page = anon_pages(1, RW), *copy = anon_pages(1, RW);
+	struct dmirror cmd = { .addr = (uintptr_t)page, .ptr = (uintptr_t)copy, .npages = 1 };
+
+	if (fd < 0)
+		not_applicable("no /dev/hmm_dmirror0");
+	fill(page, page_size);
+	fill(copy, page_size);
+	must("give to the device", ioctl(fd, request, &cmd));
+	prove("the device has it", cmd.cpages == 1 && !present(page));
+	return page;
+}
+
+void migrate_device_load(void)
+{
+	char *page = held_by_device(TO_DEVICE);
+
+	count_faults();
+	load_data("", page, INT, pattern(0, INT));
+}
+
+void migrate_device_store(void)
+{
+	char *page = held_by_device(TO_DEVICE);
+
+	count_faults();
+	store("store", page + 8, INT);
+	load_data("load", page, INT, pattern(0, INT));
+}
+
+void migrate_device_read(void)
+{
+	int fd = pipe_holding(64);
+	char *page = held_by_device(TO_DEVICE);
+
+	count_faults();
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+void migrate_device_fork(void)
+{
+	char *page = held_by_device(TO_DEVICE);
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		load_data("", page, INT, pattern(0, INT));
+		child_done();
+	}
+	join_child(pid);
+}
+
+void migrate_exclusive_load(void)
+{
+	char *page = held_by_device(EXCLUSIVE);
+
+	count_faults();
+	load_data("", page, INT, pattern(0, INT));
+}
+
+void migrate_exclusive_read(void)
+{
+	int fd = pipe_holding(64);
+	char *page = held_by_device(EXCLUSIVE);
+
+	count_faults();
+	transfer("", page, 64, read(fd, page, 64));
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Pages that have gone to swap, on a compressed RAM disk, and come back by a fault. */
+#include "fault.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+#define PAGEOUT 21	/* MADV_PAGEOUT */
+#define DEVICE "/dev/zram0"
+
+static void set(const char *name, const char *value)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/zram0/%s", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		not_applicable("no %s", path);
+	must(path, fd);
+	must(path, write(fd, value, strlen(value)));
+	close(fd);
+}
+
+/* What mkswap writes, for the page size of this machine. */
+static void write_header(size_t size)
+{
+	int fd = must("open " DEVICE, open(DEVICE, O_WRONLY | O_CLOEXEC));
+	char *header = anon_pages(1, RW);
+	uint32_t *version = (uint32_t *)(header + 1024);
+
+	version[0] = 1;
+	version[1] = size / page_size - 1;	/* the last page */
+	memcpy(header + page_size - 10, "SWAPSPACE2", 10);
+	must("write header", write(fd, header, page_size));
+	close(fd);
+}
+
+static void swap_on(void)
+{
+	swapoff(DEVICE);	/* should one have been killed while it was on */
+	set("reset", "1");
+	set("disksize", "16M");
+	write_header(16 * MIB);
+	must("swapon", swapon(DEVICE, 0));
+}
+
+static void swap_off(void)
+{
+	must("swapoff", swapoff(DEVICE));
+}
+
+/* It is neither in the page table nor in the swap cache any more. */
+static void page_out(char *page, size_t n)
+{
+	unsigned char cached;
+
+	must("MADV_PAGEOUT", madvise(page, n * page_size, PAGEOUT));
+	for (size_t i = 0; i < n; i++) {
+		must("mincore", mincore(page + i * page_size, page_size, &cached));
+		prove("page swapped out", !present(page + i * page_size) && !(cached & 1));
+	}
+}
+
+static char *swapped(void)
+{
+	char *page = anon_pages(1, RW);
+
+	swap_on();
+	fill(page, page_size);
+	page_out(page, 1);
+	return page;
+}
+
+void swap_load(void)
+{
+	char *page = swapped();
+
+	count_faults();
+	load_data("first", page, INT, pattern(0, INT));
+	load_data("second", page, INT, pattern(0, INT));
+	swap_off();
+}
+
+void swap_store(void)
+{
+	char *page = swapped();
+
+	count_faults();
+	store("store", page + 8, INT);
+	load_data("load", page, INT, pattern(0, INT));
+	swap_off();
+}
+
+void swap_read(void)
+{
+	int fd = pipe_holding(64);
+	char *page = swapped();
+
+	count_faults();
+	transfer("", page, 64, read(fd, page, 64));
+	swap_off();
+}
+
+void swap_write(void)
+{
+	int fd = pipe_sink();
+	char *page = swapped();
+
+	count_faults();
+	transfer("", page, 64, write(fd, page, 64));
+	swap_off();
+}
+
+void swap_process_vm(void)
+{
+	char *page = swapped(), *good = anon_pages(1, RW);
+	struct iovec to = { .iov_base = good, .iov_len = 64 };
+	struct iovec from = { .iov_base = page, .iov_len = 64 };
+
+	fill(good, 64);
+	count_faults();
+	transfer("", good, 64, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
+	swap_off();
+}
+
+void swap_dontneed(void)
+{
+	char *page = swapped();
+
+	must("madvise", madvise(page, page_size, MADV_DONTNEED));
+	count_faults();
+	load_data("", page, INT, pattern(0, INT));
+	swap_off();
+}
+
+void swap_swapoff(void)
+{
+	char *page = swapped();
+
+	swap_off();
+	count_faults();
+	load_data("", page, INT, pattern(0, INT));
+}
+
+/* A child (A) and its parent (B) share the page: the first brings it, the second finds it. */
+void swap_shared(void)
+{
+	char *page = anon_pages(1, RW);
+	pid_t pid;
+
+	swap_on();
+	fill(page, page_size);
+	page_out(page, 1);
+	pid = fork_child();
+	if (pid == 0) {
+		task('A');
+		count_faults();
+		load_data("load", page, INT, pattern(0, INT));
+		child_done();
+	}
+	join_child(pid);
+	task('B');
+	count_faults();
+	load_data("load", page, INT, pattern(0, INT));
+	swap_off();
+}
+
+/* -- swap-in by several tasks while another one maps and unmaps: all of one address space ---------- */
+
+#define PAGES 64
+#define TASKS 3
+#define ROUNDS 20
+
+static char *pages;
+
+static bool intact(void)
+{
+	for (int i = 0; i < PAGES; i++)
+		if (!filled(pages + i * page_size, 16))
+			return false;
+	return true;
+}
+
+/* Shares everything with us: it only looks, and says by its exit status what it saw. */
+static int look(void *unused)
+{
+	(void)unused;
+	_exit(intact() ? 0 : 1);
+}
+
+static bool swap_in_by_all(void)
+{
+	static char stacks[TASKS][16 * 1024] __attribute__((aligned(64)));
+	pid_t pid[TASKS];
+	bool good = true;
+	int status;
+
+	for (int i = 0; i < TASKS; i++)
+		pid[i] = must("clone", clone(look, stacks[i] + sizeof(stacks[i]), CLONE_VM | CLONE_FILES | SIGCHLD, NULL));
+	for (int i = 0; i < 50; i++) {
+		char *other = anon_pages(2, RW);
+
+		other[0] = 1;
+		must("munmap", munmap(other, 2 * page_size));
+	}
+	for (int i = 0; i < TASKS; i++) {
+		must("waitpid", waitpid(pid[i], &status, 0));
+		good &= status == 0;
+	}
+	return good;
+}
+
+void swap_threads(void)
+{
+	bool good = true;
+
+	swap_on();
+	pages = anon_pages(PAGES, RW);
+	step("");
+	for (int round = 0; round < ROUNDS && good; round++) {
+		for (int i = 0; i < PAGES; i++)
+			fill(pages + i * page_size, 16);
+		must("MADV_PAGEOUT", madvise(pages, PAGES * page_size, PAGEOUT));
+		good = swap_in_by_all();
+	}
+	result("ok data=%s", good ? "match" : "changed");
+	swap_off();
+}
