@@ -64,9 +64,12 @@ static int file_of(size_t size)
 void hugetlb_eof_load(void)
 {
 	char *pages;
+	int fd;
 
 	huge_pool(SIZE, 4);
-	pages = huge_pages(SIZE, 2, MAP_SHARED, file_of(SIZE));
+	fd = file_of(2 * SIZE);
+	pages = huge_pages(SIZE, 2, MAP_SHARED, fd);
+	must("ftruncate", ftruncate(fd, SIZE));	/* now: mapping would make the file longer */
 	load("within", pages + 8, INT);
 	load("beyond", pages + SIZE + 8, INT);
 }

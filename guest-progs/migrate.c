@@ -37,14 +37,19 @@ static bool touch_all(void)
 
 static bool read_all(void)
 {
+	char bytes[64];
+	int fds[2];
+
+	fill(bytes, sizeof(bytes));
+	must("pipe", pipe(fds));
 	for (; !shared->stop; shared->rounds++)
 		for (int i = 0; i < PAGES; i++) {
-			int fd = pipe_holding(64);
 			char *page = pages + i * page_size + 128;
 
-			if (read(fd, page, 64) != 64 || !filled(page, 64))
+			if (write(fds[1], bytes, sizeof(bytes)) != sizeof(bytes) ||
+			    read(fds[0], page, sizeof(bytes)) != sizeof(bytes) ||
+			    !filled(page, sizeof(bytes)))
 				return false;
-			close(fd);
 		}
 	return true;
 }
