@@ -16,8 +16,8 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
-#define PORT "/dev/vport0p1"
 #define PORT_WAIT_MS 20000
+#define MAX_VIRTIO 16
 #define MAX_LIMIT_MS 3600000
 #define CALIBRATIONS 5
 
@@ -229,13 +229,25 @@ static void read_parameters(void)
 }
 
 /* The port appears when its driver has talked to the device: shortly after we do. */
+int open_vport(int nr)
+{
+	char path[32];
+	int fd = -1;
+
+	for (int device = 0; fd < 0 && device < MAX_VIRTIO; device++) {
+		snprintf(path, sizeof(path), "/dev/vport%dp%d", device, nr);
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	}
+	return fd;
+}
+
 static void open_port(void)
 {
 	uint64_t end = now_us() + PORT_WAIT_MS * 1000ULL;
 
-	while ((port = open(PORT, O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0) {
+	while ((port = open_vport(1)) < 0) {
 		if (now_us() > end) {
-			static const char complaint[] = "<1>faultline: no " PORT "\n";
+			static const char complaint[] = "<1>faultline: no /dev/vport*p1\n";
 
 			if (write(kmsg, complaint, sizeof(complaint) - 1) > 0)
 				sleep_ms(100);

@@ -26,7 +26,6 @@
 
 enum { IN, OUT, ERR, STREAMS };
 
-static const char *const ports[STREAMS] = { "/dev/vport0p2", "/dev/vport0p3", "/dev/vport0p4" };
 
 /* Bytes on their way; -1 is an end that is closed. */
 struct stream {
@@ -163,7 +162,7 @@ static bool open_ports(int *fds)
 	uint64_t end = now_us() + PORT_WAIT_MS * 1000ULL;
 
 	for (int i = 0; i < STREAMS; i++) {
-		while ((fds[i] = open(ports[i], O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0) {
+		while ((fds[i] = open_vport(2 + i)) < 0) {
 			if (now_us() > end)
 				return false;
 			sleep_ms(2);

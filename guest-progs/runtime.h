@@ -139,7 +139,8 @@ void install_busybox(void);
 /* Run what /.faultline says; NULL, or why it could not be tried. Frame `ended` tells the rest. */
 const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid);
 
-/* agent.c: PID 1 */
+/* agent.c: PID 1; a port of virtio-serial, whose device has a number that depends on the others */
+int open_vport(int nr);
 void agent(void) __noreturn;
 
 #endif
