@@ -155,6 +155,9 @@ def _seen(project: Project, results: Results, cell: ResultRecord, words: Words) 
     if column.target != "qemu":
         hint = "a row speaks of a kernel; what another system does is not in the matrix"
         raise Refusal(f"{where} was seen on {column.target}", hint)
+    if "+" in column.kernel or column.version.endswith("-dirty"):
+        hint = "the matrix speaks of kernels as they were released or committed"
+        raise Refusal(f"{where}: {column.kernel} ({column.version}) has changes of its own", hint)
     if cell.scenario not in project.matrix.scenarios:
         raise Refusal(f"{where}: the matrix has no such scenario")
     outcome = _outcome(cell.observation.outcome, where)

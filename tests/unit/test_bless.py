@@ -328,6 +328,20 @@ def test_what_is_no_kernel_in_qemu_is_refused(project: Path) -> None:
     assert done.exit_code == 2 and "was seen on local" in done.output
 
 
+@pytest.mark.parametrize(
+    ("kernel", "version"),
+    [("debian-6.12+patch:fix.patch", "6.12.117-1"), ("tree:linux", "6.12.117-3-gabc-dirty")],
+)
+def test_kernels_with_changes_of_their_own_are_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, version: str
+) -> None:
+    monkeypatch.setitem(VERSIONS, kernel, version)
+    record(cell("demo/plain", "alpha", ACCERR, kernel=kernel))
+    done = bless("demo/plain")
+    assert done.exit_code == 2 and "has changes of its own" in done.output
+    assert family(project) == FAMILY
+
+
 def test_what_is_as_expected_needs_no_blessing(project: Path) -> None:
     record(cell("demo/plain", "alpha", MAPERR, Verdict.MATCH))
     done = bless("demo/plain")
