@@ -80,13 +80,19 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     )
 
     def fill(to: Path) -> None:
-        _compile(to / BINARY, folder, sources, arch, tools, table)
+        _compile(to / BINARY, folder, sources, arch, tools, table, store.log(f"guest-{key}"))
 
     return store.create("guest", key, fill, f"guest program for {arch.name}") / BINARY
 
 
 def _compile(
-    out: Path, folder: Path, sources: list[Path], arch: Arch, tools: Toolchain, table: str
+    out: Path,
+    folder: Path,
+    sources: list[Path],
+    arch: Arch,
+    tools: Toolchain,
+    table: str,
+    log: Path,
 ) -> None:
     scratch = out.parent.parent / "scratch"
     scratch.mkdir()
@@ -101,11 +107,12 @@ def _compile(
     try:
         output(argv, cwd=folder, failed=f"the guest program does not compile for {arch.name}")
     except BuildError as error:
-        raise _explain(error, arch) from None
+        raise _explain(error, arch, log) from None
+    log.unlink(missing_ok=True)
 
 
-def _explain(error: BuildError, arch: Arch) -> BuildError:
-    """Say what is behind the errors that people meet."""
+def _explain(error: BuildError, arch: Arch, log: Path) -> BuildError:
+    """Say what is behind the errors that people meet; what else the compiler says has a log."""
     text = "\n".join(error.excerpt)
     message = error.message
     if undefined := re.findall(r"undefined reference to `(\w+)'", text):
@@ -116,4 +123,7 @@ def _explain(error: BuildError, arch: Arch) -> BuildError:
     elif re.search(r"(stdio|unistd|errno|stddef)\.h: No such file|cannot find -lc\b", text):
         package = arch.packages.get("libc", "the cross compiler's libc")
         message += f": the C library is missing: install the Debian package {package}"
+    else:
+        log.write_text(f"{text}\n")
+        return BuildError(message, log=log, excerpt=error.excerpt)
     return BuildError(message, excerpt=error.excerpt)

@@ -20,6 +20,8 @@ _NUMBERS = ("err", "error-code", "trapno", "esr", "formatvec", "value", "uffd-fl
 _TICKS = re.compile(r"utime\+\d+ stime\+\d+ ticks in \d+ ms ?")
 _SYSCALL = re.compile(r"(syscall -?\d+) .*")
 _TIMED = ("ms", "ticks", "pid", "seconds")
+# What a moment of a race looked like, or how many turns it had.
+_SAMPLES = ("inside", "registers", "touched", "refused")
 _LINE = (  # of the kernel log: what differs from boot to boot and from build to build
     (re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?"), ""),
     (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+"), ""),
@@ -49,7 +51,7 @@ def comparable(details: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for key, value in details.items():
         last = key.rpartition(".")[2].partition("#")[0]
-        if last in _TIMED or last.endswith(tuple(f"-{word}" for word in _TIMED)):
+        if last in (*_TIMED, *_SAMPLES) or last.endswith(tuple(f"-{word}" for word in _TIMED)):
             continue
         name = re.sub(r"\.\d+$", ".N", key)  # a process id
         found.setdefault(name, []).append(_value(key, last, value, details))
