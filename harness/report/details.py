@@ -21,7 +21,7 @@ _TICKS = re.compile(r"utime\+\d+ stime\+\d+ ticks in \d+ ms ?")
 _SYSCALL = re.compile(r"(syscall -?\d+) .*")
 _TIMED = ("ms", "ticks", "pid", "seconds")
 # What a moment of a race looked like, or how many turns it had.
-_SAMPLES = ("inside", "registers", "touched", "refused")
+_SAMPLES = ("inside", "registers", "touched", "refused", "turns", "changes")
 _LINE = (  # of the kernel log: what differs from boot to boot and from build to build
     (re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?"), ""),
     (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+"), ""),

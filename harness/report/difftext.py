@@ -14,7 +14,7 @@ from harness.report import text
 from harness.report.diff import CellDiff, Diff, Kind
 from harness.results import ResultRecord, Verdict
 
-_CONSOLE_TAIL = 6  # lines
+_CONSOLE_HEAD, _CONSOLE_TAIL = 10, 3  # lines: what happened stands first, how it ended last
 _DETAILS_SHOWN = 12  # of one cell
 _NAMES_SHOWN = 6
 _EXPECTED = (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.FIXED, Verdict.NOT_APPLICABLE)
@@ -105,7 +105,10 @@ def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
 
 def _console(side: str, record: ResultRecord | None, where: str) -> Iterator[str]:
     lines = record.observation.console if record is not None else []
-    for line in lines[-_CONSOLE_TAIL:]:
+    if (left_out := len(lines) - _CONSOLE_HEAD - _CONSOLE_TAIL) > 0:
+        more = f".. {text.plural(left_out, 'line')} .."
+        lines = [*lines[:_CONSOLE_HEAD], more, *lines[-_CONSOLE_TAIL:]]
+    for line in lines:
         yield f"    console  {side}{where}: {text.clean(line)}"
 
 
