@@ -237,6 +237,27 @@ def test_kill_9_in_a_build_then_parallel_builds(
     assert leftovers(store) == [] and not store.verify()
 
 
+def test_make_does_not_outlive_a_builder_that_is_killed(tree: Path, tmp_path: Path) -> None:
+    makefile = tree / "Makefile"
+    slow = "\t@echo $$PPID > $(O)/../../../../make.tmp; mv $(O)/../../../../make.tmp "
+    slow += "$(O)/../../../../make; sleep 60\n"
+    makefile.write_text(makefile.read_text().replace("vmlinux:\n", "vmlinux:\n" + slow))
+    source = packaged(tree, tmp_path).source
+    assert isinstance(source, TarballSource)
+    fake_arch(tmp_path / "root")
+    child = build_elsewhere(tmp_path, source.sha256)
+    deadline = time.monotonic() + 20
+    noted = tmp_path / "store" / "make"
+    while not noted.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    make = Path("/proc", noted.read_text().strip())
+    while make.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not make.exists()
+
+
 def test_an_interrupt_ends_make(tree: Path, arch: Arch, store: Store) -> None:
     makefile = tree / "Makefile"
     slow = "vmlinux:\n\t@echo '  CC      x'; echo $$$$ > $(O)/pid; sleep 60\n"
