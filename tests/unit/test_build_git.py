@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from harness.build import BuildError
 from harness.build.git import find_repository, open_repository
@@ -15,6 +16,7 @@ from harness.build.objects import forget_changed
 from harness.build.source import resolve
 from harness.build.store import Store
 from harness.catalog.kernels import GitSource, Kernel, TreeSource
+from harness.catalog.version import parse_version
 from tests.unit.build_fakes import fake_tree
 
 
@@ -85,6 +87,33 @@ def test_without_tags_the_commit_is_told(tree: Path, store: Store) -> None:
     git(tree, "tag", "-d", "v6.12")
     head = git(tree, "rev-parse", "HEAD")
     assert resolve(Kernel("g", GitSource(tree, "HEAD")), store).version == f"6.12.117-g{head[:12]}"
+
+
+def test_a_release_candidate_with_changes(tree: Path, store: Store) -> None:
+    makefile = tree / "Makefile"
+    text = makefile.read_text().replace("PATCHLEVEL = 12", "PATCHLEVEL = 13")
+    text = text.replace("SUBLEVEL = 117", "SUBLEVEL = 0").replace(
+        "EXTRAVERSION =", "EXTRAVERSION = -rc2"
+    )
+    makefile.write_text(text)
+    head = commit(tree, "rc")
+    (tree / "text").write_text("mine")
+    version = resolve(Kernel("t", TreeSource(tree)), store).version
+    assert version == f"6.13.0-rc2-00001-g{head[:12]}-dirty"
+    assert parse_version(version) == Version("6.13.0rc2")
+
+
+def test_bare_repositories_and_work_trees(tree: Path, store: Store, tmp_path: Path) -> None:
+    head = commit(tree, "two")
+    git(tree, "clone", "--quiet", "--bare", ".", str(tmp_path / "bare.git"))
+    git(tree, "worktree", "add", "--quiet", "--detach", str(tmp_path / "other"), "HEAD")
+    sources = [resolve(Kernel("g", GitSource(tmp_path / "bare.git", "HEAD")), store),
+               resolve(Kernel("t", TreeSource(tmp_path / "other")), store)]  # fmt: skip
+    assert {source.provenance["commit"] for source in sources} == {head}
+    assert len({source.digest for source in sources}) == 1
+    (tmp_path / "other" / "text").write_text("mine")
+    assert open_repository(tmp_path / "other").state(store)[1]
+    assert not open_repository(tree).state(store)[1]
 
 
 def test_ignored_files_and_results_are_no_changes(tree: Path, store: Store) -> None:
