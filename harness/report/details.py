@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.results import ResultRecord
 
@@ -22,10 +22,11 @@ _SYSCALL = re.compile(r"(syscall -?\d+) .*")
 _TIMED = ("ms", "ticks", "pid", "seconds")
 # What a moment of a race looked like, or how many turns it had.
 _SAMPLES = ("inside", "registers", "touched", "refused", "turns", "changes")
+_BOOTED, _SLOW = "Run /init as init process", "hrtimer: interrupt took"
 _LINE = (  # of the kernel log: what differs from boot to boot and from build to build
     (re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?"), ""),
     (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+"), ""),
-    (re.compile(r"\b(?:0x)?[0-9a-f]{5,16}\b", re.IGNORECASE), "ADDR"),
+    (re.compile(r"\b(?:0x[0-9a-f]{3,16}|[0-9a-f]{8,16})\b", re.IGNORECASE), "ADDR"),
     (re.compile(r"\b(PID|pid|CPU|UID|ksp|exe)([:=# ]+)\d+"), r"\1\2N"),
     (re.compile(r"\b(x|faults|init|exe)\[\d+\]"), r"\1[N]"),
     (re.compile(r"^(Code|Comm|Hardware name|Not tainted|Tainted|Workqueue)\b.*"), r"\1"),
@@ -40,7 +41,7 @@ def detail_changes(old: ResultRecord, new: ResultRecord) -> tuple[tuple[str, str
         for key in sorted({*was, *now})
         if was.get(key) != now.get(key)
     ]
-    before, after = (Counter(map(log_line, one.observation.console)) for one in (old, new))
+    before, after = (Counter(_log(one.observation.console)) for one in (old, new))
     found += [("log", line, "-") for line in (before - after).elements()]
     found += [("log", "-", line) for line in (after - before).elements()]
     return tuple(found)
@@ -72,6 +73,16 @@ def _address(word: str, touch: int | None) -> str:
     if touch is not None and abs(number - touch) < PAGE:
         return f"touch{number - touch:+d}" if number != touch else "touch"
     return word if number < _SMALL else f"page+{number % PAGE:#x}"
+
+
+def _log(console: Sequence[str]) -> list[str]:
+    """The lines that a scenario may have brought about: none of a boot, which it may share with
+    others, nor what the kernel says of a slow host.
+    """
+    lines = [log_line(line) for line in console]
+    if _BOOTED in lines:
+        lines = lines[lines.index(_BOOTED) + 1 :]
+    return [line for line in lines if line and not line.startswith(_SLOW)]
 
 
 def log_line(line: str) -> str:

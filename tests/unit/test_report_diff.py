@@ -234,6 +234,7 @@ def test_addresses_are_told_by_how_they_lie() -> None:
         ("PC is at handle_mm_fault+0x1c/0x40", "PC is at handle_mm_fault+0x2c/0x44"),
         ("Unable to handle access at virtual address deadbeef", "Unable to handle access at "
          "virtual address 0badcafe"),
+        ("Memory failure: 0xf978: recovered", "Memory failure: 0xfee9: recovered"),
         ("WARNING: CPU: 0 PID: 40 at mm/gup.c:10 f+0x1/0x2",
          "WARNING: CPU: 1 PID: 7 at mm/gup.c:10 f+0x1/0x2"),
     ],
@@ -248,6 +249,13 @@ def test_log_lines_are_details() -> None:
     b = results("b", a_a={"outcome": "ok", "console": ["[ 2.0] x", "[ 2.1] x"]})
     (cell,) = compare(a, b, details=True).changed_details
     assert cell.details == (("log", "Oops", "-"), ("log", "-", "x"))
+
+
+def test_a_boot_and_a_slow_host_are_no_details() -> None:
+    boot = ["[ 0.1] Linux version 6.1", "[ 0.5] Run /init as init process", "[ 1.1] x"]
+    a = results("a", a_a={"outcome": "ok", "console": boot})
+    b = results("b", a_a={"outcome": "ok", "console": ["x", "hrtimer: interrupt took 9 ns"]})
+    assert compare(a, b, details=True).exit_code == 0
 
 
 # -- output --
