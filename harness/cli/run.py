@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from harness.catalog.kernels import Kernel
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
-    from harness.results import Results
     from harness.run.plan import Column
     from harness.run.prepare import Options
 
@@ -219,35 +218,24 @@ def _compare(
     """Run the base where the tree has been observed, and say what changed. The exit code."""
     from harness.report.diff import compare
     from harness.report.difftext import diff_text
-    from harness.results import read_results
+    from harness.results import Results, read_results
 
-    new = read_results([path])
+    old, new = Results(), read_results([path])
     seen = {record.column for record in new.results.values() if record.observation.outcome}
     columns = [replace(one, kernel=reference) for one in run.columns if one.id in seen]
-    click.echo()
-    old = _run_base(run, columns, options, out) if columns else None
-    if isinstance(old, int):
-        return old
-    diff = compare(old or _nothing(), new, (reference.name, ""))
+    if columns:
+        click.echo()
+        stopped, path = run_columns(run.project, columns, run.scenarios, options, out, LAST_BASE)
+        if stopped >= 128:
+            return stopped
+        old = read_results([path])
+    diff = compare(old, new, (reference.name, ""))
     try:
         click.echo(f"\nAgainst the base\n\n{diff_text(diff)}", nl=False)
     except BrokenPipeError:
         drop_stdout()
     # What is proven comes first; of the rest the lower code, 0 last.
     return min((c for c in (code, diff.exit_code) if c), default=0)
-
-
-def _run_base(run: _Run, columns: Sequence[Column], options: Options, out: Path) -> Results | int:
-    from harness.results import read_results
-
-    code, path = run_columns(run.project, columns, run.scenarios, options, out, LAST_BASE)
-    return code if code >= 128 else read_results([path])
-
-
-def _nothing() -> Results:
-    from harness.results import Results
-
-    return Results()
 
 
 # -- a step of a bisection --
