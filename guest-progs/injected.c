@@ -209,16 +209,19 @@ static void gup_of(enum faultline_result kind)
 
 /* -- no error ------------------------------------------------------------------------------ */
 
+/* A result that is no error brings the page, sooner or later: for each kind of access. */
+static void user_of(enum faultline_result kind)
+{
+	load("load", page_of(kind, 0, RW), INT);
+	store("store", page_of(kind, 0, RW), INT);
+	put_return_stub(page_of(FAULTLINE_PAGE, 0, RW));	/* the same page */
+	jump("exec", page_of(kind, 0, PROT_READ | PROT_EXEC));
+}
+
 /* What all the others stand on: the same device, and nothing goes wrong. */
 void injected_page_user(void)
 {
-	char *code = page_of(FAULTLINE_PAGE, 0, PROT_READ | PROT_EXEC);
-	char *page = page_of(FAULTLINE_PAGE, 0, RW);
-
-	load("load", page_of(FAULTLINE_PAGE, 0, RW), INT);
-	store("store", page_of(FAULTLINE_PAGE, 0, RW), INT);
-	put_return_stub(page);
-	jump("exec", code);
+	user_of(FAULTLINE_PAGE);
 }
 
 void injected_page_uaccess(void)
@@ -265,9 +268,19 @@ void injected_retry_load(void)
 	counted_load_of(FAULTLINE_RETRY);
 }
 
+void injected_retry_user(void)
+{
+	user_of(FAULTLINE_RETRY);
+}
+
 void injected_retry_uaccess(void)
 {
 	uaccess_of(FAULTLINE_RETRY);
+}
+
+void injected_retry_gup(void)
+{
+	gup_of(FAULTLINE_RETRY);
 }
 
 void injected_inserted_load(void)
@@ -275,9 +288,19 @@ void injected_inserted_load(void)
 	counted_load_of(FAULTLINE_INSERT);
 }
 
+void injected_inserted_user(void)
+{
+	user_of(FAULTLINE_INSERT);
+}
+
 void injected_inserted_uaccess(void)
 {
 	uaccess_of(FAULTLINE_INSERT);
+}
+
+void injected_inserted_gup(void)
+{
+	gup_of(FAULTLINE_INSERT);
 }
 
 void injected_index_alone(void)
@@ -298,6 +321,13 @@ void injected_nothing_read(void)
 	char *page = page_of(FAULTLINE_NOTHING, 0, RW);
 
 	transfer("", page, FAULTLINE_BYTES, read_into(page));
+}
+
+void injected_nothing_gup(void)
+{
+	char *page = page_of(FAULTLINE_NOTHING, 0, RW);
+
+	transfer("", page, FAULTLINE_BYTES, vm_read(page));
 }
 
 static void see_it_wait(void)
@@ -428,6 +458,11 @@ void injected_hwpoison_store(void)
 	store_of(FAULTLINE_HWPOISON);
 }
 
+void injected_hwpoison_exec(void)
+{
+	exec_of(FAULTLINE_HWPOISON);
+}
+
 void injected_hwpoison_uaccess(void)
 {
 	uaccess_of(FAULTLINE_HWPOISON);
@@ -465,8 +500,7 @@ void injected_hwpoison_large_load(void)
 
 /* -- page faults disabled ------------------------------------------------------------------ */
 
-/* The page would come if the fault were handled: EFAULT shows that it is not. */
-void injected_disabled_uaccess(void)
+static void disabled_uaccess_of(enum faultline_result kind)
 {
 	static const struct user_access all[] = {
 		{ "copy-to", FAULTLINE_BYTES, copy_to },
@@ -478,5 +512,16 @@ void injected_disabled_uaccess(void)
 	};
 
 	faults_disabled = true;
-	access_each(FAULTLINE_PAGE, all, ARRAY_SIZE(all));
+	access_each(kind, all, ARRAY_SIZE(all));
+}
+
+/* The page would come if the fault were handled: EFAULT shows that it is not. */
+void injected_disabled_uaccess(void)
+{
+	disabled_uaccess_of(FAULTLINE_PAGE);
+}
+
+void injected_disabled_sigbus(void)
+{
+	disabled_uaccess_of(FAULTLINE_SIGBUS);
 }
