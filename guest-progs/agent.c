@@ -106,7 +106,7 @@ static void send_end(uint64_t new_taint)
 	frame_end();
 }
 
-static void run_command(const char *name, unsigned long limit_ms)
+void report_scenario(const char *name, unsigned long limit_ms)
 {
 	uint64_t before;
 
@@ -126,8 +126,6 @@ static void run_command(const char *name, unsigned long limit_ms)
 	run_scenario(&run);
 	send_end(taint() & ~before);
 }
-
-static void send_hello(void);
 
 static void program_command(char *rest)
 {
@@ -165,7 +163,7 @@ static void command(char *line)
 		name = strtok_r(NULL, " ", &rest);
 		limit = name ? strtok_r(NULL, " ", &rest) : NULL;
 		if (limit)
-			run_command(name, strtoul(limit, NULL, 10));
+			report_scenario(name, strtoul(limit, NULL, 10));
 		else
 			error("run NAME LIMIT_MS");
 	} else if (name && !strcmp(name, "exec")) {
@@ -281,7 +279,7 @@ static uint64_t calibrate(void)
 	return us[CALIBRATIONS / 2];
 }
 
-static void send_hello(void)
+uint64_t send_hello(void)
 {
 	struct utsname uts;
 	struct sysinfo info;
@@ -298,6 +296,7 @@ static void send_hello(void)
 	frame_add(",\"mem_kb\":%llu", (unsigned long long)info.totalram * info.mem_unit / 1024);
 	frame_add(",\"calibration_us\":%llu", (unsigned long long)us);
 	frame_end();
+	return us;
 }
 
 /* Commands, one a line, until the machine is off. */

@@ -70,11 +70,12 @@ struct scenario {
 	void (*run)(void);
 	const char *user;		/* "root" or "nobody" */
 	const char *summary;
+	const char *harm;		/* what it could do to a machine that matters, or "" */
 };
 
 extern const struct scenario scenarios[];	/* ends with a name of NULL */
 
-#define SCENARIO(name, function, user, summary) void function(void);
+#define SCENARIO(name, function, user, summary, harm) void function(void);
 #include "scenarios.inc"
 #undef SCENARIO
 

@@ -37,8 +37,8 @@ static uint32_t crc32(uint32_t crc, const char *data, size_t n)
 }
 
 /*
- * All of it, however long the host takes to read; there is nobody else to talk to. By hand there
- * is not even that: whoever read has gone.
+ * All of it, however long the host takes to read a port; there is nobody else to talk to. What is
+ * no port has ended when it fails: whoever read has gone.
  */
 static void send_all(const char *data, size_t n)
 {
@@ -48,7 +48,7 @@ static void send_all(const char *data, size_t n)
 		if (sent > 0) {
 			data += sent;
 			n -= sent;
-		} else if (sent < 0 && errno != EAGAIN && errno != EINTR && getpid() != 1) {
+		} else if (sent < 0 && errno != EAGAIN && errno != EINTR) {
 			_exit(1);
 		} else {
 			sleep_ms(5);

@@ -10,7 +10,9 @@ enum { OBSERVED = 0, USAGE = 2, SETUP_FAILED = 3 };
 
 static int usage(void)
 {
-	fputs("usage: faults --list | faults FAMILY/NAME [LIMIT_MS]\n", stderr);
+	fputs("usage: faults [--via QEMU] FAMILY/NAME [LIMIT_MS]\n"
+	      "       faults [--via QEMU] --all [--after NAME] [NAME|GLOB]... >LOG\n"
+	      "       faults --list\n", stderr);
 	return USAGE;
 }
 
@@ -74,6 +76,17 @@ static int by_hand(const char *name, const char *limit)
 	return run.failure[0] ? SETUP_FAILED : OBSERVED;
 }
 
+/* "qemu-m68k -cpu m68040", and us behind it. */
+static void set_via(char *words, char *path)
+{
+	char *rest, *word = strtok_r(words, " ", &rest);
+	int n = 0;
+
+	for (; word && n < MAX_VIA - 1; word = strtok_r(NULL, " ", &rest))
+		run_via[n++] = word;
+	run_via[n] = path;
+}
+
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : "";
@@ -81,8 +94,20 @@ int main(int argc, char **argv)
 	/* The kernel hands words of its command line that it does not know to init. */
 	if (getpid() == 1 && word[0] != '-' && !strchr(word, '/'))
 		agent();
+	if (argc > 2 && !strcmp(word, "--via")) {
+		set_via(argv[2], argv[0]);
+		argc -= 2;
+		argv += 2;
+		word = argc > 1 ? argv[1] : "";
+	}
 	if ((argc == 3 || argc == 4) && !strcmp(word, "--scenario"))
 		return body(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(word, "--serve"))
+		serve_stdin(argv[2]);
+	if (argc > 3 && !strcmp(word, "--all") && !strcmp(argv[2], "--after"))
+		return log_all(argv[3], argv + 4);
+	if (argc > 1 && !strcmp(word, "--all"))
+		return log_all(NULL, argv + 2);
 	if (argc == 2 && !strcmp(word, "--list"))
 		return list();
 	if ((argc != 2 && argc != 3) || word[0] == '-')

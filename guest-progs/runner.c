@@ -23,7 +23,7 @@ static void nothing(void)
 {
 }
 
-const struct scenario empty_scenario = { "-", nothing, "root", "" };
+const struct scenario empty_scenario = { "-", nothing, "root", "", "" };
 
 const struct scenario *find_scenario(const char *name)
 {
@@ -34,6 +34,8 @@ const struct scenario *find_scenario(const char *name)
 			return s;
 	return NULL;
 }
+
+char *run_via[MAX_VIA + 1];
 
 /* -- the child, up to exec ---------------------------------------------------------------- */
 
@@ -67,7 +69,9 @@ static void limit_soft(int resource, rlim_t soft)
 static __noreturn void exec_scenario(const struct run *run, int report_fd)
 {
 	char kill_ms[16];
-	char *argv[] = { "faults", "--scenario", (char *)run->scenario->name, kill_ms, NULL };
+	char *own[] = { "faults", "--scenario", (char *)run->scenario->name, kill_ms, NULL };
+	char *via[MAX_VIA + ARRAY_SIZE(own)];
+	int words = 0;
 	char *envp[] = { NULL };
 	sigset_t none;
 
@@ -86,7 +90,13 @@ static __noreturn void exec_scenario(const struct run *run, int report_fd)
 	if (!strcmp(run->scenario->user, "nobody"))
 		drop_privileges();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);	/* after the credentials, which clear it */
-	execve("/proc/self/exe", argv, envp);
+	for (; run_via[words]; words++)
+		via[words] = run_via[words];
+	memcpy(via + words, own + 1, sizeof(own) - sizeof(own[0]));
+	if (words)
+		execvpe(via[0], via, envp);
+	else
+		execve("/proc/self/exe", own, envp);
 	setup_failed("exec");
 }
 

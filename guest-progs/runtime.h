@@ -107,6 +107,9 @@ void run_scenario(struct run *run);
 /* Block SIGCHLD, adopt orphans: once, before the first run. */
 void run_init(void);
 const struct scenario *find_scenario(const char *name);
+/* Where a kernel cannot execute us: the words that run us, as `qemu-m68k PATH`; else none. */
+#define MAX_VIA 8
+extern char *run_via[MAX_VIA + 1];
 /* What fork, exec and exit cost here: not in the table. */
 extern const struct scenario empty_scenario;
 
@@ -139,8 +142,21 @@ void install_busybox(void);
 /* Run what /.faultline says; NULL, or why it could not be tried. Frame `ended` tells the rest. */
 const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid);
 
-/* agent.c: PID 1; a port of virtio-serial, whose device has a number that depends on the others */
+/* -- agent.c: PID 1, and what it shares with a run that is told by hand -------------------- */
+
+/* A port of virtio-serial, whose device has a number that depends on the others. */
 int open_vport(int nr);
 void agent(void) __noreturn;
+/* The frame of a boot; gives the time of an empty scenario in microseconds, median. */
+uint64_t send_hello(void);
+/* Run it, and say how it went. */
+void report_scenario(const char *name, unsigned long limit_ms);
+
+/* -- log.c: frames on stdout, from any Linux ----------------------------------------------- */
+
+/* One scenario for each line `run NAME LIMIT_MS` on stdin, as PID 1 does; until `off` or EOF. */
+void serve_stdin(const char *nonce) __noreturn;
+/* All scenarios that fit a pattern, or all; those behind `after`, unless it is NULL. */
+int log_all(const char *after, char *const *patterns);
 
 #endif

@@ -3,8 +3,8 @@
 #include "fault.h"
 
 const struct scenario scenarios[] = {
-#define SCENARIO(name, function, user, summary) { name, function, user, summary },
+#define SCENARIO(name, function, user, summary, harm) { name, function, user, summary, harm },
 #include "scenarios.inc"
 #undef SCENARIO
-	{ NULL, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };

@@ -34,6 +34,7 @@ from harness.catalog.kernels import Kernel, TreeSource
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
 from harness.catalog.yamlfile import DeclarationError
+from harness.machine.qemu import MachineSpec
 from harness.results import ResultRecord, Verdict
 from harness.run.job import CellRunner
 from harness.run.plan import Cell, Column, Job
@@ -173,7 +174,7 @@ class Laboratory:
         return built.image
 
     def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[tuple[ResultRecord, Cell]]:
-        assert self._job is not None
+        assert self._job is not None and isinstance(self._job.spec, MachineSpec)
         job = replace(self._job, spec=replace(self._job.spec, image=image))
         runner = CellRunner(job, lambda record: None)
         try:

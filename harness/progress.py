@@ -14,7 +14,7 @@ from harness.results import ResultRecord, Verdict
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-QUIET = (Verdict.MATCH, Verdict.NOT_APPLICABLE)
+QUIET = (Verdict.MATCH, Verdict.NOT_APPLICABLE, Verdict.NOT_RUN)
 
 
 def describe(record: ResultRecord) -> str:

@@ -29,6 +29,7 @@ class Verdict(str, Enum):
     NO_EXPECTATION = "no-expectation"
     NOT_APPLICABLE = "not-applicable"  # n/a observed where n/a was expected
     MISSING = "missing"  # planned, and never observed
+    NOT_RUN = "not-run"  # refused: it could harm the machine, and nobody asked for it by name
     INFRA = "infra"  # set-up failed, machine lost: says nothing about the kernel
 
 
@@ -289,7 +290,7 @@ def exit_code(results: Results, ending: str = "") -> int:
     if stale or Verdict.NO_EXPECTATION in verdicts:
         return 2
     lost = missing or results.damaged or set(interrupted(results)) - {ending}
-    if lost or not cells or verdicts & {Verdict.INFRA, Verdict.MISSING}:
+    if lost or verdicts <= {Verdict.NOT_RUN} or verdicts & {Verdict.INFRA, Verdict.MISSING}:
         return 3
     return 0
 

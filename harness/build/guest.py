@@ -42,8 +42,11 @@ def c_string(text: str) -> str:
     return f'"{"".join(parts)}"'
 
 
-def scenario_table(scenarios: Iterable[Scenario]) -> str:
-    """The text of scenarios.inc, sorted by name. Raises BuildError if two are one in C."""
+def scenario_table(scenarios: Iterable[Scenario], arch: Arch | None = None) -> str:
+    """The text of scenarios.inc, sorted by name. Raises BuildError if two are one in C.
+
+    What could harm a machine that matters is told for `arch`; without one, only what always could.
+    """
     lines, taken = [], dict[str, str]()
     for scenario in sorted(scenarios, key=lambda scenario: scenario.name):
         function = function_name(scenario.name)
@@ -54,7 +57,9 @@ def scenario_table(scenarios: Iterable[Scenario]) -> str:
             )
         taken[function] = scenario.name
         user, summary = c_string(scenario.user), c_string(scenario.summary)
-        lines.append(f"SCENARIO({c_string(scenario.name)}, {function}, {user}, {summary})\n")
+        harm = c_string(scenario.harm_on(arch))
+        name = c_string(scenario.name)
+        lines.append(f"SCENARIO({name}, {function}, {user}, {summary}, {harm})\n")
     return "".join(lines)
 
 
@@ -68,7 +73,7 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     if not sources:
         raise BuildError(f"{folder} holds no C files")
     tools = toolchain(arch.guest_cross or arch.cross, arch.packages)
-    table = scenario_table(scenarios)
+    table = scenario_table(scenarios, arch)
     inputs = [*sources, *sorted(folder.glob("*.h")), *sorted(folder.glob("kmod/*.h")), header]
     key = digest(
         "guest",

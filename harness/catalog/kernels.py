@@ -4,6 +4,7 @@ A kernel spec is a name from the file, as ``debian-6.12``, or ``tree:PATH`` (a s
 it lies there), ``git:PATH#REV`` (a revision of a repository, which is only read) or
 ``image:PATH`` (a kernel that somebody else built). Changes to it follow:
 ``debian-6.12+patch:FILE+config:FILE`` is debian-6.12 with a patch and a kconfig fragment.
+One that runs already is ``local``, ``ssh:HOST`` or ``qemu-user``.
 """
 
 from __future__ import annotations
@@ -78,7 +79,19 @@ class ImageSource:
         return f"ready image {self.image}" + (f" for {self.arch}" if self.arch else "")
 
 
-Source = Union[DebianSource, TarballSource, TreeSource, GitSource, ImageSource]
+@dataclass(frozen=True)
+class RunningSource:
+    """A kernel, or what claims to be one, that runs already: it is neither built nor booted."""
+
+    kind: str  # "local", "ssh" or "qemu-user"
+    host: str = ""  # of ssh, as it is given to ssh
+
+    def __str__(self) -> str:
+        texts = {"local": "this machine", "qemu-user": "user mode of QEMU on this machine"}
+        return texts.get(self.kind, f"{self.host}, over ssh")
+
+
+Source = Union[DebianSource, TarballSource, TreeSource, GitSource, ImageSource, RunningSource]
 
 _CHANGE = re.compile(r"\+(patch|config):")
 
@@ -172,6 +185,8 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
     if text in kernels:
         return kernels[text]
     kind, colon, rest = text.partition(":")
+    if text in ("local", "qemu-user"):
+        return Kernel(text, RunningSource(text))
     if not colon:
         raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, kernels))
     if not rest:
@@ -181,12 +196,15 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
         return Kernel(text, TreeSource(path))
     if kind == "image":
         return Kernel(text, ImageSource(path))
+    if kind == "ssh":
+        return Kernel(text, RunningSource(kind, rest))
     if kind == "git":
         place, _, rev = rest.rpartition("#")
         if not place or not rev:
             raise DeclarationError("", 0, f"kernel {quote(text)}: expected git:PATH#REV")
         return Kernel(text, GitSource(Path(place).expanduser(), rev))
-    hint = "write tree:PATH, git:PATH#REV, image:PATH or a name from kernels.yaml"
+    kinds = "tree:PATH, git:PATH#REV, image:PATH, local, ssh:HOST, qemu-user"
+    hint = f"write {kinds} or a name from kernels.yaml"
     raise DeclarationError("", 0, f"unknown kind of kernel {quote(kind)}", hint)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -27,6 +27,14 @@ __all__ = [
 
 FOLDER = "expectations"
 DECISIONS = "decisions"
+# Families whose scenarios all reach beyond their own processes; others declare `harm:` one by one.
+HARM = {
+    "hwpoison": "poisons memory for good",
+    "events": "changes what the whole machine traces",
+    "hugetlb": "takes memory for huge pages",
+    "memcg": "makes control groups",
+    "swap": "turns swap on and off",
+}
 USERS = ("root", "nobody")
 MEMORY = range(32, 4096 + 1)  # MiB; less does not boot, and more no test machine has to spare
 
@@ -68,6 +76,26 @@ class Scenario:
     file: str
     line: int
     needs: Needs = NOTHING
+    harm: str = ""  # what it would do to a machine that matters, as declared
+    asked: bool = False  # somebody has given its very name
+
+    def harm_on(self, arch: Arch | None) -> str:
+        """Why it is not run on a machine that is not ours, unless somebody names it; "" for
+        nothing. None: whatever the arch.
+        """
+        if self.asked:
+            return ""
+        if declared := self.harm or HARM.get(self.family, ""):
+            return declared
+        if self.needs.module:
+            return "loads a module into the kernel"
+        if self.needs.disks:
+            return "writes to a disk"
+        rows = [row for row in self.rows if arch is None or arch.matches(row.arch)]
+        outcomes = [outcome for row in rows if arch or not row.arch for outcome in row.outcomes]
+        if any(outcome.breaks for outcome in outcomes):
+            return "some kernels do not survive it"
+        return ""
 
     @property
     def function(self) -> str:
@@ -109,7 +137,7 @@ class Matrix:
                 hint = suggest(glob, families if "/" not in glob else {*self.scenarios, *families})
                 raise DeclarationError("", 0, f"no scenario matches {quote(glob)}", hint)
         return [
-            scenario
+            replace(scenario, asked=True) if name in wanted else scenario
             for name, scenario in self.scenarios.items()
             if any(fnmatchcase(name, glob) for glob in wanted)
         ]
@@ -139,7 +167,9 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
     _check_name(family, "family", node)
     for name, item in node.mapping().items():
         _check_name(name, "scenario", item)
-        fields = item.record(required=("summary",), optional=("user", "memory", "needs", "expect"))
+        fields = item.record(
+            required=("summary",), optional=("user", "memory", "needs", "harm", "expect")
+        )
         yield Scenario(
             name=f"{family}/{name}",
             family=family,
@@ -150,6 +180,7 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
             file=item.file,
             line=item.line,
             needs=read_needs(fields["needs"]) if "needs" in fields else NOTHING,
+            harm=fields["harm"].text() if "harm" in fields else "",
         )
 
 

@@ -252,6 +252,15 @@ class Outcome:
         return tuple(step.result for task in self.tasks for step in task.steps)
 
     @property
+    def breaks(self) -> bool:
+        """Whether a machine has to be restarted after it."""
+        return any(
+            (isinstance(result, Hang) and not result.killable)
+            or (isinstance(result, Trouble) and result.kind != "warn")
+            for result in self.results
+        )
+
+    @property
     def wedges(self) -> bool:
         """Whether something is left behind that later scenarios could trip over."""
         return any(

@@ -29,6 +29,7 @@ COMMANDS = (
     "bisect",
     "repro",
     "exec",
+    "import",
     "report",
     "bless",
     "store",
@@ -36,7 +37,7 @@ COMMANDS = (
     "completion",
     "man",
 )
-MODULES = {"exec": "exec_"}  # where the name is none that Python could import
+MODULES = {"exec": "exec_", "import": "import_"}  # where the name is none that Python could import
 
 
 class Terminated(BaseException):

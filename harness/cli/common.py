@@ -103,11 +103,13 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--kernel",
+            "--target",
             "kernels",
             multiple=True,
             metavar="SPEC",
-            help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; "
-            "repeatable. Default: the one kernels.yaml calls default.",
+            help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a "
+            "target that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: the one "
+            "kernels.yaml calls default.",
             shell_complete=complete_from(lambda project: list(project.kernels)),
         ),
         click.option(
@@ -192,9 +194,23 @@ def select(
         [project.kernel(name) for name in dict.fromkeys(kernels or (project.kernels.default,))],
         [project.flavour(name) for name in dict.fromkeys(flavours or ("core",))],
     )
+    if not arches:
+        found = [column for column in found if _runs_there(column, project)]
     if not found:
         raise DeclarationError("", 0, "no column is selected", "an image belongs to one arch")
     return found
+
+
+def _runs_there(column: Column, project: Project) -> bool:
+    """Whether an arch nobody asked for belongs to what runs already; to a kernel all belong."""
+    from harness.catalog.kernels import RunningSource
+
+    source = column.kernel.source
+    if not isinstance(source, RunningSource):
+        return True
+    from harness.run.target import arches_of
+
+    return column.arch in arches_of(source, project.arches)
 
 
 def choose(project: Project, globs: tuple[str, ...]) -> list[Scenario]:

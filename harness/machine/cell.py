@@ -68,6 +68,8 @@ def compose(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]
 
 def _without_end(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
     """A machine that did not come to the end of a scenario and has not said why."""
+    if lost not in ("gone", "silent"):  # no machine of ours: that may be anything
+        return "", lost
     if lost == "gone" and ending in ("exit status 0", "killed by SIGABRT"):
         # With -no-reboot a reset ends QEMU in good order; what no CPU can do makes it abort.
         return cell.text + "lost", ""

@@ -57,9 +57,36 @@ class Ended(msgspec.Struct, frozen=True, tag_field="t", tag="ended"):
     d: dict[str, str] = {}
 
 
-Message = Hello | Step | End | AgentError | Ended
+class Plan(msgspec.Struct, frozen=True, tag_field="t", tag="plan"):
+    """In a log: what was going to be run."""
+
+    s: list[str]
+
+
+class Begin(msgspec.Struct, frozen=True, tag_field="t", tag="begin"):
+    """In a log: it runs now. Should nothing follow, this is where the machine was lost."""
+
+    s: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
+    """In a log: it was not run, since it could do harm there."""
+
+    s: str
+    e: str
+
+
+Message = Hello | Step | End | AgentError | Ended | Plan | Begin | Refused
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+def decode(payload: bytes) -> Message | None:
+    """The message of a frame; None if it is none that we know."""
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # deep nesting, too
+        return None
 
 
 class FrameReader:
@@ -102,9 +129,8 @@ class FrameReader:
         number = int(sequence)
         if number < self._next:  # a repeated frame is no news
             return None
-        try:
-            message = _decoder.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # deep nesting, too
+        message = decode(payload)
+        if message is None:
             return None
         self.lost += number - self._next
         self._next = number + 1

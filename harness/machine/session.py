@@ -17,14 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness.machine.cell import Cell, compose, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
+from harness.machine.hand import HandProcess
 from harness.machine.port import (
     PROTOCOL,
     AgentError,
+    Begin,
     End,
     Ended,
     FrameReader,
     Hello,
     Message,
+    Plan,
+    Refused,
 )
 from harness.machine.qemu import MachineSpec, QemuProcess
 from harness.machine.snapshot import (
@@ -85,7 +89,7 @@ class Session:
         self.boot_seconds = 0.0
         self.boot_console = Excerpt()
         self._runner = asyncio.Runner()
-        self._qemu: QemuProcess | None = None
+        self._qemu: QemuProcess | HandProcess | None = None
         self._monitor: QMPClient | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell = Cell("")
@@ -158,8 +162,11 @@ class Session:
             )
 
     def _start(self) -> None:
-        self._qemu = QemuProcess(self.spec, self.nonce)
+        self._qemu = self._process()
         self._runner.run(self._boot(self._boot_limit))
+
+    def _process(self) -> QemuProcess | HandProcess:
+        return QemuProcess(self.spec, self.nonce)
 
     def _discard(self) -> None:
         """End this QEMU, and forget what it said: another will be started."""
@@ -175,7 +182,7 @@ class Session:
         """The monitor, connected at its first use. Raises QMPError, OSError."""
         from qemu.qmp import QMPClient  # most machines need none
 
-        assert self._qemu is not None
+        assert isinstance(self._qemu, QemuProcess)
         if self._monitor is None:
             client = QMPClient("faultline")
             await client.connect(self._qemu.qmp)
@@ -272,6 +279,8 @@ class Session:
             cell.error = message.e[:300]
         elif isinstance(message, Ended):
             self._ended = self._ended or message
+        elif isinstance(message, Plan | Begin | Refused):
+            return  # of a log
         elif message.s != cell.name:
             return  # late words of a scenario that was given up
         elif isinstance(message, End):
@@ -409,7 +418,7 @@ class Session:
         """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""
         from qemu.qmp.error import QMPError
 
-        assert self._qemu is not None
+        assert isinstance(self._qemu, QemuProcess)
         try:
             async with asyncio.timeout(LOOK_LIMIT):
                 client = await self._qmp()

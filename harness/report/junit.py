@@ -63,7 +63,7 @@ def _case(suite: xml.Element, cell: ResultRecord) -> None:
         _trouble(case, "error", cell.verdict.value, cell)
     elif stale:
         _trouble(case, "error", "stale evidence", cell)
-    elif cell.verdict is Verdict.NOT_APPLICABLE:
+    elif cell.verdict in (Verdict.NOT_APPLICABLE, Verdict.NOT_RUN):
         xml.SubElement(case, "skipped", message=text.observed(cell))
     elif cell.verdict is Verdict.KNOWN_BUG:
         message = f"known bug: {text.observed(cell)}; {text.clean(cell.bug)}"

@@ -29,6 +29,7 @@ _STATUS = {
     Verdict.MISMATCH: "FAIL",
     Verdict.NO_EXPECTATION: "DONE",  # observed, and nobody can say whether it is right
     Verdict.NOT_APPLICABLE: "SKIP",
+    Verdict.NOT_RUN: "SKIP",
     Verdict.INFRA: "ERROR",
     Verdict.MISSING: "MISS",
 }

@@ -46,7 +46,7 @@ def _column(report: Report, column: Column, number: int) -> Iterator[str]:
 
 def _result(cell: ResultRecord) -> tuple[str, str]:
     """ok or not ok, and the directive with its words."""
-    if cell.verdict is Verdict.NOT_APPLICABLE:
+    if cell.verdict in (Verdict.NOT_APPLICABLE, Verdict.NOT_RUN):
         return "ok", f" # SKIP {text.observed(cell)}"
     if cell.verdict in (Verdict.INFRA, Verdict.MISSING):
         return "not ok", f" # ERROR {text.observed(cell)}"

@@ -133,7 +133,7 @@ def _scenario(report: Report, scenario: Scenario) -> Lines:
         [code(group.outcome), prose(report.name_columns(group.columns)), _verdicts(group.cells)]
         for group in scenario.groups
     ]
-    for verdict in (Verdict.NOT_APPLICABLE, Verdict.INFRA, Verdict.MISSING):
+    for verdict in (Verdict.NOT_APPLICABLE, Verdict.NOT_RUN, Verdict.INFRA, Verdict.MISSING):
         if cells := scenario.cells_with(verdict):
             columns = report.name_columns(cell.column for cell in cells)
             rows.append(["", prose(columns), verdict.value])

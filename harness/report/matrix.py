@@ -25,6 +25,7 @@ LOOKS = {
     Verdict.MISMATCH: ("!", "bold red", "mismatch"),
     Verdict.NO_EXPECTATION: ("?", "bold magenta", "no expectation"),
     Verdict.NOT_APPLICABLE: ("-", "dim", "n/a"),
+    Verdict.NOT_RUN: ("o", "dim", "not run: could do harm"),
     Verdict.MISSING: ("_", "bold red", "missing"),
     Verdict.INFRA: ("x", "bold red", "infra"),
 }

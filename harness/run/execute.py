@@ -176,10 +176,11 @@ def _prepare_all(
 
 def _announce(ready: Ready, progress: Progress) -> None:
     record, facts = ready.record, ready.record.provenance
-    progress.say(
-        f"{record.column}: Linux {record.version}, QEMU {facts['qemu']}, "
-        f"{facts['accel']} ({facts['accel_reason']})"
-    )
+    if record.target == "qemu":
+        how = f"QEMU {facts['qemu']}, {facts['accel']} ({facts['accel_reason']})"
+    else:
+        how = f"not booted: {facts['source']}"
+    progress.say(f"{record.column}: Linux {record.version}, {how}")
     for declared, piece in ready.stale:
         progress.say(
             f"{declared}: stale evidence {piece.id!r}: {piece.file} of {record.version} does not "

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from harness.machine import QemuError
 from harness.machine.cell import beside_kernel
+from harness.machine.hand import HandSpec
+from harness.machine.hand_session import HandSession
 from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError, Session
 from harness.results import (
@@ -40,11 +42,13 @@ class CellRunner:
     ) -> None:
         self._job = job
         self._write = write
+        if isinstance(job.spec, HandSpec) and start is Session:
+            start = HandSession
         self._start = self._boot = start
         if job.store is not None:
             self._start = functools.partial(start, snapshots=StoreSnapshots(job.store))
         self._session: Session | None = None
-        self._spec: MachineSpec | None = None  # of the session
+        self._spec: MachineSpec | HandSpec | None = None  # of the session
         self._before: list[str] = []  # scenarios that this boot has run
         self._last: tuple[Cell, ResultRecord] | None = None  # of this boot
         self._has_booted = False
@@ -52,6 +56,8 @@ class CellRunner:
 
     def run(self, cell: Cell) -> ResultRecord:
         """Observe one cell and write its result; the last of its records is returned."""
+        if cell.refused:
+            return self._refuse(cell)
         self.settle()
         if self._job.times > 1:
             return self._run_often(cell)
@@ -91,6 +97,16 @@ class CellRunner:
         self._last = (cell, last) if self._session else None
         return last
 
+    def _refuse(self, cell: Cell) -> ResultRecord:
+        """It is on record that it was not run, and why."""
+        failure = f"not run: {cell.refused}; ask for it by its name"
+        record = make_record(
+            self._job, cell, Observation(scenario=cell.scenario, failure=failure), 1
+        )
+        record = replace(record, verdict=Verdict.NOT_RUN)
+        self._write(record)
+        return record
+
     def close(self) -> None:
         """End the machine. Raises only what writing a result does."""
         try:
@@ -114,7 +130,7 @@ class CellRunner:
             cell, record = self._last
             outcome = beside_kernel(record.observation.outcome, word)
             seen = replace(record.observation, outcome=outcome)
-            late = self._record(cell, seen, record.attempt + 1)
+            late = make_record(self._job, cell, seen, record.attempt + 1)
             late = replace(late, confirmation="late", tally=_amended(record, outcome))
         if word in ("oops", "panic"):
             self._drop()
@@ -155,7 +171,7 @@ class CellRunner:
         return _strongest("flake", first, second, third)
 
     def _attempt(self, cell: Cell, attempt: int, scale: float = 1.0) -> ResultRecord:
-        return self._record(cell, self._observe(cell, scale), attempt)
+        return make_record(self._job, cell, self._observe(cell, scale), attempt)
 
     def _observe(self, cell: Cell, scale: float = 1.0) -> Observation:
         try:
@@ -177,7 +193,9 @@ class CellRunner:
 
     def _machine(self, cell: Cell) -> Session:
         """The machine at hand, or a fresh boot. Raises BootError, QemuError."""
-        spec = machine_for(self._job.spec, cell)
+        spec = self._job.spec
+        if isinstance(spec, MachineSpec):  # what runs already is what it is
+            spec = machine_for(spec, cell)
         if self._session is not None and self._spec == spec:
             return self._session
         if self._dead is not None:
@@ -216,29 +234,31 @@ class CellRunner:
             timings={"boot": round(session.boot_seconds, 3)},
         )
 
-    def _record(self, cell: Cell, seen: Observation, attempt: int) -> ResultRecord:
-        job, expected = self._job, pick(cell.expectations, seen)
-        record = ResultRecord(
-            run_id=job.run_id,
-            column=job.column,
-            scenario=cell.scenario,
-            summary=cell.summary,
-            attempt=attempt,
-            verdict=judge(cell.expectations, seen),
-            observation=seen,
-            repeat=repeat_command(job.kernel, job.arch, job.flavour, cell.scenario),
-        )
-        if expected is None:
-            return record
-        return replace(
-            record,
-            expected=list(dict.fromkeys(o for e in cell.expectations for o in e.outcomes)),
-            want=expected.want,
-            because=expected.because,
-            bug=expected.bug,
-            evidence=list(expected.evidence),
-            declared=expected.declared,
-        )
+
+def make_record(job: Job, cell: Cell, seen: Observation, attempt: int) -> ResultRecord:
+    """An observation, judged."""
+    expected = pick(cell.expectations, seen)
+    record = ResultRecord(
+        run_id=job.run_id,
+        column=job.column,
+        scenario=cell.scenario,
+        summary=cell.summary,
+        attempt=attempt,
+        verdict=judge(cell.expectations, seen),
+        observation=seen,
+        repeat=repeat_command(job.kernel, job.arch, job.flavour, cell.scenario),
+    )
+    if expected is None:
+        return record
+    return replace(
+        record,
+        expected=list(dict.fromkeys(o for e in cell.expectations for o in e.outcomes)),
+        want=expected.want,
+        because=expected.because,
+        bug=expected.bug,
+        evidence=list(expected.evidence),
+        declared=expected.declared,
+    )
 
 
 def surprising(record: ResultRecord) -> bool:
@@ -247,7 +267,12 @@ def surprising(record: ResultRecord) -> bool:
     A machine that did not boot has been tried again already.
     """
     seen = record.observation
-    if record.verdict in (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.NOT_APPLICABLE):
+    if record.verdict in (
+        Verdict.MATCH,
+        Verdict.KNOWN_BUG,
+        Verdict.NOT_APPLICABLE,
+        Verdict.NOT_RUN,
+    ):
         return False
     if seen.failure.startswith(BOOT):
         return False

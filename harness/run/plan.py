@@ -11,6 +11,7 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Facts, Row, Scenario
 from harness.catalog.outcome import Outcome
+from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, qemu_sandbox
 from harness.results import Evidence
 from harness.run.judge import Expectation, Expectations
@@ -45,6 +46,7 @@ class Cell:
     summary: str = ""  # what it does, in a sentence
     memory: int = 0  # MiB, 0 = the arch's default
     disks: tuple[str, ...] = ()  # scratch disks by name
+    refused: str = ""  # why it is not run here
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
 
 
@@ -57,7 +59,7 @@ class Job:
     arch: str
     kernel: str
     flavour: str
-    spec: MachineSpec  # with the disks of all cells: see machine_for
+    spec: MachineSpec | HandSpec  # with the disks of all cells: see machine_for
     cells: tuple[Cell, ...]
     store: Path | None = None  # root of the store that keeps snapshots; None: every boot is made
     times: int = 1  # how often each cell is observed

@@ -23,11 +23,18 @@ from harness.build.module import build_module
 from harness.build.store import Store
 from harness.build.tools import need, toolchain
 from harness.catalog.arches import Arch
-from harness.catalog.kernels import GitSource, ImageSource, TarballSource, TreeSource
+from harness.catalog.kernels import (
+    GitSource,
+    ImageSource,
+    RunningSource,
+    TarballSource,
+    TreeSource,
+)
 from harness.catalog.matrix import Facts, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
 from harness.machine.accel import prove_kvm
+from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, command, qemu_version
 from harness.results import ColumnRecord, Evidence
 from harness.run.plan import Cell, Column, Job, cell, jobs, machine_spec, without_disks
@@ -56,12 +63,19 @@ class Ready:
     record: ColumnRecord
     jobs: tuple[Job, ...]
     entries: tuple[tuple[str, str], ...]  # (kind, key) in the store that it boots from
-    kernel: BuiltKernel
-    spec: MachineSpec  # without what single cells need more
+    kernel: BuiltKernel | None  # None: it runs already
+    spec: MachineSpec | HandSpec  # without what single cells need more
 
     @property
     def cells(self) -> list[Cell]:
         return [one for job in self.jobs for one in job.cells]
+
+    @property
+    def to_boot(self) -> tuple[BuiltKernel, MachineSpec]:
+        """For what needs a machine of its own. Raises BuildError where nothing is booted."""
+        if self.kernel is None or isinstance(self.spec, HandSpec):
+            raise BuildError(f"{self.record.column} runs already: name a kernel that can be booted")
+        return self.kernel, self.spec
 
     @property
     def stale(self) -> list[tuple[str, Evidence]]:
@@ -88,6 +102,9 @@ def preflight(columns: Sequence[Column], options: Options) -> None:
         raise BuildError(f"{options.store.root}: {error.strerror}: {hint}") from None
     for column in columns:
         arch, kernel = column.arch, column.kernel
+        if isinstance(kernel.source, RunningSource):
+            toolchain(arch.cross, arch.packages)
+            continue
         qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
         for prefix in {arch.cross, arch.guest_cross or arch.cross}:
             toolchain(prefix, arch.packages)
@@ -128,6 +145,10 @@ def prepare(
 
     Raises BuildError (kernel or guest does not build), QemuError (no QEMU), DeclarationError.
     """
+    if isinstance(column.kernel.source, RunningSource):
+        from harness.run.target import prepare_running  # which stands on this module
+
+        return prepare_running(run_id, column, scenarios, project, options, say)
     arch, timings = column.arch, {}
     version = qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
     started = time.monotonic()

@@ -113,7 +113,7 @@ def run_program(
 ) -> Ran:
     """Build, boot, run. Raises BuildError, QemuError, BootError, and what a sink raises."""
     ready = prepare("exec", column, [], project, options, say)
-    built = ready.kernel
+    built, base = ready.to_boot
     guest = guest_binary(column.arch, project, options.store)
     with ExitStack() as held:
         for kind, key in ready.entries:
@@ -121,7 +121,7 @@ def run_program(
         config = built.config.read_text(errors="replace") if built.config else None
         if program.disk and config is not None and "CONFIG_VIRTIO_BLK=y" not in config:
             raise BuildError(f"{column.id} has no virtio disks: use --flavour full")
-        spec = held.enter_context(_machine(program, ready.spec, guest, column.arch.name))
+        spec = held.enter_context(_machine(program, base, guest, column.arch.name))
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""

@@ -34,6 +34,7 @@ class Case:
 
     @property
     def machine(self) -> MachineSpec:
+        assert isinstance(self.job.spec, MachineSpec)
         return machine_for(self.job.spec, self.cell)
 
 
@@ -42,13 +43,14 @@ def prepare_case(
 ) -> Case:
     """Build what the cell needs. Raises what `prepare` does."""
     ready = prepare("repro", column, [scenario], project, options, say)
+    kernel, _ = ready.to_boot
     job = ready.jobs[0]
     return Case(
         scenario=scenario,
         column=ready.record,
         job=job,
         cell=job.cells[0],
-        kernel=ready.kernel,
+        kernel=kernel,
         guest=guest_binary(column.arch, project, options.store),
         entries=ready.entries,
     )

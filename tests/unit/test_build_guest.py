@@ -21,10 +21,10 @@ from tests.unit.build_fakes import fake_arch
 MAIN = """\
 #include <stdio.h>
 #include ARCH_HEADER
-#define SCENARIO(name, function, user, summary) void function(void);
+#define SCENARIO(name, function, user, summary, harm) void function(void);
 #include "scenarios.inc"
 #undef SCENARIO
-#define SCENARIO(name, function, user, summary) puts(name " " user " " summary); function();
+#define SCENARIO(name, function, user, summary, harm) puts(name " " user " " summary); function();
 int main(void)
 {
 #include "scenarios.inc"
@@ -32,7 +32,7 @@ int main(void)
 }
 """
 HOLE = """\
-#define SCENARIO(n, f, u, s) void f(void);
+#define SCENARIO(n, f, u, s, h) void f(void);
 #include "scenarios.inc"
 void hole_read(void) {}
 """
@@ -67,8 +67,8 @@ def store(tmp_path: Path) -> Store:
 def test_the_table() -> None:
     table = scenario_table([scenario("stack/below-usp-257"), scenario("hole/read", 'a "b" ?\\ é')])
     assert table == (
-        'SCENARIO("hole/read", hole_read, "root", "a \\"b\\" \\?\\\\ \\303\\251")\n'
-        'SCENARIO("stack/below-usp-257", stack_below_usp_257, "root", "a summary")\n'
+        'SCENARIO("hole/read", hole_read, "root", "a \\"b\\" \\?\\\\ \\303\\251", "")\n'
+        'SCENARIO("stack/below-usp-257", stack_below_usp_257, "root", "a summary", "")\n'
     )
     assert function_name("a/b-c") == "a_b_c"
 

@@ -24,7 +24,17 @@ from harness.build.guest import FLAGS, scenario_table
 from harness.catalog.arches import load_arches
 from harness.catalog.matrix import Scenario, load_matrix
 from harness.catalog.outcome import parse
-from harness.machine.port import AgentError, End, FrameReader, Hello, Message, Step
+from harness.machine.port import (
+    AgentError,
+    Begin,
+    End,
+    FrameReader,
+    Hello,
+    Message,
+    Plan,
+    Refused,
+    Step,
+)
 
 ROOT = Path(__file__).parents[2]
 HEADERS = {"x86_64": "x86_64.h", "aarch64": "arm64.h"}
@@ -183,7 +193,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
         capture_output=True, check=False,
     ).returncode:  # fmt: skip
         pytest.skip("no static libc: install libc6-dev")
-    rows = [f'SCENARIO("hostile/{name}", hostile_{name}, "root", "test")\n' for name in HOSTILE]
+    rows = [f'SCENARIO("hostile/{name}", hostile_{name}, "root", "test", "")\n' for name in HOSTILE]
+    rows.append('SCENARIO("hostile/harm", hostile_exit, "root", "test", "it explodes")\n')
     bodies = [f"void hostile_{name}(void) {{ {body} }}\n" for name, (body, _) in HOSTILE.items()]
     (folder / "scenarios.inc").write_text(scenario_table(scenarios()) + "".join(rows))
     (folder / "hostile.c").write_text(HELPERS + "".join(bodies))
@@ -321,3 +332,58 @@ def test_agent(agent: Agent) -> None:
     # <1>fl-NONCE NAME, before each
     marks = [line.split(" ", 1)[1] for line in agent.kmsg.read_text().splitlines()]
     assert marks == ["hostile/sleep", "hostile/quiet"]
+
+
+def messages(data: bytes, nonce: str = "") -> list[Message]:
+    nonce = nonce or data.split(b" ", 2)[1].decode()
+    reader = FrameReader(nonce)
+    found = list(reader.feed(data))
+    assert (reader.damaged, reader.lost) == (0, 0)
+    return found
+
+
+def test_a_log_holds_frames_only_and_the_plan_first(guest: Guest) -> None:
+    words = ["--all", "hostile/e*", "hostile/spew", "hostile/harm"]
+    done = subprocess.run([guest.path, *words], capture_output=True, timeout=60, check=True)
+    hello, plan, *rest = messages(done.stdout)
+    assert isinstance(hello, Hello)
+    assert plan == Plan(["hostile/exit", "hostile/spew", "hostile/harm"])
+    told = [m for m in rest if not isinstance(m, Step)]
+    assert [type(m) for m in told] == [Begin, End] * 3
+    assert isinstance(told[1], End)
+    assert told[1].o == "exit(3)"
+
+
+def test_harm_is_refused_unless_it_is_named(guest: Guest) -> None:
+    for words, kind in ((["hostile/har*"], Refused), (["hostile/harm"], Begin)):
+        argv = [guest.path, "--all", *words]
+        done = subprocess.run(argv, capture_output=True, timeout=60, check=True)
+        found = messages(done.stdout)[2]
+        assert isinstance(found, kind)
+        assert found.s == "hostile/harm"
+    assert subprocess.run([guest.path, "--all", "none/*"], capture_output=True).returncode == 2
+
+
+def test_a_log_goes_on_behind_a_scenario(guest: Guest) -> None:
+    argv = [guest.path, "--all", "--after", "hostile/exit", "hostile/exit", "hostile/quiet"]
+    done = subprocess.run(argv, capture_output=True, timeout=60, check=True)
+    assert messages(done.stdout)[1] == Plan(["hostile/quiet"])
+
+
+def test_served_on_stdin_until_its_end(guest: Guest) -> None:
+    commands = b"run hostile/exit 1000\nnonsense\nrun none/such 5\nrun hostile/sleep 200\n"
+    argv = [guest.path, "--serve", "0123456789abcdef"]
+    done = subprocess.run(argv, input=commands, capture_output=True, timeout=60, check=True)
+    hello, *rest = messages(done.stdout, "0123456789abcdef")
+    assert isinstance(hello, Hello)
+    ends = [m.o for m in rest if isinstance(m, End)]
+    assert ends == ["exit(3)", "a=ok; b=hang(killable, sleep)"]
+    assert [m for m in rest if isinstance(m, AgentError)] == [AgentError("no such scenario")]
+
+
+def test_a_log_that_nobody_reads_any_more_ends(guest: Guest) -> None:
+    argv = [guest.path, "--all", "hostile/e*", "hostile/q*", "hostile/two"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=30) != 0

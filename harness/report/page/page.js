@@ -8,7 +8,7 @@ const panel = document.getElementById("panel");
 const form = document.getElementById("filters");
 const byId = (id) => document.getElementById(id);
 const QUIET = new Set(["match", "not-applicable"]);
-const LOST = new Set(["infra", "missing"]);
+const LOST = new Set(["infra", "missing", "not-run"]);
 
 // --- what is where: rows[scenario].cells[column] = {td, cell}
 

@@ -1,0 +1,86 @@
+"""`faultline import`: a log from elsewhere becomes a column."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli.common import EXIT_CODES, UsageProblem, complete_from, open_project
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("log", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--as", "name", metavar="NAME", required=True, help="What the column is called.")
+@click.option(
+    "--arch",
+    metavar="NAME",
+    help="Default: by the machine that the log names.",
+    shell_complete=complete_from(lambda project: list(project.arches)),
+)
+@click.option(
+    "--version",
+    metavar="V",
+    help="The Linux version to be judged by. Default: what the log's uname claims.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Results file. Default: out/NAME.jsonl.",
+)
+def command(
+    log: Path, name: str, arch: str | None, version: str | None, output: Path | None
+) -> None:
+    """Turn LOG, what `faults --all` printed on some system, into a results file.
+
+    The guest binary of an arch is where `faultline build --arch NAME` says; it needs nothing but
+    a kernel that runs static binaries. `-` is stdin.
+
+    \b
+    Examples:
+      ./faults --all >LOG            there
+      faultline import LOG --as gvisor
+      faultline report --results out/results.jsonl --results out/gvisor.jsonl
+    """
+    from harness.report.terminal import render_terminal
+    from harness.results import EndRecord, ResultsWriter, exit_code, read_results
+    from harness.run.execute import new_run_id, now, run_record
+    from harness.run.imported import LogError, make_column, read_log, system_of
+    from harness.run.target import arch_of
+
+    project = open_project()
+    if not _NAME.fullmatch(name) or name in (*project.kernels, "local", "qemu-user"):
+        raise UsageProblem(f"--as {name}: expected a name of letters, digits and . _ + - "
+                           "that is no kernel's")  # fmt: skip
+    try:
+        with click.open_file(str(log), "rb") as file:
+            found = read_log(file)
+        system = system_of(found)
+    except (LogError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageProblem(f"{log}: {why}") from None
+    chosen = project.arch(arch) if arch else arch_of(system.machine, project.arches)
+    if chosen is None:
+        raise UsageProblem(f"{log}: a {system.machine[:40]!r} is no arch of ours: give --arch")
+    path = output or Path("out") / f"{name}.jsonl"
+    run_id = new_run_id()
+    release = version or system.release
+    column, results = make_column(found, name, run_id, chosen, release, project, str(log))
+    path.unlink(missing_ok=True)
+    with ResultsWriter(path) as writer:
+        writer.write(run_record(run_id))
+        writer.write(column)
+        for record in results:
+            writer.write(record)
+        code = exit_code(read_results([path]), ending=run_id)
+        writer.write(EndRecord(run_id=run_id, finished=now(), exit_code=code))
+    render_terminal(read_results([path]), code=code)
+    click.echo(f"\nresults: {path}")
+    if found.damaged:
+        click.echo(f"{found.damaged} damaged frames in {log}: what they told is missing", err=True)
+    sys.exit(code)
