@@ -6,11 +6,13 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sched.h>
+#include <sys/uio.h>
 
 /* As in linux/user_events.h, which is younger than the libc that we build with. */
 struct registration {
@@ -271,7 +273,54 @@ void events_fork(void)
 	join_child(child);
 }
 
+/* -- writing an event ------------------------------------------------------------------------------ */
+
+/* Its index, and where its data should be. */
+static long write_event(int fd, void *data)
+{
+	uint32_t index = 0;
+	struct iovec parts[] = { { &index, sizeof(index) }, { data, 4 } };
+
+	return writev(fd, parts, ARRAY_SIZE(parts));
+}
+
+void events_write_disabled(void)
+{
+	int fd = events_file();
+	uint32_t *word = registered_page(fd);
+
+	transfer("", word, 8, write_event(fd, word));
+}
+
+void events_write_hole(void)
+{
+	int fd = events_file();
+	uint32_t *word = registered_page(fd);
+	char *hole;
+
+	turn(open_switch(), true);
+	hole = hole_page();
+	transfer("good", word, 8, write_event(fd, word));
+	transfer("hole", hole, 8, write_event(fd, hole));
+}
+
 /* -- a page that nobody brings ---------------------------------------------------------------------- */
+
+/* The one who enables goes on; the worker waits in his stead, and does his work when it can. */
+void events_worker_waits(void)
+{
+	uint32_t *word = registered_page(events_file());
+	int enable = open_switch();
+	struct uffdio_zeropage zeroes = { .range = { (uintptr_t)word, page_size } };
+	struct stuck worker = { .page = (char *)word };
+
+	must("madvise", madvise(word, page_size, MADV_DONTNEED));
+	worker.uffd = watch((struct watch){ .start = (char *)word });
+	call("enable", word, pwrite(enable, "1", 1, 0));
+	read_fault(&worker);
+	must("zeropage", ioctl(worker.uffd, UFFDIO_ZEROPAGE, &zeroes));
+	result_bit("bit", word, true);
+}
 
 static int waiting_fd;
 

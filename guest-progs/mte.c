@@ -6,8 +6,10 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -361,6 +363,33 @@ void mte_futex(void)
 
 	check_tags(PR_MTE_TCF_SYNC);
 	call("", page, syscall(SYS_futex, tagged(page, BAD), FUTEX_WAIT, 0, NULL, NULL, 0));
+}
+
+/*
+ * All items of a tree into a page of which a piece in the middle has another tag. The copy is made
+ * with the tree locked, without faults, and tried again after a probe: both must see the piece.
+ */
+void mte_btrfs_search(void)
+{
+	char *page = tagged_page(page_size, GOOD);
+	struct btrfs_ioctl_search_args_v2 *args = (void *)tagged(page, GOOD);
+	int fd = must("open", open(mount_disk("btrfs"), O_RDONLY | O_CLOEXEC));
+
+	memset(page, 0, page_size);
+	args->key = (struct btrfs_ioctl_search_key){ .tree_id = 1, .nr_items = -1,
+		.max_objectid = -1, .max_type = -1, .max_offset = -1, .max_transid = -1 };
+	args->buf_size = page_size - sizeof(*args);
+	check_tags(PR_MTE_TCF_SYNC);
+	call("right", page, ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, args));
+	check_tags(0);
+	prove("items found", args->key.nr_items > 1);
+	args->key.nr_items = -1;
+	args->key.min_objectid = args->key.min_type = args->key.min_offset = 0;
+	args->buf_size = page_size - sizeof(*args);
+	set_tags(page + 256, 1024, BAD);
+	check_tags(PR_MTE_TCF_SYNC);
+	call("wrong", page + 256, ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, args));
+	check_tags(0);
 }
 
 /* -- through ptrace ----------------------------------------------------------------------------------- */
