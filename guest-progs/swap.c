@@ -3,16 +3,20 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/dm-ioctl.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/swap.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define PAGEOUT 21	/* MADV_PAGEOUT */
 #define DEVICE "/dev/zram0"
+#define DEVICE_SIZE (16 * MIB)
 
 static void set(const char *name, const char *value)
 {
@@ -29,25 +33,30 @@ static void set(const char *name, const char *value)
 }
 
 /* What mkswap writes, for the page size of this machine. */
-static void write_header(size_t size)
+static void write_header(const char *device)
 {
-	int fd = must("open " DEVICE, open(DEVICE, O_WRONLY | O_CLOEXEC));
+	int fd = must("open swap device", open(device, O_WRONLY | O_CLOEXEC));
 	char *header = anon_pages(1, RW);
 	uint32_t *version = (uint32_t *)(header + 1024);
 
 	version[0] = 1;
-	version[1] = size / page_size - 1;	/* the last page */
+	version[1] = DEVICE_SIZE / page_size - 1;	/* the last page */
 	memcpy(header + page_size - 10, "SWAPSPACE2", 10);
 	must("write header", write(fd, header, page_size));
 	close(fd);
 }
 
-static void swap_on(void)
+static void make_device(void)
 {
 	swapoff(DEVICE);	/* should one have been killed while it was on */
 	set("reset", "1");
 	set("disksize", "16M");
-	write_header(16 * MIB);
+}
+
+static void swap_on(void)
+{
+	make_device();
+	write_header(DEVICE);
 	must("swapon", swapon(DEVICE, 0));
 }
 
@@ -170,6 +179,101 @@ void swap_shared(void)
 	count_faults();
 	load_data("load", page, INT, pattern(0, INT));
 	swap_off();
+}
+
+/* -- a device that fails: a device-mapper table on the RAM disk turns bad ------------------------- */
+
+#define MAPPED "faults"
+
+struct table {
+	struct dm_ioctl head;
+	struct dm_target_spec target;
+	char params[32];
+};
+
+static struct table mapper(unsigned long request, uint32_t flags, const char *type,
+			   const char *params)
+{
+	struct table t = {
+		.head = {
+			.version = { DM_VERSION_MAJOR }, .data_size = sizeof(t), .flags = flags,
+			.data_start = offsetof(struct table, target),
+			.target_count = *type ? 1 : 0, .name = MAPPED,
+		},
+		.target = { .length = DEVICE_SIZE / 512, .next = sizeof(t.target) + sizeof(t.params) },
+	};
+	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		not_applicable("no /dev/mapper/control");
+	strcpy(t.target.target_type, type);
+	strcpy(t.params, params);
+	must("device mapper", ioctl(fd, request, &t));
+	close(fd);
+	return t;
+}
+
+static char mapped[32];
+
+static void map_device(void)
+{
+	uint64_t dev = mapper(DM_DEV_CREATE, 0, "", "").head.dev;
+
+	mapper(DM_TABLE_LOAD, 0, "linear", DEVICE " 0");
+	mapper(DM_DEV_SUSPEND, 0, "", "");	/* without the flag: resume */
+	snprintf(mapped, sizeof(mapped), "/dev/dm-%u", minor(dev));
+}
+
+static void break_device(void)
+{
+	mapper(DM_TABLE_LOAD, 0, "error", "");
+	mapper(DM_DEV_SUSPEND, DM_SUSPEND_FLAG | DM_NOFLUSH_FLAG | DM_SKIP_LOCKFS_FLAG, "", "");
+	mapper(DM_DEV_SUSPEND, 0, "", "");
+}
+
+/* A page in swap that cannot be read back. */
+static char *lost(void)
+{
+	char *page = anon_pages(1, RW);
+
+	make_device();
+	map_device();
+	write_header(mapped);
+	must("swapon", swapon(mapped, 0));
+	fill(page, page_size);
+	page_out(page, 1);
+	break_device();
+	return page;
+}
+
+static void unmap_device(void)
+{
+	must("swapoff", swapoff(mapped));
+	mapper(DM_DEV_REMOVE, 0, "", "");
+}
+
+void swap_error_load(void)
+{
+	load("", lost() + 8, INT);
+	unmap_device();
+}
+
+void swap_error_read(void)
+{
+	int fd = pipe_holding(64);
+	char *page = lost();
+
+	transfer("", page, 64, read(fd, page, 64));
+	unmap_device();
+}
+
+void swap_error_swapoff(void)
+{
+	char *page = lost();
+
+	call("swapoff", page, swapoff(mapped));
+	mapper(DM_DEV_REMOVE, 0, "", "");
+	load_data("load", page, INT, pattern(0, INT));
 }
 
 /* -- swap-in by several tasks while another one maps and unmaps: all of one address space ---------- */
