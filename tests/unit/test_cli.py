@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.build import BuildError
+from harness.build import BuildError, Unavailable
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
@@ -27,6 +27,7 @@ from harness.results import (
     ResultsWriter,
     RunRecord,
     Verdict,
+    read_results,
 )
 from harness.run import snapshots
 
@@ -177,6 +178,22 @@ def test_every_error_is_one_message_and_a_code(
     if isinstance(error, RuntimeError):
         monkeypatch.setenv("FAULTLINE_DEBUG", "1")
         assert "Traceback" in call("build", "--arch", "m68k").output
+
+
+def test_a_kernel_that_cannot_be_had_is_not_applicable(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_kw: object) -> None:
+        raise Unavailable("one cannot be had for m68k: no such board")
+
+    monkeypatch.setattr("harness.run.prepare.build", fail)
+    assert "no such board" in call("build", "--arch", "m68k").output
+    done = call("run", "--arch", "m68k", "hole/read", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    (record,) = read_results([tmp_path / "out/results.jsonl"]).last()
+    assert record.verdict is Verdict.NOT_APPLICABLE
+    assert (record.observation.outcome, record.observation.failure) == ("n/a", "")
+    assert record.observation.cause == "one cannot be had for m68k: no such board"
 
 
 def test_sigterm_ends_a_build_cleanly(project: Path) -> None:
