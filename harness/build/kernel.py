@@ -24,7 +24,7 @@ import msgspec
 from harness.build import BuildError
 from harness.build import kconfig as kc
 from harness.build.git import release_environment
-from harness.build.objects import forget_changed
+from harness.build.objects import forget_changed, is_configured, note_configured
 from harness.build.patches import PatchedSource, applicable, patch_digests, patched
 from harness.build.source import ResolvedSource, resolve, resolve_tree
 from harness.build.store import Check, Store
@@ -109,7 +109,7 @@ def build_kernel(
     plan = _plan(kernel, arch, flavour, resolve(kernel, store, refresh))
     cached = store.entry("kernel", plan.key) is not None
     check: Check | None = None if cached else "quick"
-    if not cached:  # what is compiled from is looked at first
+    if not cached and plan.source.key:  # what is compiled from is looked at first
         plan = _plan(kernel, arch, flavour, resolve(kernel, store, check=check))
     source = patched(kernel, plan.source, arch, store, check)
     entry = store.create(
@@ -314,7 +314,9 @@ def excerpt(text: str, limit: int = 16) -> list[str]:
 
 def _configure(make: _Make, plan: _Plan, tree: Path, objects: Path) -> None:
     """tinyconfig, the requests on top, olddefconfig. Raises BuildError naming what got lost."""
-    config = objects / ".config"
+    config, tools = objects / ".config", (plan.tools.compiler, plan.tools.binutils)
+    if is_configured(objects, tools):
+        return
     make.run("configure", ["tinyconfig"])
     config.write_text(kc.apply(config.read_text(), plan.requests))
     make.run("configure", ["olddefconfig"])
@@ -325,6 +327,7 @@ def _configure(make: _Make, plan: _Plan, tree: Path, objects: Path) -> None:
             f"{plan.label}: symbols that fragments ask for are not in the configuration",
             excerpt=[kc.describe_lost(request, text, tree) for request in lost],
         )
+    note_configured(objects, tools)
 
 
 def _check_unchanged(plan: _Plan, tree: Path, store: Store) -> None:

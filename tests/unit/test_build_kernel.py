@@ -159,6 +159,27 @@ def test_a_users_tree_keeps_its_objects(tree: Path, arch: Arch, store: Store) ->
     assert sorted(path.name for path in tree.rglob("*")) == before
 
 
+def test_the_configuration_is_made_anew_only_for_what_may_decide_it(
+    tree: Path, arch: Arch, store: Store
+) -> None:
+    kernel = Kernel(f"tree:{tree}", TreeSource(tree))
+
+    def stages() -> set[str]:
+        seen: list[str] = []
+        build_kernel(kernel, arch, "core", store, lambda stage, _: seen.append(stage))
+        return set(seen)
+
+    assert "configure" in stages()
+    (tree / "mm/memory.c").write_text("int fault;\n")
+    assert stages() == {"compile", "collect"}
+    (tree / "Kconfig").write_text((tree / "Kconfig").read_text() + "\n")
+    assert "configure" in stages()
+    (config,) = store.root.glob("v1/objects/*/files/.config")
+    config.write_text("CONFIG_FOREIGN=y\n")
+    (tree / "mm/memory.c").write_text("long fault;\n")
+    assert "configure" in stages() and "FOREIGN" not in config.read_text()
+
+
 def test_a_tree_that_changes_meanwhile_is_not_kept(tree: Path, arch: Arch, store: Store) -> None:
     def edit(stage: str, done: int) -> None:
         if stage == "compile":
