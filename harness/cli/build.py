@@ -40,8 +40,9 @@ def command(
 ) -> None:
     """Build kernels and guest programs without booting them; print where they are."""
     from harness.build import Unavailable
+    from harness.catalog.kernels import RunningSource
     from harness.progress import make_progress
-    from harness.run.prepare import Options, build, guest_initramfs
+    from harness.run.prepare import Options, build, guest_binary, guest_initramfs
 
     project = open_project()
     specs = kernel_specs(project, kernels, tree, rev, patches, fragments)
@@ -50,6 +51,10 @@ def command(
     lines = []
     with make_progress() as progress:
         for column in columns:
+            guest = guest_binary(column.arch, project, options.store)
+            if isinstance(column.kernel.source, RunningSource):
+                lines.append(f"{column.id}: runs already\n  {guest}")
+                continue
             try:
                 built = build(column, options, functools.partial(progress.stage, column.id))
             except Unavailable as error:
@@ -58,6 +63,7 @@ def command(
             initrd = guest_initramfs(column.arch, project, options.store)
             where = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
             lines.append(
-                f"{column.id}: Linux {built.version}, {where}\n  {built.image}\n  {initrd}"
+                f"{column.id}: Linux {built.version}, {where}"
+                f"\n  {built.image}\n  {initrd}\n  {guest}"
             )
     click.echo("\n".join(lines))
