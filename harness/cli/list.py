@@ -61,6 +61,8 @@ def command(what: str, names: tuple[str, ...]) -> None:
             for arch_name, because in kernel.unavailable.items():
                 click.echo(f"{'':12} not for {arch_name}: {because}")
     else:
-        for scenario in choose(project, names):
+        chosen = choose(project, names)
+        width = max(len(scenario.name) for scenario in chosen)
+        for scenario in chosen:
             needs = f" (needs {scenario.needs})" if str(scenario.needs) else ""
-            click.echo(f"{scenario.name:32} {scenario.summary}{needs}")
+            click.echo(f"{scenario.name:{width}}  {scenario.summary}{needs}")

@@ -14,6 +14,10 @@ from harness.build.kernel import BuiltKernel
 from harness.build.module import build_module
 from harness.build.store import Store
 from harness.catalog.arches import Arch
+from harness.catalog.matrix import load_matrix
+from harness.catalog.project import load_project
+from harness.run import prepare
+from harness.run.plan import Column
 
 MAKEFILE = """\
 modules_prepare:
@@ -99,3 +103,47 @@ def test_the_initramfs_of_a_kernel_with_a_module_is_its_own(
     assert b"faultline.ko" not in plain.read_bytes()
     assert b"faultline.ko\0" in loaded.read_bytes()
     assert module.read_bytes() in loaded.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("needs", "source", "config", "wanted"),
+    [
+        ("{module: true}", True, "CONFIG_MODULES=y\n", True),
+        ("{config: CONFIG_SWAP=y}", True, "CONFIG_MODULES=y\n", False),  # nobody asks
+        ("{module: true}", False, "CONFIG_MODULES=y\n", False),  # a ready image
+        ("{module: true}", True, "# CONFIG_MODULES is not set\n", False),
+        ("{module: true}", True, None, False),
+    ],
+)
+def test_only_who_asks_for_a_module_pays_for_it(
+    needs: str,
+    source: bool,
+    config: str | None,
+    wanted: bool,
+    built: BuiltKernel,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[BuiltKernel] = []
+
+    def build(*args: object) -> Path:
+        made.append(built)
+        return Path("faultline.ko")
+
+    monkeypatch.setattr(prepare, "build_module", build)
+    project = load_project(Path(__file__).parents[2])
+    (tmp_path / "expectations").mkdir()
+    (tmp_path / "expectations/decisions.yaml").write_text("{}")
+    (tmp_path / "expectations/file.yaml").write_text(f"edge: {{summary: s, needs: {needs}}}\n")
+    scenarios = list(load_matrix(tmp_path, project.arches).scenarios.values())
+    if config is not None and built.config is not None:
+        built.config.write_text(config)
+    kernel = dataclasses.replace(
+        built,
+        source=built.source if source else None,
+        config=built.config if config is not None else None,
+    )
+    column = Column(arch=project.arch("m68k"), kernel=project.kernel("debian-6.12"))
+    found = prepare._module(column, scenarios, project, kernel, store, lambda line: None)
+    assert (found is not None, len(made)) == (wanted, int(wanted))
