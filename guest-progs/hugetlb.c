@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Huge pages from the kernel's pool: there may be none left, and faults are of another size. */
 #include "fault.h"
+#include "uffd.h"
 
-#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #define SIZE (2 * MIB)
 #define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
-
-#define FEATURE_POISON (1ULL << 14)
-struct poison {
-	struct uffdio_range range;
-	uint64_t mode;
-	int64_t updated;
-};
-#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
 
 static char *page_from_pool(void)
 {

@@ -4,9 +4,9 @@
  * page is told (B). Where nobody waits there is but one.
  */
 #include "fault.h"
+#include "uffd.h"
 
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -15,25 +15,6 @@
 #include <sys/uio.h>
 
 #define RW (PROT_READ | PROT_WRITE)
-
-/* Newer than the headers that we may be built with. */
-#define FEATURE_POISON (1ULL << 14)
-#define FEATURE_WP_ASYNC (1ULL << 15)
-#define FEATURE_MOVE (1ULL << 16)
-#define USER_MODE_ONLY 1
-
-struct poison {
-	struct uffdio_range range;
-	uint64_t mode;
-	int64_t updated;
-};
-#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
-
-struct move {
-	uint64_t dst, src, len, mode;
-	int64_t move;
-};
-#define IOCTL_MOVE _IOWR(UFFDIO, 0x05, struct move)
 
 /* -- what the one that brings the page does ----------------------------------------------- */
 

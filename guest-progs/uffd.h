@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Of the userfaultfd interface: what is newer than the headers that we may be built with. */
+#ifndef UFFD_H
+#define UFFD_H
+
+#include <linux/userfaultfd.h>
+#include <stdint.h>
+
+#define FEATURE_POISON (1ULL << 14)
+#define FEATURE_WP_ASYNC (1ULL << 15)
+#define FEATURE_MOVE (1ULL << 16)
+#define USER_MODE_ONLY 1
+
+struct poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
+
+struct move {
+	uint64_t dst, src, len, mode;
+	int64_t move;
+};
+#define IOCTL_MOVE _IOWR(UFFDIO, 0x05, struct move)
+
+#endif
