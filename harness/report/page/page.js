@@ -7,7 +7,6 @@ const grid = document.querySelector("table[role=grid]");
 const panel = document.getElementById("panel");
 const form = document.getElementById("filters");
 const byId = (id) => document.getElementById(id);
-const QUIET = new Set(["match", "not-applicable"]);
 const LOST = new Set(["infra", "missing", "not-run"]);
 
 // --- what is where: rows[scenario].cells[column] = {td, cell}
@@ -292,7 +291,7 @@ function contents(row, place, cell) {
     ...section("Console", (cell.console || []).length &&
       element("pre", { tabindex: "0" }, cell.console.join("\n"))),
     ...section("Repeat it", cell.repeat && command(cell.repeat)),
-    ...section("Run in this QEMU", column.facts.command && command(column.facts.command)),
+    ...section("The column's QEMU", column.facts.command && command(column.facts.command)),
     ...section("Details, recorded and not compared", cell.details && list(cell.details)),
     ...section("Column", list(Object.fromEntries(
       Object.entries(column.facts).filter(([name]) => name !== "command")))),
