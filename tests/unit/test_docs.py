@@ -83,4 +83,4 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (DOCS / link).exists() or link in PROMISED, f"{page.name}: {link}"
 
 
-PROMISED = {"scenarios.md", "targets.md"}  # being written
+PROMISED = {"scenarios.md"}  # being written
