@@ -41,6 +41,16 @@ HEADERS = {"x86_64": "x86_64.h", "aarch64": "arm64.h"}
 
 # Scenarios of the test's own: body, and the outcome or (after "!") the failed set-up.
 HOSTILE = {
+    "codeless": ('execute("", NULL, NULL, NULL);', "n/a"),
+    "misplaced": (
+        'char *hole = hole_page(); execute("", code_atomic, hole, hole + 8);',
+        "SIGSEGV/SEGV_MAPERR @touch-8",
+    ),
+    "words": (
+        'step("a"); result(trap_words() ? "EIO" : "ok"); load("b", hole_page(), INT);'
+        ' step("c"); result(trap_words() ? "ok" : "EIO");',
+        "a=ok; b=SIGSEGV/SEGV_MAPERR @exact; c=ok",
+    ),
     "spin": ('step(""); for (;;) ;', "hang(killable, spin-user)"),
     "sleep": ('step("a"); result("ok"); step("b"); pause();', "a=ok; b=hang(killable, sleep)"),
     "exit": ('step(""); _exit(3);', "exit(3)"),
