@@ -38,7 +38,7 @@ class Facts:
     # no tree at hand: what is tested on it is undecided.
     source: Callable[[str], str | None] = _no_source
     config: Mapping[str, str] | None = None  # CONFIG_X -> y, or its value; unset ones are absent
-    cpu: str = ""
+    cpu: str | None = ""  # of QEMU's -cpu; None = not known
     page_size: int | None = None  # bytes; None = not known
     accel: str = ""
     module: bool = False  # the kernel module of guest-progs/kmod is in the initramfs
@@ -93,7 +93,7 @@ class When:
     def holds(self, facts: Facts) -> bool | None:
         """None: a fact it depends on is not known."""
         return all_hold(
-            not self.cpu or facts.cpu in self.cpu,
+            not self.cpu or _known(facts.cpu, self.cpu),
             not self.page_size or _known(facts.page_size, self.page_size),
             not self.accel or facts.accel in self.accel,
             not self.qemu or _in_range(facts.qemu, self.qemu),
@@ -109,7 +109,7 @@ def all_hold(*tests: bool | None) -> bool | None:
     return None if None in tests else True
 
 
-def _known(value: int | None, choices: tuple[int, ...]) -> bool | None:
+def _known(value: object, choices: tuple[object, ...]) -> bool | None:
     return None if value is None else value in choices
 
 

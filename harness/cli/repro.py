@@ -181,7 +181,7 @@ def _show(case: Case, root: Path, records: list[ResultRecord]) -> None:
         place = f"{piece.file}:{piece.line}" if piece.line else piece.file
         where = f" in {piece.function}()" if piece.function else ""
         click.echo(f"\n--- {piece.id}: {place}{where} [{piece.status}]")
-        excerpt = source_excerpt(case.kernel.source, piece)
+        excerpt = source_excerpt(piece)
         _lines(excerpt) if excerpt else click.echo(f"    looked for: {piece.text}")
     if record.observation.console:
         click.echo("\n--- console")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.build.evidence import find_functions, read_source
+from harness.build.evidence import find_functions
 from harness.build.kernel import BuiltKernel
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
@@ -16,8 +16,6 @@ from harness.results import ColumnRecord, Evidence, Record, ResultRecord
 from harness.run.job import CellRunner
 from harness.run.plan import Cell, Column, Job, machine_for
 from harness.run.prepare import Options, Say, guest_binary, prepare
-
-AROUND = 4  # lines of source shown before and behind the one that decides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +85,11 @@ class Excerpt:
     marked: int = 0
 
 
-def source_excerpt(tree: Path | None, piece: Evidence) -> Excerpt | None:
-    """The source around the line that decides; None where it was not found, or without a tree."""
-    text = read_source(tree, piece.file) if tree is not None and piece.line else None
-    if text is None:
+def source_excerpt(piece: Evidence) -> Excerpt | None:
+    """The source around the line that decides; None where it was not found, or not looked for."""
+    if not piece.excerpt:
         return None
-    lines = text.splitlines()
-    first = max(piece.line - AROUND, 1)
-    return Excerpt(first, lines[first - 1 : piece.line + AROUND], piece.line)
+    return Excerpt(piece.excerpt_line, piece.excerpt.splitlines(), piece.line)
 
 
 def guest_source(root: Path, scenario: Scenario) -> list[tuple[Path, Excerpt]]:

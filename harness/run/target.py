@@ -198,7 +198,7 @@ def claimed_cells(
     except VersionError:
         return [Cell(scenario=one.name, expectations=(), refused=one.harm_on(arch))
                 for one in scenarios]  # fmt: skip
-    facts = Facts(arch=arch, version=version, accel=accel)
+    facts = Facts(arch=arch, version=version, accel=accel, cpu=None)
 
     @functools.cache
     def look(name: str) -> tuple[Evidence, ...]:

@@ -37,15 +37,14 @@ def test_every_scenario_has_a_guest_program_that_is_found() -> None:
         assert guest_source(ROOT, scenario), scenario.name
 
 
-def test_an_excerpt_marks_the_line_and_there_is_none_without_one(tmp_path: Path) -> None:
-    (tmp_path / "fault.c").write_text("".join(f"line {n}\n" for n in range(1, 21)))
-    piece = Evidence(id="x", file="fault.c", function="", text="line 2", line=2, status="valid")
-    excerpt = source_excerpt(tmp_path, piece)
+def test_an_excerpt_marks_the_line_and_there_is_none_without_one() -> None:
+    piece = Evidence(
+        id="x", file="f.c", function="", text="b", line=8, excerpt="a\nb\nc", excerpt_line=7
+    )
+    excerpt = source_excerpt(piece)
     assert excerpt is not None
-    assert (excerpt.start, excerpt.lines[0], excerpt.lines[-1]) == (1, "line 1", "line 6")
-    assert excerpt.lines[excerpt.marked - excerpt.start] == "line 2"
-    assert source_excerpt(None, piece) is None
-    assert source_excerpt(tmp_path, Evidence(id="x", file="no.c", function="", text="")) is None
+    assert (excerpt.start, list(excerpt.lines), excerpt.marked) == (7, ["a", "b", "c"], 8)
+    assert source_excerpt(Evidence(id="x", file="no.c", function="", text="")) is None
 
 
 def test_the_command_by_hand_has_a_console_and_no_sockets() -> None:

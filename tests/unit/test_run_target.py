@@ -103,6 +103,17 @@ def test_the_right_outcome_and_the_known_bug_are_both_known(project: Project) ->
     assert verdict("ok") is Verdict.MISMATCH
 
 
+def test_rows_that_a_cpu_decides_are_all_possible_where_it_is_not_known(project: Project) -> None:
+    scenarios = [
+        scenario
+        for scenario in project.matrix.scenarios.values()
+        if any(row.when.cpu and project.arch("x86_64").matches(row.arch) for row in scenario.rows)
+    ]
+    assert scenarios
+    cells = claimed_cells(project.arch("x86_64"), "6.12.0", "", scenarios, project)
+    assert any(len(cell.expectations) > 1 for cell in cells)
+
+
 def test_what_claims_no_version_has_no_expectations(project: Project) -> None:
     scenario = project.matrix.scenarios["hole/read"]
     (cell,) = claimed_cells(project.arch("x86_64"), "unknown", "", [scenario], project)
