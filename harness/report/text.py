@@ -58,7 +58,9 @@ def expected(cell: ResultRecord) -> str:
 def observed(cell: ResultRecord) -> str:
     """What came instead: outcome, n/a with its cause, or what failed."""
     seen = cell.observation
-    if cell.verdict in (Verdict.INFRA, Verdict.MISSING, Verdict.NOT_RUN):
+    if cell.verdict is Verdict.NOT_RUN:
+        return clean(cell.observation.failure, PROSE_LIMIT)
+    if cell.verdict in (Verdict.INFRA, Verdict.MISSING):
         return "nothing: " + clean(seen.failure or cell.verdict.value, PROSE_LIMIT)
     cause = f" ({clean(seen.cause)})" if seen.cause else ""
     return clean(seen.outcome or "n/a", OUTCOME_LIMIT) + cause

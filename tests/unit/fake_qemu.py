@@ -144,6 +144,23 @@ def scenario(name: str, play: str) -> None:
         end(name)
 
 
+def program(play: str) -> None:
+    """`exec`: a program that says hello, and what may become of the machine meanwhile."""
+    found = re.search(r"socket,fd=(\d+),id=stdout", " ".join(argv))
+    stdout = socket.socket(fileno=int(found[1]))
+    stdout.sendall(b"hello")
+    if play == "reset":
+        sys.exit(0)
+    if play == "agent-error":
+        say('{"t":"error","e":"no huge pages"}')
+        return
+    if play == "late-oops":
+        console("Oops: 0000 [#1]")
+    size = 9 if play == "lost-end" else 5
+    say(f'{{"t":"ended","code":0,"out":{size},"err":0,"ms":3}}')
+    stdout.detach()
+
+
 def main() -> None:
     if "-incoming" in argv:
         restored = os.read(int(argv[argv.index("-incoming") + 1].removeprefix("fd:")), 100)
@@ -177,7 +194,10 @@ def main() -> None:
                 assert words[1] == nonce
                 say(HELLO)
                 continue
-            scenario(words[1], play)
+            if words[0] == "exec":
+                program(play)
+            else:
+                scenario(words[1], play)
 
 
 main()

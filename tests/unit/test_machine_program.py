@@ -1,0 +1,60 @@
+"""A program's end as the host sees it, on a stand-in for QEMU that loses machines and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from stand_in import spec
+
+from harness.machine import program as program_module
+from harness.machine.program import STREAMS, Ending, ProgramSession
+
+
+def run(play: str) -> tuple[Ending, bytes]:
+    heard = bytearray()
+    with ProgramSession(replace(spec(play), streams=STREAMS)) as session:
+        ending = session.execute(heard.extend, heard.extend, None, 5.0)
+    return ending, bytes(heard)
+
+
+def test_an_end_with_all_of_its_output() -> None:
+    ending, heard = run("good")
+    assert ending.ended is not None
+    assert (ending.ended.code, ending.lost, ending.kernel, heard) == (0, "", "", b"hello")
+
+
+def test_a_machine_that_is_lost_is_no_end_but_its_output_came() -> None:
+    ending, heard = run("reset")
+    assert ending.ended is None
+    assert ending.lost.startswith("the machine ended")
+    assert heard == b"hello"
+
+
+def test_an_oops_stands_beside_the_end() -> None:
+    ending, _ = run("late-oops")
+    assert ending.kernel == "oops"
+    assert ending.ended is not None
+
+
+def test_what_init_could_not_do_is_told() -> None:
+    ending, _ = run("agent-error")
+    assert (ending.ended, ending.lost) == (None, "agent: no huge pages")
+
+
+def test_output_that_is_missing_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program_module, "_REST", 0.3)
+    ending, heard = run("lost-end")
+    assert ending.lost == "not all of its output came"
+    assert heard == b"hello"
+
+
+def test_what_a_sink_raises_comes_through() -> None:
+    def broken(_data: bytes) -> None:
+        raise BrokenPipeError
+
+    with (
+        ProgramSession(replace(spec("good"), streams=STREAMS)) as session,
+        pytest.raises(BrokenPipeError),
+    ):
+        session.execute(broken, broken, None, 5.0)
