@@ -145,9 +145,8 @@ static void *rounds(void *arg)
 	return NULL;
 }
 
-static void cross(bool first_writes, bool second_writes)
+static void cross(int a, int b, bool first_writes, bool second_writes)
 {
-	int a = file_of_a_page(), b = file_of_a_page();
 	struct half first = { a, b, absent_map(b, MAP_SHARED), first_writes, 0 };
 	struct half second = { b, a, absent_map(a, MAP_SHARED), second_writes, 0 };
 	pthread_t thread;
@@ -162,17 +161,17 @@ static void cross(bool first_writes, bool second_writes)
 
 void selfmap_cross_write(void)
 {
-	cross(true, true);
+	cross(file_of_a_page(), file_of_a_page(), true, true);
 }
 
 void selfmap_cross_read(void)
 {
-	cross(false, false);
+	cross(file_of_a_page(), file_of_a_page(), false, false);
 }
 
 void selfmap_cross_read_write(void)
 {
-	cross(false, true);
+	cross(file_of_a_page(), file_of_a_page(), false, true);
 }
 
 /* -- past the page cache -------------------------------------------------------------------- */
@@ -190,4 +189,73 @@ void selfmap_direct_own_page(void)
 		transfer("read", map, 512, pread(direct, map, 512, 0));
 		transfer("write", map, 512, pwrite(direct, map, 512, 0));
 	}
+}
+
+/* -- on a disk ------------------------------------------------------------------------------- */
+
+/* A page of pattern that is on the disk, not only in memory. */
+static int file_in(const char *folder)
+{
+	char *page = anon_pages(1, RW), path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/selfmap", folder);
+	fd = must("open", open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+	must("unlink", unlink(path));
+	fill(page, page_size);
+	prove("file written", write(fd, page, page_size) == (ssize_t)page_size);
+	must("fsync", fsync(fd));
+	return fd;
+}
+
+static void write_own_on(const char *disk)
+{
+	int fd = file_in(mount_disk(disk));
+
+	write_own(fd, absent_map(fd, MAP_SHARED));
+}
+
+void selfmap_ext4_write_own(void)
+{
+	write_own_on("ext4");
+}
+
+void selfmap_btrfs_write_own(void)
+{
+	write_own_on("btrfs");
+}
+
+static void cross_write_on(const char *disk)
+{
+	const char *folder = mount_disk(disk);
+	int a = file_in(folder), b = file_in(folder);
+
+	cross(a, b, true, true);
+}
+
+void selfmap_ext4_cross_write(void)
+{
+	cross_write_on("ext4");
+}
+
+void selfmap_btrfs_cross_write(void)
+{
+	cross_write_on("btrfs");
+}
+
+/* 4096 bytes: a block of the disk, whatever a page is. */
+void selfmap_ext4_direct_own(void)
+{
+	int fd = file_in(mount_disk("ext4")), direct;
+	char *map = absent_map(fd, MAP_SHARED), path[32];
+	long done;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	direct = must("open O_DIRECT", open(path, O_RDWR | O_DIRECT | O_CLOEXEC));
+	call_begin("read", map);
+	done = pread(direct, map, 4096, 0);
+	call_end(done, 4096, filled(map, 4096));
+	call_begin("write", map);
+	done = pwrite(direct, map, 4096, 0);
+	call_end(done, 4096, filled(map, 4096));
 }
