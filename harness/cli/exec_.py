@@ -70,7 +70,7 @@ begins with `faultline:` tells them apart; --results has it in full.
     show_default=True,
     metavar="FORM",
     help="How its output tells results: auto, ktap, ltp, kselftest, or by exit status alone: "
-    "exit, automake, openposix.",
+    "exit, automake, kselftest-exit, openposix.",
 )
 @click.option("--expect", default="", metavar="END", help="It must end so: 3, or SIGSEGV.")
 @click.option(
@@ -137,6 +137,7 @@ def command(
 
     if form not in FORMS:
         raise UsageProblem(f"--suite {form}: expected one of {', '.join(FORMS)}")
+    _known_end(expect)
     _writable(results)
     project = open_project()
     column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
@@ -245,6 +246,15 @@ def _writable(path: Path | None) -> None:
         path.open("a").close()
     except OSError as error:
         raise UsageProblem(f"--results {path}: {error.strerror}") from None
+
+
+def _known_end(text: str) -> None:
+    from harness.catalog.outcome import SIGNALS
+
+    real_time = text.removeprefix("SIG")
+    if not text or text in SIGNALS or (real_time.isdecimal() and int(real_time) < 256):
+        return
+    raise UsageProblem(f"--expect {text}: expected an exit status as 3, or a signal as SIGSEGV")
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -121,6 +121,11 @@ def run_program(
         config = built.config.read_text(errors="replace") if built.config else None
         if program.disk and config is not None and "CONFIG_VIRTIO_BLK=y" not in config:
             raise BuildError(f"{column.id} has no virtio disks: use --flavour full")
+        if program.huge_pages and config is not None and "CONFIG_HUGETLBFS=y" not in config:
+            raise BuildError(
+                f"{column.id} has no huge pages (CONFIG_HUGETLBFS): use --flavour full, on an arch "
+                "that has them"
+            )
         spec = held.enter_context(_machine(program, base, guest, column.arch.name))
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
@@ -174,8 +179,8 @@ def _record(
     known = ended is not None and not ended.refused and not ending.lost
     return ProgramRecord(
         schema=SCHEMA,
-        program=str(program.path),
-        arguments=list(program.arguments),
+        program=_printable(str(program.path)),
+        arguments=[_printable(word) for word in program.arguments],
         column=column.column,
         arch=column.arch,
         kernel=column.kernel,
@@ -201,6 +206,11 @@ def _record(
         stderr_bytes=ended.err if ended else 0,
         ms=ended.ms if ended else 0,
     )
+
+
+def _printable(word: str) -> str:
+    """A word of the command line need not be text, and JSON has nothing else."""
+    return os.fsencode(word).decode(errors="backslashreplace")
 
 
 # -- the machine ---------------------------------------------------------------------------

@@ -64,6 +64,7 @@ EXIT_CODES: dict[str, dict[int, Status]] = {
     "exit": {},
     "ktap": {4: Status.SKIP},
     "kselftest": {4: Status.SKIP},
+    "kselftest-exit": {4: Status.SKIP},
     "automake": {77: Status.SKIP, 99: Status.BROKEN},
     "openposix": {2: Status.BROKEN, 4: Status.SKIP, 5: Status.SKIP},
     "ltp": {32: Status.SKIP},
@@ -133,6 +134,8 @@ _PLAN = re.compile(r"1\.\.(\d{1,9})(?:\s*#\s*(.*))?\s*$")
 _RESULT = re.compile(r"(not )?ok\b(?:\s+(\d{1,9})\b)?(?:\s*-\s|\s+)?(.*)$")
 _DIRECTIVE = re.compile(r"(?<!\\)#\s*(SKIP|TODO|XFAIL|TIMEOUT|ERROR)\b[\S]*\s*(.*)$", re.IGNORECASE)
 _SKIP = re.compile(r"SKIP\w*\b[:\s]*(.*)$", re.IGNORECASE)
+_TOTALS = re.compile(r"# Totals: (pass:\d.*)$")
+_TOTAL = re.compile(r"\b(fail|error):(\d{1,9})\b")
 _BAIL = re.compile(r"Bail out!\s*(.*)$", re.IGNORECASE)
 
 
@@ -143,6 +146,7 @@ class _Level:
     indent: int
     plan: int | None = None
     seen: int = 0
+    last: int = 0  # the number of the test before
     skipped: str | None = None  # `1..0 # SKIP why`
     fault: str = ""  # it does not keep its plan
     failed: bool = False
@@ -157,6 +161,7 @@ class Ktap:
         self.tally = _Tally()
         self._levels: list[_Level] = []
         self._declared = self._numbered = self._planned = False
+        self._totals: list[str] = []  # what its own count, at the end, has of failures
         self._yaml: int | None = None  # inside a block, up to a `...` at this indentation
         self.bailed: str | None = None
 
@@ -183,6 +188,8 @@ class Ktap:
             level.plan = int(found[1])
             if level.plan == 0 and found[2] and (why := _SKIP.match(found[2])):
                 level.skipped = why[1].strip()
+        elif found := _TOTALS.match(line):
+            self._totals = [f"{word} {n}" for word, n in _TOTAL.findall(found[1]) if int(n)]
         elif found := _BAIL.match(text):
             if self.bailed is None:
                 self.bailed = found[1].strip() or "no reason given"
@@ -206,6 +213,7 @@ class Ktap:
             self._end(self._levels.pop())
         level = self._level(indent)
         level.seen += 1
+        self._number(level, found[2])
         directive = _DIRECTIVE.search(found[3])
         word = directive[1].upper() if directive else ""
         name = found[3][: directive.start()].strip() if directive else found[3].strip()
@@ -223,6 +231,18 @@ class Ktap:
         elif status is Status.FAIL and not children.failed:  # it is more than its parts
             self.tally.add(name, status, note)
         level.failed |= status is Status.FAIL or bool(children and children.failed)
+
+    @staticmethod
+    def _number(level: _Level, number: str | None) -> None:
+        """A number that came already: a child has written its parent's buffer once more, or two
+        count on their own. Then the count does not tell whether all that was planned came.
+        """
+        if number is None:
+            level.last += 1
+            return
+        if int(number) <= level.last and not level.fault:
+            level.fault, level.failed = f"test {number} came after test {level.last}", True
+        level.last = max(level.last, int(number))
 
     def _end(self, level: _Level) -> None:
         if level.plan is not None and level.seen != level.plan:
@@ -244,6 +264,8 @@ class Ktap:
             return Status.BROKEN, f"Bail out! {self.bailed}"
         if failed := self.tally.failed():
             return failed, f"first: {self.tally.first_failure}"
+        if self._totals:
+            return Status.FAIL, f"its totals say {', '.join(self._totals)}"
         if faults:
             return Status.BROKEN, faults[-1]
         status, reason = _by_cases(self.tally, end, self.form)
@@ -302,6 +324,8 @@ class Ltp:
         for word, status in (("failed", Status.FAIL), ("broken", Status.BROKEN)):
             if self.summary.get(word):
                 return status, f"the summary says {word} {self.summary[word]}"
+        if self._warned or self.summary.get("warnings"):
+            return Status.BROKEN, "TWARN"
         for bit, status, word in _LTP_BITS:
             if end.code is not None and end.code < 64 and end.code & bit:
                 return status, f"exit status {end.code}: {word}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -112,7 +113,8 @@ def test_results_of_suites(built: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_tried_says_so(built: Path) -> None:
     for words, code, message in (
         (("/bin/ls",), 2, "compile it for m68k"),
-        (("--hugepages", 4, built / "plain"), 125, "CONFIG_HUGETLBFS"),
+        (("--hugepages", 4, built / "plain"), 2, "--flavour full"),
+        (("--expect", "SIGFOO", built / "plain"), 2, "a signal as SIGSEGV"),
         (("--disk", 4, built / "plain"), 2, "--flavour full"),
         ((_object(built / "plain"),), 126, "ENOEXEC"),
     ):
@@ -133,6 +135,13 @@ def test_a_long_command_line_arrives(built: Path) -> None:
     done = execute(built / "plain", "show", "x" * 130_000, *["y"] * 20_000)
     assert done.returncode == 0
     assert done.stdout == b"20003 show " + b"x" * 130_000 + b" y" * 20_000 + b" 0:0\n"
+
+
+def test_words_that_are_no_text(built: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    done = execute("--results", results, built / "plain", "show", os.fsdecode(b"\xff"))
+    assert b"\xff" in done.stdout
+    assert (done.returncode, json.loads(results.read_text())["arguments"][1]) == (0, "\\xff")
 
 
 def test_the_printed_command_works_when_pasted() -> None:

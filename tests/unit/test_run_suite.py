@@ -128,6 +128,12 @@ def test_kselftest_of_the_older_style(
         (["KTAP version 1", "1..1", "# TAP version 13", "# not ok 1 x", "ok 1 x"], 0, "pass"),
         (["this is ok", "not ok", "ok then"], 0, "pass"),  # prose, and exit status 0
         (["BAIL OUT!"], 0, "broken"),
+        # A child has written its parent's buffer once more, and test 2 is lost:
+        (["TAP version 13", "1..2", "ok 1 a", "ok 1 a"], 0, "broken"),
+        (["TAP version 13", "1..2", "ok 2 b", "ok 3 c"], 0, "pass"),  # they need not begin at 1
+        # A result that was printed by nobody, but counted:
+        (["TAP version 13", "1..1", "ok 1", "# Totals: pass:0 fail:1 error:0"], 0, "fail"),
+        (["TAP version 13", "1..1", "ok 1", "# Totals: pass:1 fail:0 error:0"], 0, "pass"),
     ],
 )
 def test_tap_in_all_its_forms(lines: list[str], code: int, status: str) -> None:
@@ -140,6 +146,8 @@ def test_tap_in_all_its_forms(lines: list[str], code: int, status: str) -> None:
         (["a.c:1: TPASS: x"], 1, "fail"),  # a child's failure shows in the bits
         (["a.c:1: TPASS: x"], 6, "broken"),
         (["a.c:1: TPASS: x", "a.c:2: TWARN: y"], 4, "broken"),
+        (["a.c:1: TPASS: x", "a.c:2: TWARN: y"], 0, "broken"),
+        (["a.c:1: TPASS: x", "Summary:", "passed 1", "warnings 1"], 0, "broken"),
         (["a.c:1: TPASS: x"], 32, "skip"),
         (["a.c:1: TINFO: TPASS is a word"], 0, "pass"),  # no result line: an exit status
         (["Summary:", "passed 3", "failed 1"], 0, "fail"),
@@ -156,6 +164,11 @@ def test_trouble_is_never_a_pass() -> None:
         found = reading.judge(End(code=0, trouble="oops"))
         assert found.status is Status.FAIL, form
         assert "oops" in found.reason
+
+
+def test_tests_of_the_kernel_that_print_nothing() -> None:
+    for code, status in ((0, Status.PASS), (4, Status.SKIP), (1, Status.FAIL)):
+        assert Reading("kselftest-exit").judge(End(code=code)).status is status
 
 
 def test_silence_is_no_pass_where_results_are_due() -> None:
