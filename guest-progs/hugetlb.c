@@ -3,6 +3,7 @@
 #include "fault.h"
 #include "uffd.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -133,25 +134,56 @@ void hugetlb_uffd_copy_small(void)
 	call("", page, ioctl(uffd, UFFDIO_COPY, &copy));
 }
 
-void hugetlb_uffd_minor(void)
+/* A child whose load waits for a huge page that the file has and its page table has not. */
+static struct stuck minor_stuck(int fd)
 {
 	struct watch w = {
 		.size = SIZE, .mode = UFFDIO_REGISTER_MODE_MINOR,
 		.features = UFFD_FEATURE_MINOR_HUGETLBFS,
 	};
-	struct uffdio_continue cont = { .range = { .len = SIZE } };
+	struct stuck child;
+
+	fill(huge_pages(SIZE, 1, MAP_SHARED, fd), 2 * page_size);
+	w.start = huge_pages(SIZE, 1, MAP_SHARED, fd);
+	child = watched_child(w, load_it);
+	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
+	task('B');
+	return child;
+}
+
+static void continue_(struct stuck *child)
+{
+	struct uffdio_continue cont = {
+		.range = { .start = (uintptr_t)child->page, .len = SIZE },
+	};
+
+	call("continue", child->page, ioctl(child->uffd, UFFDIO_CONTINUE, &cont));
+}
+
+void hugetlb_uffd_minor(void)
+{
+	struct stuck child;
+
+	huge_pool(SIZE, 4);
+	child = minor_stuck(file_of(SIZE));
+	continue_(&child);
+	join_child(child.pid);
+}
+
+/* The page goes between the event and the answer. */
+void hugetlb_uffd_minor_punched(void)
+{
+	struct uffdio_range range = { .len = SIZE };
 	struct stuck child;
 	int fd;
 
 	huge_pool(SIZE, 4);
 	fd = file_of(SIZE);
-	fill(huge_pages(SIZE, 1, MAP_SHARED, fd), 2 * page_size);
-	w.start = huge_pages(SIZE, 1, MAP_SHARED, fd);
-	child = watched_child(w, load_it);
-	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
-	cont.range.start = (uintptr_t)w.start;
-	task('B');
-	call("continue", w.start, ioctl(child.uffd, UFFDIO_CONTINUE, &cont));
+	child = minor_stuck(fd);
+	must("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE));
+	continue_(&child);
+	range.start = (uintptr_t)child.page;
+	call("wake", child.page, ioctl(child.uffd, UFFDIO_WAKE, &range));
 	join_child(child.pid);
 }
 

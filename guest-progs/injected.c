@@ -438,6 +438,16 @@ void injected_oom_load(void)
 	load_of(FAULTLINE_OOM);
 }
 
+void injected_oom_store(void)
+{
+	store_of(FAULTLINE_OOM);
+}
+
+void injected_oom_exec(void)
+{
+	exec_of(FAULTLINE_OOM);
+}
+
 void injected_oom_uaccess(void)
 {
 	uaccess_of(FAULTLINE_OOM);
@@ -496,6 +506,16 @@ void injected_hwpoison_large_load(void)
 
 	for (unsigned int i = 0; i < n && i < ARRAY_SIZE(labels); i++)
 		load(labels[i], page_of(FAULTLINE_HWPOISON_LARGE, i, RW), INT);
+}
+
+void injected_hwpoison_large_uaccess(void)
+{
+	uaccess_of(FAULTLINE_HWPOISON_LARGE);
+}
+
+void injected_hwpoison_large_gup(void)
+{
+	gup_of(FAULTLINE_HWPOISON_LARGE);
 }
 
 /* -- page faults disabled ------------------------------------------------------------------ */

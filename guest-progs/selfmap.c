@@ -97,15 +97,20 @@ void selfmap_write_own_append(void)
 	call_end(done, 64, filled(bytes, 64));
 }
 
-void selfmap_read_own_page(void)
+static void read_own(int fd, char *map)
 {
-	int fd = file_of_a_page();
-	char *map = absent_map(fd, MAP_SHARED);
 	long done;
 
 	call_begin("", map);
 	done = pread(fd, map, 64, 0);
 	call_end(done, 64, filled(map, 64));
+}
+
+void selfmap_read_own_page(void)
+{
+	int fd = file_of_a_page();
+
+	read_own(fd, absent_map(fd, MAP_SHARED));
 }
 
 /* Read over the page that is being read, half a page further: bytes move within it. */
@@ -129,6 +134,7 @@ struct half {
 	int other;		/* the one that the buffer maps */
 	char *buffer;
 	bool writes;
+	int taken;		/* rounds whose page was taken away */
 	long transferred;
 };
 
@@ -138,7 +144,7 @@ static void *rounds(void *arg)
 	struct half *half = arg;
 
 	for (int i = 0; i < ROUNDS; i++) {
-		fallocate(half->other, PUNCH, 0, page_size);
+		half->taken += fallocate(half->other, PUNCH, 0, page_size) == 0;
 		half->transferred += half->writes ? pwrite(half->fd, half->buffer, 64, 0)
 						  : pread(half->fd, half->buffer, 64, 0);
 	}
@@ -147,8 +153,8 @@ static void *rounds(void *arg)
 
 static void cross(int a, int b, bool first_writes, bool second_writes)
 {
-	struct half first = { a, b, absent_map(b, MAP_SHARED), first_writes, 0 };
-	struct half second = { b, a, absent_map(a, MAP_SHARED), second_writes, 0 };
+	struct half first = { a, b, absent_map(b, MAP_SHARED), first_writes };
+	struct half second = { b, a, absent_map(a, MAP_SHARED), second_writes };
 	pthread_t thread;
 
 	errno = pthread_create(&thread, NULL, rounds, &second);
@@ -156,6 +162,7 @@ static void cross(int a, int b, bool first_writes, bool second_writes)
 	call_begin("", first.buffer);
 	rounds(&first);
 	pthread_join(thread, NULL);
+	prove("each page taken away", first.taken == ROUNDS && second.taken == ROUNDS);
 	call_end(first.transferred + second.transferred, 2 * ROUNDS * 64, true);
 }
 
@@ -225,6 +232,18 @@ void selfmap_btrfs_write_own(void)
 	write_own_on("btrfs");
 }
 
+void selfmap_gfs2_write_own(void)
+{
+	write_own_on("gfs2");
+}
+
+void selfmap_gfs2_read_own(void)
+{
+	int fd = file_in(mount_disk("gfs2"));
+
+	read_own(fd, absent_map(fd, MAP_SHARED));
+}
+
 static void cross_write_on(const char *disk)
 {
 	const char *folder = mount_disk(disk);
@@ -243,10 +262,15 @@ void selfmap_btrfs_cross_write(void)
 	cross_write_on("btrfs");
 }
 
-/* 4096 bytes: a block of the disk, whatever a page is. */
-void selfmap_ext4_direct_own(void)
+void selfmap_gfs2_cross_write(void)
 {
-	int fd = file_in(mount_disk("ext4")), direct;
+	cross_write_on("gfs2");
+}
+
+/* 4096 bytes: a block of the disk, whatever a page is. */
+static void direct_own_on(const char *disk)
+{
+	int fd = file_in(mount_disk(disk)), direct;
 	char *map = absent_map(fd, MAP_SHARED), path[32];
 	long done;
 
@@ -258,4 +282,14 @@ void selfmap_ext4_direct_own(void)
 	call_begin("write", map);
 	done = pwrite(direct, map, 4096, 0);
 	call_end(done, 4096, filled(map, 4096));
+}
+
+void selfmap_ext4_direct_own(void)
+{
+	direct_own_on("ext4");
+}
+
+void selfmap_btrfs_direct_own(void)
+{
+	direct_own_on("btrfs");
 }
