@@ -153,8 +153,12 @@ static void *rounds(void *arg)
 
 static void cross(int a, int b, bool first_writes, bool second_writes)
 {
-	struct half first = { a, b, absent_map(b, MAP_SHARED), first_writes };
-	struct half second = { b, a, absent_map(a, MAP_SHARED), second_writes };
+	struct half first = {
+		.fd = a, .other = b, .buffer = absent_map(b, MAP_SHARED), .writes = first_writes,
+	};
+	struct half second = {
+		.fd = b, .other = a, .buffer = absent_map(a, MAP_SHARED), .writes = second_writes,
+	};
 	pthread_t thread;
 
 	errno = pthread_create(&thread, NULL, rounds, &second);
