@@ -337,9 +337,12 @@ void mte_read_across(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);
 	int fd = tmpfile_of(64);
+	long done;
 
 	check_tags(PR_MTE_TCF_SYNC);
-	transfer("", page + GRANULE, 64, pread(fd, tagged(page, GOOD), 64, 0));
+	call_begin("", page + GRANULE);
+	done = pread(fd, tagged(page, GOOD), 64, 0);
+	call_end(done, 64, filled(tagged(page, GOOD), GRANULE));
 }
 
 void mte_write_across(void)

@@ -197,6 +197,7 @@ void userfault_copy_bad_source(void)
 
 	copy("bad", uffd, page, hole);
 	copy("good", uffd, page, source);
+	load_data("load", page, INT, pattern(0, INT));
 }
 
 void userfault_copy_twice(void)
