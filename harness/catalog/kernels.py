@@ -188,7 +188,16 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
     if text in ("local", "qemu-user"):
         return Kernel(text, RunningSource(text))
     if not colon:
-        raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, kernels))
+        known = [
+            *kernels,
+            "local",
+            "qemu-user",
+            "ssh:HOST",
+            "tree:PATH",
+            "git:PATH#REV",
+            "image:PATH",
+        ]
+        raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, known))
     if not rest:
         raise DeclarationError("", 0, f"kernel {quote(text)}: a path is missing behind the colon")
     path = Path(rest).expanduser()

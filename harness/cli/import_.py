@@ -47,6 +47,7 @@ def command(
       faultline import LOG --as gvisor
       faultline report --results out/results.jsonl --results out/gvisor.jsonl
     """
+    from harness.catalog.version import VersionError, parse_version
     from harness.report.terminal import render_terminal
     from harness.results import EndRecord, ResultsWriter, exit_code, read_results
     from harness.run.execute import new_run_id, now, run_record
@@ -58,13 +59,19 @@ def command(
         raise UsageProblem(f"--as {name}: expected a name of letters, digits and . _ + - "
                            "that is no kernel's")  # fmt: skip
     try:
+        if version is not None:
+            parse_version(version)
+    except VersionError as error:
+        raise UsageProblem(f"--version {error}") from None
+    try:
         with click.open_file(str(log), "rb") as file:
             found = read_log(file)
         system = system_of(found)
     except (LogError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageProblem(f"{log}: {why}") from None
-    chosen = project.arch(arch) if arch else arch_of(system.machine, project.arches)
+    named = arch_of(system.machine, project.arches)
+    chosen = project.arch(arch) if arch else named
     if chosen is None:
         raise UsageProblem(f"{log}: a {system.machine[:40]!r} is no arch of ours: give --arch")
     path = output or Path("out") / f"{name}.jsonl"
@@ -81,6 +88,8 @@ def command(
         writer.write(EndRecord(run_id=run_id, finished=now(), exit_code=code))
     render_terminal(read_results([path]), code=code)
     click.echo(f"\nresults: {path}")
+    if named is not None and named.name not in chosen.bases:  # as of an arm binary on arm64
+        click.echo(f"{log} names {system.machine}, and was judged as {chosen.name}", err=True)
     if found.damaged:
         click.echo(f"{found.damaged} damaged frames in {log}: what they told is missing", err=True)
     sys.exit(code)

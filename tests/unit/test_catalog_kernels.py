@@ -122,6 +122,7 @@ def test_changes_are_part_of_a_spec(tmp_path: Path) -> None:
     [
         ("", "unknown kernel ''"),
         ("oen", "unknown kernel 'oen'\n  did you mean one?"),
+        ("locall", "unknown kernel 'locall'\n  did you mean local?"),
         ("tree:", "a path is missing"),
         ("git:linux", "expected git:PATH#REV"),
         ("git:#v6.1", "expected git:PATH#REV"),

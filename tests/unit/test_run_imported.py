@@ -207,6 +207,12 @@ def test_the_command(tmp_path: Path) -> None:
     assert msgspec.json.encode(column)
     for name in ("debian-6.12", "local", "a b", ""):
         assert CliRunner().invoke(main, ["import", str(log), "--as", name]).exit_code == 2
+    words = ["import", str(log), "--as", "board", "-o", str(out)]
+    done = CliRunner().invoke(main, [*words, "--version", "banana"])
+    assert (done.exit_code, "such as 6.12.3-rc1" in done.output) == (2, True)
+    for arch, warned in (("m68k", True), ("x86_64", False), ("i386", False)):
+        done = CliRunner().invoke(main, [*words, "--arch", arch])
+        assert (f"names x86_64, and was judged as {arch}" in done.output) is warned
     log.write_bytes(b"nothing")
     done = CliRunner().invoke(main, ["import", str(log), "--as", "board"])
     assert (done.exit_code, "faults --all" in done.output) == (2, True)
