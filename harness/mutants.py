@@ -35,12 +35,13 @@ from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
-from harness.results import ResultRecord, Verdict
+from harness.results import Record, ResultRecord, Verdict
 from harness.run.job import CellRunner
 from harness.run.plan import Cell, Column, Job
 from harness.run.prepare import Options, prepare
 
 Say = Callable[[str], None]
+Attempts = tuple[Cell, list[ResultRecord]]  # a cell, and all that was seen of it, in order
 
 _HEAD = re.compile(r"^(Arch|Origin|What|Equivalent): *(.+)$")
 _TOUCHED = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
@@ -159,7 +160,8 @@ class Laboratory:
         ready = prepare("mutants", column, self._scenarios, self._project, options, say)
         self._job = replace(ready.jobs[0], cells=())
         image = self._build()
-        for record, cell in self._run(image, ready.cells):
+        for cell, attempts in self._run(image, ready.cells):
+            record = attempts[-1]
             if record.verdict is Verdict.MATCH:
                 self.passed.append(cell)
             elif record.verdict not in (Verdict.NOT_APPLICABLE, Verdict.KNOWN_BUG):
@@ -198,14 +200,16 @@ class Laboratory:
 
     def _judge(self, mutant: Mutant, image: Path) -> Fate:
         name, arch, infra, count = mutant.name, self._arch.name, "", 0
-        for record, cell in self._run(image, self.passed):
+        for cell, attempts in self._run(image, self.passed):
             count += 1
+            record = attempts[-1]
             seen = record.observation
             if record.verdict is Verdict.INFRA:
                 infra = infra or f"{cell.scenario}: {seen.failure}"
                 if "boot" in seen.failure:
                     break
-            elif record.verdict is Verdict.MISMATCH and record.confirmation != "flake":
+            elif all(attempt.verdict is Verdict.MISMATCH for attempt in attempts):
+                # Looked at twice where it was a hang or an oops, and wrong each time.
                 return Fate(
                     name, arch, "killed", cell.scenario,
                     " or ".join(record.expected), seen.outcome, count,
