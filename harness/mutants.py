@@ -175,13 +175,16 @@ class Laboratory:
         )
         return built.image
 
-    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[tuple[ResultRecord, Cell]]:
+    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
         assert self._job is not None and isinstance(self._job.spec, MachineSpec)
         job = replace(self._job, spec=replace(self._job.spec, image=image))
-        runner = CellRunner(job, lambda record: None)
+        written: list[Record] = []
+        runner = CellRunner(job, written.append)
         try:
             for cell in cells:
-                yield runner.run(cell), cell
+                written.clear()
+                runner.run(cell)
+                yield cell, [record for record in written if isinstance(record, ResultRecord)]
         finally:
             runner.close()
 
