@@ -91,6 +91,15 @@ store_option = click.option(
 )
 
 
+accel_option = click.option(
+    "--accel",
+    type=click.Choice(["auto", "tcg", "kvm"]),
+    default="auto",
+    show_default=True,
+    help="auto takes KVM only where a boot has proved that it works here.",
+)
+
+
 def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that select columns, the same in every command."""
     for option in (
@@ -118,6 +127,28 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="NAME",
             help="Architecture or variant, repeatable. Default: all but the variants.",
+            shell_complete=complete_from(lambda project: list(project.arches)),
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def one_column_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that boots one column: arch, kernel, flavour, accel."""
+    for option in (
+        accel_option,
+        click.option("--flavour", default="core", show_default=True, metavar="NAME"),
+        click.option(
+            "--kernel",
+            metavar="SPEC",
+            help="Default: the one kernels.yaml calls default.",
+            shell_complete=complete_from(lambda project: list(project.kernels)),
+        ),
+        click.option(
+            "--arch",
+            metavar="NAME",
+            required=True,
             shell_complete=complete_from(lambda project: list(project.arches)),
         ),
     ):

@@ -12,8 +12,8 @@ import click
 
 from harness.cli.common import (
     UsageProblem,
-    complete_from,
     drop_stdout,
+    one_column_options,
     open_project,
     open_store,
     select,
@@ -48,20 +48,7 @@ begins with `faultline:` tells them apart; --results has it in full.
 )
 @click.argument("program", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "--arch",
-    metavar="NAME",
-    required=True,
-    shell_complete=complete_from(lambda project: list(project.arches)),
-)
-@click.option(
-    "--kernel",
-    metavar="SPEC",
-    help="Default: the one kernels.yaml calls default.",
-    shell_complete=complete_from(lambda project: list(project.kernels)),
-)
-@click.option("--flavour", default="core", show_default=True, metavar="NAME")
-@click.option("--accel", type=click.Choice(["auto", "tcg", "kvm"]), default="auto")
+@one_column_options
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON here.")
 @click.option(
     "--suite",

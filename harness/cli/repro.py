@@ -19,6 +19,7 @@ from harness.catalog.yamlfile import DeclarationError, quote, suggest
 from harness.cli.common import (
     UsageProblem,
     complete_from,
+    one_column_options,
     open_project,
     open_store,
     select,
@@ -40,26 +41,7 @@ _ESCAPE = "\x1d"  # ^], as in telnet
 @click.argument(
     "scenario", shell_complete=complete_from(lambda project: list(project.matrix.scenarios))
 )
-@click.option(
-    "--arch",
-    metavar="NAME",
-    required=True,
-    shell_complete=complete_from(lambda project: list(project.arches)),
-)
-@click.option(
-    "--kernel",
-    metavar="SPEC",
-    help="Default: the one kernels.yaml calls default.",
-    shell_complete=complete_from(lambda project: list(project.kernels)),
-)
-@click.option("--flavour", default="core", show_default=True, metavar="NAME")
-@click.option(
-    "--accel",
-    type=click.Choice(["auto", "tcg", "kvm"]),
-    default="auto",
-    show_default=True,
-    help="auto takes KVM only where a boot has proved that it works here.",
-)
+@one_column_options
 @click.option("--print-command", is_flag=True, help="Print a QEMU line to paste, and no more.")
 @click.option("--gdb", is_flag=True, help="Boot it, waiting for the debugger whose line is shown.")
 @click.option("--gdb-port", type=click.IntRange(1, 65535), default=GDB_PORT, show_default=True)

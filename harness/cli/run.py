@@ -14,6 +14,7 @@ import click
 from harness.cli.common import (
     EXIT_CODES,
     UsageProblem,
+    accel_option,
     choose,
     column_options,
     drop_stdout,
@@ -53,13 +54,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="N",
             help="Observe every cell N times; what does not come out alike is named a flake.",
         ),
-        click.option(
-            "--accel",
-            type=click.Choice(["auto", "tcg", "kvm"]),
-            default="auto",
-            show_default=True,
-            help="auto takes KVM only where a boot has proved that it works here.",
-        ),
+        accel_option,
         click.option(
             "--out",
             type=click.Path(file_okay=False, path_type=Path),
