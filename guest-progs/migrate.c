@@ -81,16 +81,36 @@ static void stop(pid_t pid)
 	join_child(pid);
 }
 
+/* The frames of the child's pages, as /proc/PID/pagemap has them. */
+static void places(pid_t pid, uint64_t entry[PAGES])
+{
+	off_t at = (uintptr_t)pages / page_size * sizeof(*entry);
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = must("open pagemap", open(path, O_RDONLY | O_CLOEXEC));
+	must("pread pagemap", pread(fd, entry, PAGES * sizeof(*entry), at));
+	close(fd);
+	for (int i = 0; i < PAGES; i++)
+		entry[i] &= (1ULL << 55) - 1;	/* the frame, without flags */
+}
+
+/* Whether compaction finds a better place for them is up to the memory: `moved` says if it did. */
 static void compact_while(bool (*use)(void))
 {
+	uint64_t before[PAGES], after[PAGES];
 	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
 	pid_t pid;
 
 	if (fd < 0)
 		not_applicable("no /proc/sys/vm/compact_memory");
 	pid = user_of_pages(use);
+	places(pid, before);
 	for (int i = 0; i < 20; i++)
 		must("compact_memory", write(fd, "1", 1));
+	places(pid, after);
+	detail("moved", "%s", memcmp(before, after, sizeof(before)) ? "yes" : "no");
 	stop(pid);
 }
 

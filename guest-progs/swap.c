@@ -331,7 +331,7 @@ void swap_threads(void)
 	for (int round = 0; round < ROUNDS && good; round++) {
 		for (int i = 0; i < PAGES; i++)
 			fill(pages + i * page_size, 16);
-		must("MADV_PAGEOUT", madvise(pages, PAGES * page_size, PAGEOUT));
+		page_out(pages, PAGES);
 		good = swap_in_by_all();
 	}
 	result("ok data=%s", good ? "match" : "changed");
