@@ -171,6 +171,11 @@ def _seen(project: Project, results: Results, cell: ResultRecord, words: Words) 
         if not any(point.applies(facts.arch, facts.version) for point in points):
             hint = f"declare where {column.arch} {facts.version} decides it"
             raise Refusal(f"{where}: no point of the decision {name} applies to it", hint)
+        for item in cell.evidence:
+            if item.id == name and item.status == "stale":
+                hint = f"declare in {FOLDER}/decisions.yaml what decides it now"
+                told = f"{item.file} {item.function} has no {quote(item.text)}"
+                raise Refusal(f"{where}: the decision {name} is stale there: {told}", hint)
     return _Seen(cell, facts, outcome)
 
 

@@ -196,7 +196,7 @@ def find_repository(folder: Path) -> Repository | None:
 
 def open_repository(folder: Path) -> Repository:
     """As find_repository, and BuildError where there is none."""
-    path = folder.expanduser().absolute()
+    path = folder.expanduser().resolve()
     found = find_repository(path) if path.is_dir() else None
     if found is None:
         raise BuildError(f"{folder} is not the top of a git repository")

@@ -283,7 +283,7 @@ def makefile_version(tree: Path) -> str:
 
 def resolve_tree(path: Path, store: Store) -> ResolvedSource:
     """A user's own tree as it is now. Raises BuildError."""
-    tree = path.expanduser().absolute()
+    tree = path.expanduser().resolve()  # one name, else one object folder for each way to say it
     if not tree.is_dir():
         raise BuildError(f"tree:{path}: there is no such folder")
     version = makefile_version(tree)

@@ -66,7 +66,8 @@ def command(
     written.
 
     Not blessed are: what was not the same twice, was not observed, or comes from a run that was
-    interrupted; and a hang, an oops or a warning without --known-bug.
+    interrupted; what rests on evidence that was stale in that kernel's source; and a hang, an
+    oops or a warning without --known-bug.
 
     \b
     Example:

@@ -141,7 +141,7 @@ def _read(word: str, wanted: _Wanted) -> Results | None:
         found = read_results([path])
     except OSError as error:
         raise UsageProblem(f"{name}: {error.strerror}") from None
-    if not found.columns and not found.results:
+    if not found.runs and not found.columns and not found.results:
         raise UsageProblem(f"{name} is no results file: no line of it is a record")
     kernels = {column.kernel for column in found.columns.values()}
     if kernel and kernel not in kernels:

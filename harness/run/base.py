@@ -71,4 +71,4 @@ def _revision(kernel: Kernel, rev: str) -> str:
 def _repository(kernel: Kernel) -> Repository | None:
     if not isinstance(kernel.source, TreeSource | GitSource):
         return None
-    return find_repository(Path(kernel.source.path).expanduser().absolute())
+    return find_repository(Path(kernel.source.path).expanduser().resolve())

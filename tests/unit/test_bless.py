@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from harness.cli import main
 from harness.results import (
     ColumnRecord,
     EndRecord,
+    Evidence,
     Observation,
     ResultRecord,
     ResultsWriter,
@@ -340,6 +342,18 @@ def test_kernels_with_changes_of_their_own_are_refused(
     done = bless("demo/plain")
     assert done.exit_code == 2 and "has changes of its own" in done.output
     assert family(project) == FAMILY
+
+
+def test_evidence_that_the_kernel_no_longer_has_is_refused(project: Path) -> None:
+    gone = Evidence(id="no-vma", file="mm/x.c", function="fault", text="if (!vma)", status="stale")
+    other = msgspec.structs.replace(gone, id="usp-rule")
+    seen = cell("demo/plain", "alpha", ACCERR)
+    record(msgspec.structs.replace(seen, evidence=[other, gone]))
+    done = bless("demo/plain")
+    assert done.exit_code == 2 and "the decision no-vma is stale there: mm/x.c" in done.output
+    assert family(project) == FAMILY
+    record(msgspec.structs.replace(seen, run_id="r2", evidence=[other]))
+    assert bless("demo/plain").exit_code == 0
 
 
 def test_what_is_as_expected_needs_no_blessing(project: Path) -> None:

@@ -201,6 +201,14 @@ def test_a_path_with_a_space(tree: Path, work: Path) -> None:
     assert "--kernel 'tree:my tree'" in done.output  # to be pasted
 
 
+def test_a_tree_by_another_way_is_the_same_tree(tree: Path, work: Path) -> None:
+    (work / "link").symlink_to(tree)
+    for way in ("tree", "tree/../tree", "link"):
+        assert call("run", "--tree", way, *M68K, "--no-base").exit_code == 0
+        edit(tree, f"hole/read=ok {way}")  # makes an image of its own necessary
+    assert len(list((work / "store").glob("v1/objects/*/"))) == 1
+
+
 def test_wrong_words_for_a_tree(tree: Path) -> None:
     for words, message in (
         (("--tree", "tree", "--kernel", "packaged"), "name one of them"),
@@ -279,6 +287,16 @@ def test_kernels_of_one_file(work: Path, tree: Path) -> None:
     done = call("diff", f"{file}#packaged", f"{file}")
     assert done.exit_code == 3 and "FILE#KERNEL" in done.output
     assert call("diff", f"{file}#nonsense", file).exit_code == 2
+
+
+def test_a_run_that_was_stopped_before_its_first_column(work: Path, tree: Path) -> None:
+    call("run", "--kernel", "packaged", *M68K)
+    lines = Path("out/results.jsonl").read_text().splitlines(keepends=True)
+    Path("stopped.jsonl").write_text(lines[0])
+    done = call("diff", "out/results.jsonl", "stopped.jsonl")
+    assert done.exit_code == 3, done.output
+    assert "was interrupted: it has no end record" in done.output
+    assert "No difference in 0 compared cells; 3 not compared" in done.output
 
 
 def test_wrong_words_for_diff(work: Path, tree: Path) -> None:
