@@ -45,6 +45,27 @@ void align_hole_store(void)
 	store("", hole_page() + 2, INT);
 }
 
+/* Where the fault is, a page of the pattern appears, and the instruction goes on. */
+static bool map_filled(siginfo_t *info)
+{
+	uintptr_t start = (uintptr_t)info->si_addr & ~(uintptr_t)(page_size - 1);
+	char *page = mmap((void *)start, page_size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	repair = NULL;
+	if (page != MAP_FAILED)
+		fill(page, page_size);
+	return page != MAP_FAILED;
+}
+
+void align_hole_repaired(void)
+{
+	char *hole = hole_page();
+
+	repair = map_filled;
+	load_data("", hole + 2, INT, pattern(2, INT));
+}
+
 void align_ro_store(void)
 {
 	char *page = filled_pages(1);

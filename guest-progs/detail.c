@@ -100,6 +100,15 @@ void detail_kernel_load(void)
 		facts(kernel);
 }
 
+void detail_kernel_store(void)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+
+	ask();
+	if (!store("store", kernel, INT))
+		facts(kernel);
+}
+
 /* A trap without an address, after one that had one. */
 void detail_after_illegal(void)
 {

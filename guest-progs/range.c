@@ -119,3 +119,12 @@ void range_prefetch_kernel(void)
 {
 	prefetch((void *)KERNEL_ADDR);
 }
+
+void range_kernel_hole_load(void)
+{
+#ifdef KERNEL_HOLE
+	load("", (void *)KERNEL_HOLE, INT);
+#else
+	not_applicable("no address of the kernel's part is known to be free on this arch");
+#endif
+}

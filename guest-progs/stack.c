@@ -87,11 +87,12 @@ void stack_rlimit_low(void)
 	store("", below_stack(stack().end - 300 * K), INT);
 }
 
-/* A neighbour 100 pages below the stack; the guard gap is 256. */
-static void grow_towards_neighbour(int prot)
+/* So many pages of growth, towards a neighbour so many pages below the stack; the gap is 256. */
+static void grow_towards_neighbour(size_t pages, size_t distance, int prot)
 {
 	uintptr_t start = stack().start;
-	char *touch = below_stack(start - page_size), *neighbour = touch - 99 * page_size;
+	char *touch = below_stack(start - pages * page_size);
+	char *neighbour = (char *)start - distance * page_size;
 
 	prove("room for a neighbour", unmapped(neighbour, touch - neighbour));
 	must("mmap", mmap(neighbour, page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
@@ -101,12 +102,18 @@ static void grow_towards_neighbour(int prot)
 
 void stack_guard_gap(void)
 {
-	grow_towards_neighbour(PROT_READ | PROT_WRITE);
+	grow_towards_neighbour(1, 100, PROT_READ | PROT_WRITE);
+}
+
+/* Where the stack ends now the neighbour is far enough, where it would end then it is not. */
+void stack_guard_gap_far(void)
+{
+	grow_towards_neighbour(100, 300, PROT_READ | PROT_WRITE);
 }
 
 void stack_guard_gap_none(void)
 {
-	grow_towards_neighbour(PROT_NONE);
+	grow_towards_neighbour(1, 100, PROT_NONE);
 }
 
 void stack_alloca_1m(void)

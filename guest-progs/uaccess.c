@@ -258,6 +258,23 @@ void uaccess_clear_tails(void)
 	each_tail(clear, ALL_200, 0);
 }
 
+void uaccess_clear_hole_odd(void)
+{
+	char *to = hole_page() + 3;
+	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+
+	transfer("", to, 64, read(fd, to, 64));
+}
+
+/* Two bytes that are there, and one that is not. */
+void uaccess_clear_last_byte(void)
+{
+	char *end = edge();
+	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+
+	transfer("", end, 3, read(fd, end - 2, 3));
+}
+
 /* A path whose end is the last byte that is there: it is read in full if nothing is found. */
 static void look_up(struct tail *tail, char *end, size_t offset)
 {
