@@ -13,6 +13,7 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define PAGES 16
 #define MOVES 30
+#define BALLAST (16 * MIB)
 
 struct shared {
 	volatile int stop;
@@ -100,12 +101,17 @@ static void places(pid_t pid, uint64_t entry[PAGES])
 static void compact_while(bool (*use)(void))
 {
 	uint64_t before[PAGES], after[PAGES];
+	char *ballast;		/* takes the places that compaction prefers, then gives them up */
 	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
 	pid_t pid;
 
 	if (fd < 0)
 		not_applicable("no /proc/sys/vm/compact_memory");
+	ballast = anon_pages(BALLAST / page_size, RW);
+	must("mlock", mlock(ballast, BALLAST));
+	must("MADV_DONTFORK", madvise(ballast, BALLAST, MADV_DONTFORK));
 	pid = user_of_pages(use);
+	must("munmap", munmap(ballast, BALLAST));
 	places(pid, before);
 	for (int i = 0; i < 20; i++)
 		must("compact_memory", write(fd, "1", 1));
