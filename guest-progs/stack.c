@@ -269,6 +269,17 @@ void stack_growsdown_mprotect(void)
 	call("fixed", fixed, mprotect(fixed + page_size, page_size, PROT_READ | PROT_GROWSDOWN));
 }
 
+/* The kernel's own store, which no stack pointer is asked about, in the page below the limit. */
+void stack_growsdown_low_read(void)
+{
+	char *start = growable_page((char *)(4 * page_size));
+	char *buffer = start - 4 * page_size;
+	int fd = pipe_holding(16);
+
+	prove("nothing below", unmapped(NULL, 4 * page_size));
+	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
 /* Down towards address 0, a page at a time, until it is refused; below any program. */
 void stack_growsdown_low(void)
 {

@@ -209,6 +209,15 @@ void userfault_copy_twice(void)
 	copy("second", uffd, page, source);
 }
 
+void userfault_zeropage_twice(void)
+{
+	char *page = anon_pages(1, RW);
+	int uffd = watch((struct watch){ .start = page });
+
+	zeropage("first", uffd, page);
+	zeropage("second", uffd, page);
+}
+
 void userfault_copy_unregistered(void)
 {
 	char *pages = anon_pages(2, RW), *source = pattern_page();
