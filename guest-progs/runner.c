@@ -144,6 +144,8 @@ static bool drain(struct run *run, struct reader *in)
 
 /* -- how it ends -------------------------------------------------------------------------- */
 
+static bool adopts;	/* orphans of a scenario become our children */
+
 /* Collect whatever has died. Tells whether there are children left; status is of `pid`. */
 static bool reap(pid_t pid, int *status, bool *ended)
 {
@@ -205,6 +207,8 @@ static void clean_up(struct run *run)
 	int status;
 	bool ended;
 
+	if (!adopts)
+		hang_kill(run->pid, run->pid);	/* orphans are not ours to be waited for */
 	if (!reap(0, &status, &ended) || kill_all(run))
 		return;
 	run_add_detail(run, "leftover", "a process survived SIGKILL");
@@ -246,7 +250,8 @@ void run_init(void)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
-	prctl(PR_SET_CHILD_SUBREAPER, 1);	/* by hand too, orphans come to us */
+	/* By hand too, orphans come to us; but not under qemu-user, which does not know this. */
+	adopts = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
 }
 
 /* Listen until it has ended or said too much; false when it went silent for too long. */
