@@ -36,7 +36,7 @@ from harness.catalog.project import Project
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
 from harness.results import Record, ResultRecord, Verdict
-from harness.run.job import CellRunner
+from harness.run.job import BOOT, CellRunner
 from harness.run.plan import Cell, Column, Job
 from harness.run.prepare import Options, prepare
 
@@ -207,16 +207,20 @@ class Laboratory:
             count += 1
             record = attempts[-1]
             seen = record.observation
-            if record.verdict is Verdict.INFRA:
-                infra = infra or f"{cell.scenario}: {seen.failure}"
-                if "boot" in seen.failure:
-                    break
-            elif all(attempt.verdict is Verdict.MISMATCH for attempt in attempts):
-                # Looked at twice where it was a hang or an oops, and wrong each time.
+            wrong = [one for one in attempts if one.verdict is Verdict.MISMATCH]
+            blind = [one for one in attempts if one.verdict is Verdict.INFRA]
+            if wrong and len(wrong) + len(blind) == len(attempts):
+                # However often it was looked at, it was never right; and it was seen to be wrong.
+                record = wrong[-1]
+                seen = record.observation
                 return Fate(
                     name, arch, "killed", cell.scenario,
                     " or ".join(record.expected), seen.outcome, count,
                 )  # fmt: skip
+            if record.verdict is Verdict.INFRA:
+                infra = infra or f"{cell.scenario}: {seen.failure}"
+                if seen.failure.startswith(BOOT):
+                    break
         if infra:
             return Fate(name, arch, "infrastructure", observed=infra, cells=count)
         fate = "equivalent" if mutant.equivalent else "survived"
