@@ -162,13 +162,8 @@ def test_two_runs_share_one_store(
         assert seen == outcomes
 
 
-def test_a_disk_that_is_full_is_told_and_costs_nothing_seen(tmp_path: Path) -> None:
+def test_a_listing_onto_a_full_disk_is_an_error() -> None:
     """/dev/full stands for a disk without room: each write to it fails."""
-    out = tmp_path / "out"
-    out.mkdir()
-    argv = [sys.executable, "-m", "harness", "report", "--results", "none.jsonl"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
     with open("/dev/full", "wb") as full:
         listed = subprocess.run(
             [sys.executable, "-m", "harness", "list"],
