@@ -25,6 +25,7 @@ class Format:
 FORMATS = {
     TERMINAL: Format("terminal", "render_plain", "a matrix, and what needs a decision"),
     "markdown": Format("markdown", "render_markdown", "for a forge"),
+    "columns": Format("columns", "render_columns", "Markdown: cells by verdict and cause"),
     "mail": Format("mail", "render_mail", "plain text, 72 columns, for a mailing list"),
     "html": Format("html", "render_html", "one page that needs no network"),
     "json": Format("json", "render_json", "docs/report.schema.json"),
