@@ -8,6 +8,7 @@ it has a bug needs the bug's name; and the files are loaded again before they ar
 from __future__ import annotations
 
 import difflib
+import re
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.catalog.edit import NewRow, insert_row, one_line, replace_row
+from harness.catalog.kernels import DebianSource, TarballSource
 from harness.catalog.matrix import FOLDER, Facts, Matrix, Row, Scenario, load_matrix
 from harness.catalog.outcome import Outcome, OutcomeError, Trouble, parse
 from harness.catalog.project import Project
@@ -24,6 +26,7 @@ from harness.catalog.yamlfile import DeclarationError, quote
 from harness.results import ColumnRecord, ResultRecord, Results, Verdict, current, interrupted
 
 _BLESSED = (Verdict.MISMATCH, Verdict.NO_EXPECTATION, Verdict.FIXED)
+_COMMITS = re.compile(r"-g[0-9a-f]{7,40}$")  # as git describes what is on top of a tag
 _OBSERVED = (*_BLESSED, Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.NOT_APPLICABLE)
 
 
@@ -43,6 +46,7 @@ class Words:
     bug: str = ""  # a reference
     want: str = ""  # what a correct kernel would give
     kernels: str = ""  # a range that is wider than what was observed
+    own_commits: bool = False  # a release with commits on top speaks for the release
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class _Seen:
     cell: ResultRecord
     facts: Facts
     outcome: Outcome
+    version: str  # exact, as the column tells it
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ def _checked(project: Project, words: Words) -> Words:
         bug=one_line(words.bug, "the reference") if words.bug else "",
         want=want,
         kernels=words.kernels,
+        own_commits=words.own_commits,
     )
 
 
@@ -155,9 +161,8 @@ def _seen(project: Project, results: Results, cell: ResultRecord, words: Words) 
     if column.target != "qemu":
         hint = "a row speaks of a kernel; what another system does is not in the matrix"
         raise Refusal(f"{where} was seen on {column.target}", hint)
-    if "+" in column.kernel or column.version.endswith("-dirty"):
-        hint = "the matrix speaks of kernels as they were released or committed"
-        raise Refusal(f"{where}: {column.kernel} ({column.version}) has changes of its own", hint)
+    if why := _unreleased(project, column, words):
+        raise Refusal(f"{where}: {column.kernel} ({column.version}) {why[0]}", why[1])
     if cell.scenario not in project.matrix.scenarios:
         raise Refusal(f"{where}: the matrix has no such scenario")
     outcome = _outcome(cell.observation.outcome, where)
@@ -176,7 +181,23 @@ def _seen(project: Project, results: Results, cell: ResultRecord, words: Words) 
                 hint = f"declare in {FOLDER}/decisions.yaml what decides it now"
                 told = f"{item.file} {item.function} has no {quote(item.text)}"
                 raise Refusal(f"{where}: the decision {name} is stale there: {told}", hint)
-    return _Seen(cell, facts, outcome)
+    return _Seen(cell, facts, outcome, column.version)
+
+
+def _unreleased(project: Project, column: ColumnRecord, words: Words) -> tuple[str, str] | None:
+    """(why a row for releases must not rest on this kernel, what to do); None where it may."""
+    if "+" in column.kernel or column.version.endswith("-dirty"):
+        return "has changes of its own", "the matrix speaks of kernels as they were released"
+    declared = project.kernels.get(column.kernel)
+    if declared is not None and isinstance(declared.source, DebianSource | TarballSource):
+        return None
+    if "commit" not in column.provenance:
+        hint = "run a package, a tarball, or a git tree at a release's tag"
+        return "may be anything: nothing tells what it was made from", hint
+    if _COMMITS.search(column.version) and not words.own_commits:
+        hint = "run the release; or --own-commits, which is written into the reason"
+        return "has commits on top of the release that a row would speak of", hint
+    return None
 
 
 def _facts(project: Project, column: ColumnRecord) -> Facts:
@@ -216,12 +237,18 @@ def _rows(project: Project, seen: Iterable[_Seen], words: Words) -> Iterator[Ble
             kernel=kernels,
             flavour=flavour,
             outcome=outcome,
-            because=words.because,
+            because=_reason(words, part),
             evidence=words.evidence,
             bug=words.bug,
             want=words.want,
         )
         yield Blessing(scenario, place, row, tuple(part))
+
+
+def _reason(words: Words, seen: Iterable[_Seen]) -> str:
+    """Why, and on what it was seen where that is not the release itself."""
+    changed = sorted({one.version for one in seen if _COMMITS.search(one.version)})
+    return words.because + (f" (seen on {', '.join(changed)})" if changed else "")
 
 
 def _ranges(seen: Iterable[_Seen], words: Words) -> dict[str, list[_Seen]]:

@@ -44,6 +44,11 @@ from harness.cli.report import narrowed, read, results_option
     metavar="RANGE",
     help="Kernels the row is for, as '<6.3' or '>=6.1, <6.13'. Default: the series observed.",
 )
+@click.option(
+    "--own-commits",
+    is_flag=True,
+    help="Also of a git tree with commits on top of a release: the reason says on which.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 def command(
     scenarios: tuple[str, ...],
@@ -56,6 +61,7 @@ def command(
     bug: str,
     want: str,
     kernel_range: str,
+    own_commits: bool,
     dry_run: bool,
 ) -> None:
     """Write outcomes that were observed, and not expected, into the matrix.
@@ -66,8 +72,9 @@ def command(
     written.
 
     Not blessed are: what was not the same twice, was not observed, or comes from a run that was
-    interrupted; what rests on evidence that was stale in that kernel's source; and a hang, an
-    oops or a warning without --known-bug.
+    interrupted; what rests on evidence that was stale in that kernel's source; what a kernel did
+    that has changes of its own (--own-commits: not committed ones); and a hang, an oops or a
+    warning without --known-bug.
 
     \b
     Example:
@@ -81,7 +88,14 @@ def command(
     project = open_project()
     results = read(files)
     chosen = narrowed(results, scenarios, arches, kernels, flavours)
-    words = Words(because=because, evidence=evidence, bug=bug, want=want, kernels=kernel_range)
+    words = Words(
+        because=because,
+        evidence=evidence,
+        bug=bug,
+        want=want,
+        kernels=kernel_range,
+        own_commits=own_commits,
+    )
     blessings, diff = bless(project, results, chosen, words)
     click.echo(diff, nl=False)
     if not dry_run:

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 MAPERR = "SIGSEGV/SEGV_MAPERR @exact"
 ACCERR = "SIGSEGV/SEGV_ACCERR @exact"
 VERSIONS = {"debian-6.1": "6.1.192-2", "debian-6.12": "6.12.117-1~deb12u1"}
+COMMITS: dict[str, dict[str, str]] = {}  # kernel -> provenance of a git tree
 FAMILY = """\
 # What the file is about.
 
@@ -95,7 +96,7 @@ def column(arch: str, kernel: str, run: str = "r1", target: str = "qemu") -> Col
         kernel=kernel,
         version=VERSIONS[kernel],
         target=target,
-        provenance={"qemu": "7.2.22", "accel": "tcg"},
+        provenance={"qemu": "7.2.22", "accel": "tcg"} | COMMITS.get(kernel, {}),
     )
 
 
@@ -342,6 +343,34 @@ def test_kernels_with_changes_of_their_own_are_refused(
     done = bless("demo/plain")
     assert done.exit_code == 2 and "has changes of its own" in done.output
     assert family(project) == FAMILY
+
+
+def test_commits_on_top_of_a_release_are_refused_or_said(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, version = "tree:linux", "6.12.117-00003-g0123456789ab"
+    monkeypatch.setitem(VERSIONS, kernel, version)
+    monkeypatch.setitem(COMMITS, kernel, {"commit": "0123456789ab"})
+    record(cell("demo/plain", "alpha", ACCERR, kernel=kernel))
+    done = bless("demo/plain")
+    assert done.exit_code == 2 and "has commits on top of the release" in done.output
+    assert family(project) == FAMILY
+    assert bless("demo/plain", "--own-commits").exit_code == 0
+    assert f"      because: the handler says so (seen on {version})" in changed(project)[0]
+
+
+def test_a_tree_at_a_release_is_that_release_and_a_tree_of_files_is_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = "tree:linux"
+    monkeypatch.setitem(VERSIONS, kernel, "6.12.117")
+    record(cell("demo/plain", "alpha", ACCERR, kernel=kernel))
+    done = bless("demo/plain", "--own-commits")
+    assert done.exit_code == 2 and "nothing tells what it was made from" in done.output
+    monkeypatch.setitem(COMMITS, kernel, {"commit": "0123456789ab"})
+    record(cell("demo/plain", "alpha", ACCERR, kernel=kernel, run="r2"))
+    assert bless("demo/plain").exit_code == 0
+    assert "      because: the handler says so" in changed(project)[0]
 
 
 def test_evidence_that_the_kernel_no_longer_has_is_refused(project: Path) -> None:
