@@ -91,6 +91,17 @@ void detail_nx_jump(void)
 		facts(page);
 }
 
+/* The page behind the end of a file of one page, whose neighbour is there. */
+void detail_eof_store(void)
+{
+	char *page = map_file(tmpfile_of(1), 2, PROT_READ | PROT_WRITE, MAP_SHARED);
+
+	ask();
+	arch_load(page, INT);
+	if (!store("store", page + page_size, INT))
+		facts(page + page_size);
+}
+
 void detail_kernel_load(void)
 {
 	char *kernel = (char *)KERNEL_ADDR;

@@ -176,6 +176,7 @@ DECLARE_CODE(load_sp);		/* an int from the stack pointer, which is arg */
 DECLARE_CODE(push_at);		/* a word below the stack pointer, which is arg */
 DECLARE_CODE(sigreturn_at);	/* rt_sigreturn(2) with arg as the stack pointer */
 DECLARE_CODE(vsyscall_time);	/* calls arg with a null pointer */
+DECLARE_CODE(vsyscall_time_to);	/* calls time() of the vsyscall page with arg */
 DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */
 DECLARE_CODE(store_int);	/* likewise */
 DECLARE_CODE(grant_keys);	/* a signal handler that grants itself all keys, then granted_handler */

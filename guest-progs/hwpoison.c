@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -97,6 +98,15 @@ void hwpoison_tmpfs_read(void)
 
 	if (advise("madvise", page, HWPOISON))
 		transfer("read", good, 64, pread(fd, good, 64, 0));
+}
+
+void hwpoison_tmpfs_sendfile(void)
+{
+	int fd = page_file(), to = tmpfile_of(0);
+	char *page = file_page(fd);
+
+	if (advise("madvise", page, HWPOISON))
+		transfer("sendfile", NULL, 64, sendfile(to, fd, &(off_t){ 0 }, 64));
 }
 
 void hwpoison_tmpfs_write(void)

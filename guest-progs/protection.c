@@ -117,6 +117,12 @@ void protection_xonly_write_syscall(void)
 	transfer("", page, 64, write(fd, page, 64));
 }
 
+void protection_wonly_map(void)
+{
+	call("", NULL, mmap(NULL, page_size, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+			       MAP_FAILED ? -1 : 0);
+}
+
 void protection_wonly_write_syscall(void)
 {
 	char *page = fresh_page(PROT_WRITE);

@@ -98,6 +98,23 @@ void range_vsyscall_inside(void)
 	execute("", code_vsyscall_time, inside, inside);
 }
 
+/* What time() of the vsyscall page is given to store to. */
+static void vsyscall_to(void *place)
+{
+	vsyscall(VSYSCALL_TIME);
+	execute("", code_vsyscall_time_to, place, place);
+}
+
+void range_vsyscall_to_hole(void)
+{
+	vsyscall_to(hole_page());
+}
+
+void range_vsyscall_to_kernel(void)
+{
+	vsyscall_to((void *)KERNEL_ADDR);
+}
+
 /* -- hints ------------------------------------------------------------------------------------- */
 
 static void prefetch(const void *addr)

@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -690,6 +691,45 @@ void uaccess_get_user_cut(void)
 		snprintf(label, sizeof(label), "k%d", k);
 		call(label, end, ioctl(fd, FIONBIO, end - k));
 	}
+}
+
+/*
+ * sendfile(2) stores where it has got to by one put_user() of eight bytes, after the bytes went.
+ * All of this offset changes when it moves on by 64.
+ */
+#define NEAR_4G 0xffffffc0ULL
+
+static void send_from(off_t *offset)
+{
+	int from = tmpfile_of(0), to = tmpfile_of(0);
+	off_t before = *offset;
+	long ret;
+
+	must("ftruncate", ftruncate(from, NEAR_4G + 2 * page_size));
+	call_begin("sendfile", offset);
+	ret = sendfile(to, from, offset, 64);
+	call_end(ret, 64, *offset == before);
+	transfer("sent", NULL, 64, lseek(to, 0, SEEK_END));
+}
+
+void uaccess_put_8_ro(void)
+{
+	off_t *offset = (off_t *)anon_pages(1, RW);
+
+	*offset = NEAR_4G;
+	must("mprotect", mprotect(offset, page_size, PROT_READ));
+	send_from(offset);
+}
+
+/* Half of the eight bytes may be written. */
+void uaccess_put_8_cut(void)
+{
+	char *pages = anon_pages(2, RW), *ro = pages + page_size;
+	const off_t offset = NEAR_4G;
+
+	memcpy(ro - 4, &offset, sizeof(offset));
+	must("mprotect", mprotect(ro, page_size, PROT_READ));
+	send_from((off_t *)(ro - 4));
 }
 
 /* -- sockets ---------------------------------------------------------------------------------- */

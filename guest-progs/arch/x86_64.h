@@ -91,6 +91,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(sigreturn_at, "movq %rdi, %rsp; movl $15, %eax; syscall; ud2") \
 	CODE(grant_keys, "movq %rdx, %r8; xorl %eax, %eax; xorl %ecx, %ecx; xorl %edx, %edx; wrpkru; " \
 		"movq %r8, %rdx; jmp *granted_handler(%rip)") \
-	CODE(vsyscall_time, "movq %rdi, %rax; xorl %edi, %edi; call *%rax; ret")
+	CODE(vsyscall_time, "movq %rdi, %rax; xorl %edi, %edi; call *%rax; ret") \
+	CODE(vsyscall_time_to, "movq $0xffffffffff600400, %rax; call *%rax; ret")
 
 #endif
