@@ -262,7 +262,8 @@ struct stuck {
 
 /*
  * The child runs act(page) and ends. Returns when the fault has been read from the
- * userfaultfd and the child sleeps in it: proven to be inside. n/a without userfaultfd.
+ * userfaultfd and the child sleeps in it: proven to be inside. n/a without userfaultfd. A child
+ * that ends before is the outcome `B: wait=exit(0)` or the like, and the end of the scenario.
  */
 struct stuck stuck_child(void (*act)(char *page));
 /* The same in pieces: other memory, other faults, and before the child is inside. */
@@ -274,7 +275,7 @@ struct watch {
 	int flags;		/* of userfaultfd(2) */
 };
 struct stuck watched_child(struct watch watch, void (*act)(char *page));
-/* Both prove what they say; the flags of the fault (UFFD_PAGEFAULT_FLAG_) are returned. */
+/* Both see what they say, or end the scenario with what is there instead; the flags of the fault (UFFD_PAGEFAULT_FLAG_) are returned. */
 uint64_t read_fault(struct stuck *stuck);
 void see_it_sleep(struct stuck *stuck);
 uint64_t see_stuck(struct stuck *stuck);	/* both */

@@ -3,7 +3,7 @@
  * One thread touches a page all the time, another changes what is mapped there. Each touch may
  * succeed or be refused, but a refusal has exactly one reason, and afterwards the instruction
  * can go on. `ok` says that each of many touches ended in one of these two ways, and that both
- * were seen; any other signal shows as the result.
+ * were seen; any other signal shows as the result, and `short(3/20)` is a way seen too seldom.
  */
 #include "fault.h"
 
@@ -15,14 +15,16 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 #define CHANGES 120
-#define ENOUGH 20		/* of either kind, else the two hardly met */
+#define ENOUGH 20		/* of either kind: a third of what the changes make sure of */
 
 static struct {
 	char *page;
 	int fd;
 	bool (*change)(int nth);	/* by the other thread; false: it could not */
 	int sig, code;			/* of a refusal; 0: none is allowed */
-	volatile bool stop, broken;
+	bool refusable;			/* touches have to be refused, too */
+	volatile bool stop;
+	volatile int error;		/* why it could not */
 	volatile unsigned long touched, refused;
 } race;
 
@@ -32,11 +34,12 @@ static struct {
  */
 static void *change_all(void *unused)
 {
-	for (int i = 0; i < CHANGES && !race.broken; i++) {
-		unsigned long met = race.touched + race.refused;
+	for (int i = 0; i < CHANGES && !race.error; i++) {
+		unsigned long met;
 
 		if (!race.change(i))
-			race.broken = true;
+			race.error = errno;
+		met = race.touched + race.refused;
 		while (race.touched + race.refused - met < 2)
 			sched_yield();
 		if (i % 20 == 0)
@@ -83,13 +86,20 @@ static void start(pthread_t *thread)
 
 static void finish(pthread_t thread, bool intact)
 {
+	unsigned long seen = race.touched;
+
 	pthread_join(thread, NULL);
 	detail("touched", "%lu", race.touched);
 	detail("refused", "%lu", race.refused);
-	prove("changes worked", !race.broken);
-	prove("touches got through", race.touched >= ENOUGH);
-	prove("touches were refused", !race.sig || race.refused >= ENOUGH);
-	call_end(0, -1, intact);
+	if (race.refusable && race.refused < seen)
+		seen = race.refused;
+	errno = race.error;
+	if (race.error)
+		call_end(-1, -1, intact);
+	else if (seen < ENOUGH)
+		call_end(seen, ENOUGH, intact);
+	else
+		call_end(0, -1, intact);
 }
 
 static void store_against(bool (*change)(int nth), int sig, int code)
@@ -99,6 +109,7 @@ static void store_against(bool (*change)(int nth), int sig, int code)
 	race.change = change;
 	race.sig = sig;
 	race.code = code;
+	race.refusable = sig != 0;
 	start(&thread);
 	while (!race.stop) {
 		arch_store(race.page, race.touched, INT);
@@ -270,6 +281,7 @@ static void read_against(bool (*change)(int nth))
 	bool intact = true;
 
 	race.change = change;
+	race.refusable = true;
 	start(&thread);
 	while (!race.stop) {
 		long n = pread(fd, race.page, 64, 0);
@@ -282,7 +294,6 @@ static void read_against(bool (*change)(int nth))
 			intact = false;
 		sched_yield();
 	}
-	prove("reads were refused", race.refused >= ENOUGH);
 	finish(thread, intact);
 }
 
