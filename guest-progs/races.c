@@ -38,7 +38,7 @@ static void *change_all(void *unused)
 		unsigned long met;
 
 		if (!race.change(i))
-			race.error = errno;
+			race.error = errno ?: EINVAL;
 		met = race.touched + race.refused;
 		while (race.touched + race.refused - met < 2)
 			sched_yield();
