@@ -9,6 +9,7 @@ balanced parentheses and a brace, outside all braces.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from packaging.version import Version
 
+from harness.build.tools import file_digest
 from harness.results import Evidence
 
 if TYPE_CHECKING:
+    from harness.build.kept import Kept
     from harness.catalog.arches import Arch
-    from harness.catalog.matrix import Decision
+    from harness.catalog.matrix import Decision, Point
 
 _BLANK = re.compile(
     r"""//(?:\\\n|[^\n])*          # comments
@@ -36,6 +39,39 @@ _BLANK = re.compile(
 _CONTEXT = 3  # lines of source before and after the text that a report can show
 
 
+def look_up(
+    source: Path | None, decisions: Iterable[Decision], arch: Arch, version: Version, kept: Kept
+) -> dict[str, tuple[Evidence, ...]]:
+    """`check_evidence` of many decisions, by their ids; kept by the content of the files they
+    name, so that an edit elsewhere in a tree does not cost a second look.
+    """
+    chosen = list(decisions)
+
+    def look() -> dict[str, tuple[Evidence, ...]]:
+        return {one.id: tuple(check_evidence(source, one, arch, version)) for one in chosen}
+
+    points = [(one.id, point) for one in chosen for point in _applying(one, arch, version)]
+    if source is None or not points:
+        return look()
+    texts = [[name, point.file, point.function, point.text] for name, point in points]
+    files = sorted({point.file for _, point in points})
+
+    def inputs() -> object:
+        return [[one.id for one in chosen], texts, [_content(source, file) for file in files]]
+
+    return kept.get("evidence", inputs, look)
+
+
+def _applying(decision: Decision, arch: Arch, version: Version) -> list[Point]:
+    return [point for point in decision.points if point.applies(arch, version)]
+
+
+def _content(source: Path, file: str) -> str:
+    """The digest of a file as `read_source` finds it; "" where it finds none."""
+    path = _inside(source, file)
+    return file_digest(path) if path else ""
+
+
 def check_evidence(
     source: Path | None, decision: Decision, arch: Arch, version: Version
 ) -> list[Evidence]:
@@ -46,11 +82,7 @@ def check_evidence(
     Never raises for what a source holds; OSError other than a missing file comes through.
     """
     checked = []
-    for point in decision.points:
-        if point.arch and not set(point.arch) & set(arch.bases):
-            continue
-        if point.kernel is not None and not point.kernel.contains(version):
-            continue
+    for point in _applying(decision, arch, version):
         found = Evidence(id=decision.id, file=point.file, function=point.function, text=point.text)
         if source is not None:
             place = _find(source, point.file, point.function, point.text)
@@ -83,10 +115,14 @@ def _find(source: Path, file: str, function: str, text: str) -> dict[str, object
 
 def read_source(source: Path, file: str) -> str | None:
     """A file's text in a kernel tree; None if the tree has no such file or it lies outside."""
+    path = _inside(source, file)
+    return _read(path, path.stat().st_mtime_ns) if path else None
+
+
+def _inside(source: Path, file: str) -> Path | None:
+    """A file of a tree, links followed; None if there is none, or it lies outside."""
     path = (source / file).resolve()
-    if not path.is_relative_to(source.resolve()) or not path.is_file():
-        return None
-    return _read(path, path.stat().st_mtime_ns)
+    return path if path.is_relative_to(source.resolve()) and path.is_file() else None
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ from harness.catalog.yamlfile import DeclarationError, Node, load, quote, sugges
 
 __all__ = [
     "Bug", "Decision", "Facts", "Matrix", "Needs", "Point", "Row", "Scenario", "When",
-    "load_matrix",
+    "flavour_names", "load_matrix",
 ]  # fmt: skip
 
 FOLDER = "expectations"
@@ -143,12 +143,16 @@ class Matrix:
         ]
 
 
+def flavour_names(root: Path) -> tuple[str, ...]:
+    """The kconfig flavours of the project at ``root``."""
+    return tuple(sorted(path.stem for path in (root / "flavours").glob("*.config")))
+
+
 def load_matrix(root: Path, arches: Mapping[str, Arch]) -> Matrix:
     """Read ``expectations/`` of the project at ``root``. Raises DeclarationError."""
     folder = root / FOLDER
     decisions = _decisions(load(folder / f"{DECISIONS}.yaml", root), arches)
-    flavours = sorted(path.stem for path in (root / "flavours").glob("*.config"))
-    known = Known(arches, tuple(flavours), tuple(decisions))
+    known = Known(arches, flavour_names(root), tuple(decisions))
     scenarios: dict[str, Scenario] = {}
     functions: dict[str, Scenario] = {}
     for path in sorted(folder.glob("*.yaml")):

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from harness.catalog.arches import Arch, load_arches
 from harness.catalog.kernels import Kernel, Kernels, kernel_spec, load_kernels
-from harness.catalog.matrix import Matrix, load_matrix
+from harness.catalog.matrix import FOLDER, Matrix, flavour_names, load_matrix
 from harness.catalog.yamlfile import DeclarationError, quote, suggest
 
 VARIABLE = "FAULTLINE_PROJECT"
+T = TypeVar("T")
+
+
+class Keeper(Protocol):
+    """Remembers what follows from files alone: see build/kept.py."""
+
+    def get(self, what: str, inputs: Callable[[], object], make: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,33 @@ def find_root() -> Path:
     raise DeclarationError("", 0, f"no kernels.yaml and expectations/ in {places[0]}", hint)
 
 
-def load_project(root: Path) -> Project:
-    """Read all declarations below `root`. Raises DeclarationError for the first that is wrong."""
+def load_project(root: Path, kept: Keeper | None = None) -> Project:
+    """Read all declarations below `root`; the matrix, which is nearly all of them, only where
+    `kept` does not have it. Raises DeclarationError for the first that is wrong.
+    """
     arches = load_arches(root)
+
+    def matrix() -> Matrix:
+        return load_matrix(root, arches)
+
     return Project(
         root=root,
         arches=arches,
         kernels=load_kernels(root),
-        matrix=load_matrix(root, arches),
-        flavours=tuple(sorted(path.stem for path in (root / "flavours").glob("*.config"))),
+        matrix=kept.get("the matrix", lambda: _matrix_inputs(root), matrix) if kept else matrix(),
+        flavours=flavour_names(root),
     )
+
+
+def _matrix_inputs(root: Path) -> object:
+    """All that `load_matrix` reads: these files, and the names of the flavours."""
+    paths = sorted([*(root / FOLDER).glob("*.yaml"), *(root / "arches").glob("*.yaml")])
+    return [flavour_names(root), [[str(path.relative_to(root)), _digest(path)] for path in paths]]
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file; of one that cannot be read "": reading it will say why."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

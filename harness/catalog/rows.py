@@ -5,6 +5,7 @@ The first matching row of a scenario wins, so a row that earlier rows cover is a
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -293,5 +294,6 @@ def _includes(selector: Iterable[str], other: Iterable[str]) -> bool:
     return not selector or (bool(other) and set(other) <= set(selector))
 
 
+@functools.lru_cache(maxsize=128)  # of a source file: many rows ask the same one
 def _squeeze(text: str) -> str:
     return " ".join(text.split())

@@ -105,7 +105,7 @@ def command(
     from harness.run.bisect import Worktree, canonical
 
     del refresh  # there is no name to resolve but the two revisions
-    project, store = open_project(), open_store(store_path)
+    project, store = open_project(store_path), open_store(store_path)
     if len(choose(project, (scenario,))) != 1:
         raise UsageProblem(f"one SCENARIO is bisected: {scenario} fits several")
     project.arch(arch), project.flavour(flavour)

@@ -44,7 +44,7 @@ def command(
     from harness.progress import make_progress
     from harness.run.prepare import Options, build, guest_binary, guest_initramfs
 
-    project = open_project()
+    project = open_project(store_path)
     specs = kernel_specs(project, kernels, tree, rev, patches, fragments)
     columns = select(project, arches, specs, flavours)
     options = Options(store=open_store(store_path), refresh=refresh, jobs=jobs)

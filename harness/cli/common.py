@@ -71,10 +71,13 @@ def complete_from(names: Callable[[Project], list[str]]) -> Callable[..., list[C
     return complete
 
 
-def open_project() -> Project:
+def open_project(store_path: Path | None = None) -> Project:
+    """What the project declares; `store_path` as for `open_store`. Raises DeclarationError."""
+    from harness.build.kept import Kept
+    from harness.build.store import Store
     from harness.catalog.project import find_root, load_project
 
-    return load_project(find_root())
+    return load_project(find_root(), Kept(Store(store_path)))
 
 
 scenarios_argument = click.argument(

@@ -159,7 +159,7 @@ def _run(
     """Run a kernel on the columns of the other side, if that is known already."""
     from harness.results import narrow, read_results
 
-    project = open_project()
+    project = open_project(options.store.root)
     arches, flavours = wanted.arches, wanted.flavours
     scenarios = choose(project, wanted.scenarios)
     if other is not None:

@@ -22,6 +22,6 @@ def command(arches: tuple[str, ...], store_path: Path | None) -> None:
     """
     from harness.doctor import examine
 
-    project = open_project()
+    project = open_project(store_path)
     chosen = [project.arch(name) for name in arches] or project.plain_arches
     sys.exit(examine(project, chosen, open_store(store_path), click.echo))

@@ -126,7 +126,7 @@ def command(
         raise UsageProblem(f"--suite {form}: expected one of {', '.join(FORMS)}")
     _known_end(expect)
     _writable(results)
-    project = open_project()
+    project = open_project(store_path)
     column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
     options = Options(store=open_store(store_path), accel=accel)
     preflight([column], options)

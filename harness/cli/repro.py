@@ -83,7 +83,7 @@ def command(
         raise UsageProblem("--print-command, --gdb and --shell exclude each other")
     if shell and not sys.stdin.isatty():
         raise UsageProblem("--shell needs a terminal")
-    project = open_project()
+    project = open_project(store_path)
     column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
     options = Options(store=open_store(store_path), accel=accel)
     preflight([column], options)

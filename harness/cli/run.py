@@ -138,7 +138,7 @@ def command(
     """
     from harness.run.prepare import Options, preflight
 
-    project = open_project()
+    project = open_project(store_path)
     options = Options(
         store=open_store(store_path),
         accel=accel,

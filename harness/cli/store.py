@@ -22,6 +22,7 @@ KINDS = (
     "git",
     "guest",
     "initramfs",
+    "kept",
     "kernel",
     "logs",
     "module",

@@ -22,7 +22,10 @@ def clean(text: str, limit: int = LINE_LIMIT) -> str:
     Control, format (bidirectional!) and combining characters become \\x escapes: none can
     move the cursor, reorder a line or grow it upwards.
     """
-    return cut("".join(map(_visible, text[: limit + 1])), limit)
+    start = text[: limit + 1]
+    if start.isascii() and start.isprintable():  # nearly always
+        return cut(start, limit)
+    return cut("".join(map(_visible, start)), limit)
 
 
 def cut(text: str, limit: int) -> str:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from harness.build import BuildError, Unavailable
 from harness.build.disk import build_disk
-from harness.build.evidence import check_evidence, read_source
+from harness.build.evidence import look_up, read_source
 from harness.build.git import open_repository
 from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
+from harness.build.kept import Kept
 from harness.build.kernel import HOST_TOOLS, BuiltKernel, build_kernel, ready_image
 from harness.build.module import build_module
 from harness.build.store import Store
@@ -172,7 +173,7 @@ def prepare(
         store=options.store.root if options.snapshots else None,
         times=options.times,
     )
-    cells = _cells(column, scenarios, project, built, spec, version, options.wedging)
+    cells = _cells(column, scenarios, project, built, spec, version, options)
     if options.shuffle:
         random.Random(options.shuffle).shuffle(cells)
     cells, disks = _disks(cells, scenarios, options.store, say)
@@ -297,7 +298,7 @@ def _cells(
     built: BuiltKernel,
     spec: MachineSpec,
     qemu: str,
-    wedging: bool,
+    options: Options,
 ) -> list[Cell]:
     version = parse_version(built.version)
     config = _read_config(built.config)
@@ -314,13 +315,13 @@ def _cells(
         qemu=qemu,
     )
 
-    @functools.cache
-    def look(name: str) -> tuple[Evidence, ...]:
-        decision = project.matrix.decisions[name]
-        return tuple(check_evidence(built.source, decision, column.arch, version))
-
-    cells = [cell(scenario, facts, look) for scenario in scenarios]
-    return [one for one in cells if wedging or not one.wedges]
+    rows = [row for scenario in scenarios for row in scenario.rows if column.arch.matches(row.arch)]
+    names = dict.fromkeys(name for row in rows for name in row.evidence)
+    decisions = [project.matrix.decisions[name] for name in names]
+    kept = Kept(options.store)
+    evidence = look_up(built.source, decisions, column.arch, version, kept)
+    cells = [cell(scenario, facts, evidence.__getitem__) for scenario in scenarios]
+    return [one for one in cells if options.wedging or not one.wedges]
 
 
 def _source(tree: Path | None, file: str) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.build import BuildError, Unavailable
+from harness.build import BuildError, Unavailable, kept
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
@@ -354,8 +354,8 @@ def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: st
 
 def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "harness").rglob("*.py"))
-    kept = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
-    assert set(KINDS) == kept | {"logs", snapshots.KIND}
+    named = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
+    assert set(KINDS) == named | {"logs", snapshots.KIND, kept.KIND}
 
 
 def test_completion_script() -> None:
