@@ -10,12 +10,14 @@ A mutant is a patch under mutants/, with a head that says what it is:
     Equivalent: why no user program could tell (such a mutant is argued, not counted)
 
 A mutant is killed only by a mismatch in a cell that the unmodified kernel passed in the same
-invocation, with the very expectations of that kernel; a hang or an oops counts when a second
-run confirmed it.
+invocation, with the very expectations of that kernel: a cell that is a known bug kills nothing.
+And it has to be seen twice, the second time on a machine of its own; what was right, or proved
+nothing, at any look is no kill.
 """
 
 from __future__ import annotations
 
+import filecmp
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +71,7 @@ class Fate:
 
     mutant: str
     arch: str
-    fate: str  # killed, survived, equivalent, infrastructure, unbuilt
+    fate: str  # killed, survived, equivalent, infrastructure, unbuilt, not applicable
     scenario: str = ""  # that killed it
     expected: str = ""
     observed: str = ""
@@ -105,6 +107,11 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
     return Mutant(path.stem, path, names, head["Origin"], head["What"], head.get("Equivalent", ""))
 
 
+def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
+    """However often it was looked at, this was the answer."""
+    return bool(attempts) and all(one.verdict is verdict for one in attempts)
+
+
 class Laboratory:
     """One arch: a tree to mutate, its kept objects, and what the unmodified kernel passes."""
 
@@ -123,6 +130,7 @@ class Laboratory:
         self._tree = Path()
         self._pristine = Path()
         self._job: Job | None = None
+        self._unmodified = Path()  # the image
         self.passed: list[Cell] = []
         self.failed: dict[str, str] = {}  # scenario -> what the unmodified kernel gave instead
 
@@ -159,10 +167,10 @@ class Laboratory:
         say = lambda line: self._say(f"{self._arch.name}: {line}")  # noqa: E731
         ready = prepare("mutants", column, self._scenarios, self._project, options, say)
         self._job = replace(ready.jobs[0], cells=())
-        image = self._build()
-        for cell, attempts in self._run(image, ready.cells):
+        self._unmodified = self._build()
+        for cell, attempts in self._run(self._unmodified, ready.cells):
             record = attempts[-1]
-            if record.verdict is Verdict.MATCH:
+            if all_are(Verdict.MATCH, attempts):
                 self.passed.append(cell)
             elif record.verdict not in (Verdict.NOT_APPLICABLE, Verdict.KNOWN_BUG):
                 self.failed[cell.scenario] = (
@@ -176,6 +184,7 @@ class Laboratory:
         return built.image
 
     def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
+        """All that is seen of each cell, what the kernel says at its end included."""
         assert self._job is not None and isinstance(self._job.spec, MachineSpec)
         job = replace(self._job, spec=replace(self._job.spec, image=image))
         written: list[Record] = []
@@ -184,7 +193,9 @@ class Laboratory:
             for cell in cells:
                 written.clear()
                 runner.run(cell)
-                yield cell, [record for record in written if isinstance(record, ResultRecord)]
+                runner.settle()
+                seen = [record for record in written if isinstance(record, ResultRecord)]
+                yield cell, [record for record in seen if record.scenario == cell.scenario]
         finally:
             runner.close()
 
@@ -199,20 +210,21 @@ class Laboratory:
             self._say(f"{self._arch.name}: {mutant.name}: {error}")
             why = str(error).splitlines()[0]
             return Fate(mutant.name, self._arch.name, "unbuilt", observed=why)
+        if filecmp.cmp(image, self._unmodified, shallow=False):
+            why = "the patch changes nothing that is in this kernel"
+            return Fate(mutant.name, self._arch.name, "not applicable", observed=why)
         return self._judge(mutant, image)
 
     def _judge(self, mutant: Mutant, image: Path) -> Fate:
         name, arch, infra, count = mutant.name, self._arch.name, "", 0
         for cell, attempts in self._run(image, self.passed):
             count += 1
+            if len(attempts) == 1 and all_are(Verdict.MISMATCH, attempts):
+                for _, again in self._run(image, [cell]):
+                    attempts = [*attempts, *again]
             record = attempts[-1]
             seen = record.observation
-            wrong = [one for one in attempts if one.verdict is Verdict.MISMATCH]
-            blind = [one for one in attempts if one.verdict is Verdict.INFRA]
-            if wrong and len(wrong) + len(blind) == len(attempts):
-                # However often it was looked at, it was never right; and it was seen to be wrong.
-                record = wrong[-1]
-                seen = record.observation
+            if all_are(Verdict.MISMATCH, attempts):
                 return Fate(
                     name, arch, "killed", cell.scenario,
                     " or ".join(record.expected), seen.outcome, count,
