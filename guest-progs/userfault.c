@@ -237,6 +237,28 @@ void userfault_copy_eof(void)
 	copy("", uffd, page, source);
 }
 
+/* A private page is of memory, and could be brought; but no fault could bring it. */
+void userfault_eof_private(void)
+{
+	int fd = tmpfile_of(1);
+	char *page = map_file(fd, 1, RW, MAP_PRIVATE), *source = pattern_page();
+	int uffd = watch((struct watch){ .start = page });
+
+	must("ftruncate", ftruncate(fd, 0));
+	copy("copy", uffd, page, source);
+	zeropage("zeropage", uffd, page);
+}
+
+void userfault_poison_eof(void)
+{
+	int fd = tmpfile_of(1);
+	char *page = map_file(fd, 1, RW, MAP_SHARED);
+	int uffd = watch((struct watch){ .start = page, .features = FEATURE_POISON });
+
+	must("ftruncate", ftruncate(fd, 0));
+	poison("", uffd, page);
+}
+
 void userfault_move(void)
 {
 	char *page = anon_pages(1, RW), *source = pattern_page();
