@@ -665,7 +665,7 @@ void uaccess_epoll_edge(void)
 
 /* -- one word, across the edge ------------------------------------------------------------- */
 
-/* k bytes of an int are there; none of them may change when it cannot be stored. */
+/* k bytes of an int are there; does any of them change although it cannot be stored? */
 void uaccess_put_user_cut(void)
 {
 	char *end = edge(), label[8];
