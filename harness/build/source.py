@@ -12,8 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -201,13 +199,15 @@ def _fetch_tarball(
 
 
 def _download(url: str, to: Path) -> None:
+    from urllib import error, request  # HTTP and TLS: most runs fetch nothing
+
     if not url.startswith(("https://", "http://", "file:///")):
         raise BuildError(f"{url}: expected an https, http or file URL")
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, open(to, "wb") as file:
+        with request.urlopen(url, timeout=60) as answer, open(to, "wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise BuildError(f"cannot fetch {url}: {error}") from error
+    except (error.URLError, TimeoutError, ConnectionError) as why:
+        raise BuildError(f"cannot fetch {url}: {why}") from why
 
 
 def _check_sha256(archive: Path, source: TarballSource) -> None:

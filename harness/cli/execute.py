@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,12 @@ def run_columns(
     options: Options,
     out: Path,
     link: str = LAST,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[int, Path]:
-    """(exit code, results file) of a run, which `link` in the folder `out` then leads to."""
+    """(exit code, results file) of a run, which `link` in the folder `out` then leads to.
+
+    `meanwhile` is done while machines run.
+    """
     from harness.progress import make_progress
     from harness.run.execute import execute, new_run_id
     from harness.run.prepare import preflight
@@ -37,7 +41,8 @@ def run_columns(
     path = _results_path(out, run_id, link)
     try:
         with make_progress() as progress:
-            return execute(project, columns, scenarios, options, path, progress, run_id), path
+            code = execute(project, columns, scenarios, options, path, progress, run_id, meanwhile)
+            return code, path
     except OSError as error:
         raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
 

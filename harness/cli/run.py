@@ -157,7 +157,9 @@ def command(
         sys.exit(_bisect_step(work, outcome, invert, options, out))
     run = work()
     if not compared:
-        code, path = run_columns(project, run.columns, run.scenarios, options, out)
+        code, path = run_columns(
+            project, run.columns, run.scenarios, options, out, meanwhile=_load_reports
+        )
         sys.exit(_report(path, out, code))
     preflight(run.columns, options)
     reference = _choose_base(run, base or "", options)
@@ -269,6 +271,17 @@ def _bisect_step(
     return SKIP
 
 
+REPORTS = (("markdown", "report.md"), ("html", "report.html"))  # kept beside the results
+
+
+def _load_reports() -> None:
+    """While machines boot: what the reports need is a tenth of a second at the end."""
+    from harness.report.formats import TERMINAL, load
+
+    for form in (TERMINAL, *(form for form, _ in REPORTS)):
+        load(form)
+
+
 def _report(path: Path, out: Path, code: int) -> int:
     """Print and keep the report; the exit code, which a report that fails makes 3."""
     from harness.report.formats import render
@@ -279,7 +292,7 @@ def _report(path: Path, out: Path, code: int) -> int:
         results = read_results([path])
         render_terminal(results, code=code)
         click.echo(f"\nresults: {path}")
-        for form, name in (("markdown", "report.md"), ("html", "report.html")):
+        for form, name in REPORTS:
             report = out / name
             report.write_text(render(form, results), encoding="utf-8")
             click.echo(f"report:  {report}")

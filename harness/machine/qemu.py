@@ -7,10 +7,10 @@ import functools
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from harness.machine import QemuError
 _PR_SET_PDEATHSIG = 1
 # A guest that breaks out of the emulator can start no program, gain no rights, tune no limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+KILL_LIMIT = 5000  # ms
 FILE_LIMIT = 4 << 30  # bytes: what a guest writes to its scratch disks is a file of the host
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported after fork
 
@@ -149,7 +150,7 @@ class _Spawn(_PexpectSpawn):
 
     def _spawnpty(self, args: list[str], **kwargs: Any) -> Any:
         process = ptyprocess.PtyProcess.spawn(args, pass_fds=self._pass_fds, **kwargs)
-        process.delayafterclose = process.delayafterterminate = 0.02  # QEMU needs no grace
+        process.delayafterclose = process.delayafterterminate = 0.0  # it is dead by then
         return process
 
 
@@ -255,8 +256,13 @@ class QemuProcess:
 
     def _kill(self) -> None:
         """Not waited for without end: a broken /dev/kvm can hold QEMU in the kernel."""
-        if self._child.isalive():
+        if not self._child.isalive():
+            return
+        ended = os.pidfd_open(self.pid)
+        try:
             os.kill(self.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 5.0
-        while self._child.isalive() and time.monotonic() < deadline:
-            time.sleep(0.005)
+            end = select.poll()
+            end.register(ended, select.POLLIN)
+            end.poll(KILL_LIMIT)
+        finally:
+            os.close(ended)

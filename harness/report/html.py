@@ -13,11 +13,12 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from harness.report import text
@@ -82,12 +83,11 @@ def render_html(results: Results) -> str:
     """The whole report, one document."""
     report = build(results)
     scenarios = report.scenarios
-    environment = _environment()
     kinds = ((kind, len(report.of_kind(kind))) for kind in Kind)
     colour, ending = _ENDINGS.get(report.exit_code, ("bad", "Interrupted."))
     facts = {name: key for name, key in _FACTS.items() if _known(report, key)}
     rows = {s.name: _row(number, s, report) for number, s in enumerate(scenarios)}
-    html = environment.get_template("page.html").render(
+    html = _template().render(
         css=Markup((_PAGE / "page.css").read_text(encoding="utf-8")),
         js=Markup((_PAGE / "page.js").read_text(encoding="utf-8")),
         report=report,
@@ -118,6 +118,11 @@ def render_html(results: Results) -> str:
         data=page_data(report),
     )
     return html.rstrip("\n") + "\n"
+
+
+@cache
+def _template() -> Template:
+    return _environment().get_template("page.html")
 
 
 def _environment() -> Environment:

@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -82,11 +82,13 @@ def execute(
     out: Path,
     progress: Progress,
     run_id: str,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> int:
     """Run `scenarios` in `columns`, appending records to the results file `out`.
 
-    Returns the exit code (design: 0, 1, 2, 3, 130, 143). What was observed is in `out`
-    whatever happens; the end record says how it ended.
+    `meanwhile` is done when all machines are on their way. Returns the exit code (design: 0, 1,
+    2, 3, 130, 143). What was observed is in `out` whatever happens; the end record says how it
+    ended.
     """
     timings: dict[str, float] = {}
     with ResultsWriter(out) as writer, _signals(), ExitStack() as held:
@@ -110,6 +112,7 @@ def execute(
                         dispatcher,
                         held,
                     )
+                meanwhile()
                 dispatcher.finish()
             code, reason = exit_code(read_results([out]), ending=run_id), ""
         except Interrupted as stop:
