@@ -166,7 +166,10 @@ class CellRunner:
             )
         third = self._attempt(cell, 3, CONFIRM_SCALE)
         if _same(first, third):
+            self._drop()  # what they did to this machine is not to be met by those that follow
             others = f"order-dependent(after {len(before)} others, {before[-1]} the last)"
+            if third.observation.failure and second.observation.outcome:  # alone it was observed
+                return [second, third, replace(second, attempt=4, confirmation=others)]
             return [second, replace(third, confirmation=others)]
         return _strongest("flake", first, second, third)
 

@@ -109,6 +109,8 @@ class FakeSession:
         alive = not any(word in outcome for word in ("unkillable", "oops", "lost"))
         if outcome == "lost":
             return Observation(scenario=name, failure="machine lost", alive=False)
+        if outcome == "no room":
+            return Observation(scenario=name, failure="set-up failed: open ENOSPC")
         return Observation(scenario=name, outcome=outcome, alive=alive)
 
     def late(self) -> str:
@@ -195,6 +197,23 @@ def test_a_hang_that_needs_its_predecessor_names_it(monkeypatch: pytest.MonkeyPa
     last = records[-1]
     assert (last.attempt, last.verdict) == (3, Verdict.MISMATCH)
     assert last.confirmation == "order-dependent(after 1 others, a/a the last)"
+
+
+def test_what_a_predecessor_made_impossible_is_observed_alone_and_the_rest_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full: set[int] = set()  # machines that a/a has run on
+
+    def answer(boot: int, name: str, nth: int) -> str:
+        if name == "a/a":
+            full.add(boot)
+        return "no room" if boot in full and name in ("a/b", "a/c") else "ok"
+
+    records = play(monkeypatch, answer, cell("a/a"), cell("a/b"), cell("a/c"))
+    last = {record.scenario: record for record in records}
+    assert {record.verdict for record in last.values()} == {Verdict.MATCH}
+    assert last["a/b"].confirmation == "order-dependent(after 1 others, a/a the last)"
+    assert (last["a/c"].attempt, last["a/c"].confirmation) == (1, "")  # on a clean machine
 
 
 def test_late_words_find_their_owner(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,135 @@
+"""Scenarios that mean harm, on real machines: what each costs is itself, and said of nobody else.
+
+They are built, with the runtime that every scenario has, into a guest of a project of its own.
+No row expects anything but `ok`, as of a program that nobody has seen before; what must become of
+each is told here. FAULTLINE_ARCH is the arch, m68k unless told.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_faults import ROOT, descendants, gone
+
+from harness.results import ResultRecord, Verdict, read_results
+
+ARCH = os.environ.get("FAULTLINE_ARCH", "m68k")
+HOSTILE = Path(__file__).with_name("hostile")
+VICTIMS = {  # all that may ever be seen of those that come after
+    "victim/alone": "ok(0)",
+    "victim/file": "ok data=match",
+    "victim/load": "SIGSEGV/SEGV_MAPERR @exact",
+    "victim/memory": "ok data=match",
+}
+HANG = r"hang\((un)?killable, [a-z-]+\)"
+FATE = {  # outcome, or why there is none
+    "close-report": HANG,
+    "daemon": r"ok|after=" + HANG,
+    "eat-memory": r"killed\(SIGKILL\)",
+    "endless-report": "set-up failed: said too much",
+    "fill-tmp": "ok",
+    "flood-console": HANG,
+    "forge-hello": "ok|silent|.*damaged.*|agent: .*",
+    "forge-log": "ok",
+    "forge-other": "ok|.*damaged.*",
+    "fork-bomb": HANG + "|silent|lost",
+    "garbage-report": "set-up failed: .*|the guest sent no outcome.*",
+    "halt": "silent|lost",
+    "hog": HANG,
+    "jump-clock": "ok",
+    "kill-agent": "ok",
+    "kill-all": r"kill=ok; .*|.*killed\(SIGKILL\)",
+    "open-files": HANG,
+    "port-endless": HANG + "|.*damaged.*",
+    "port-garbage": "ok|.*damaged.*",
+    "power-off": "lost",
+    "reboot": "lost",
+    "remount": "ok",
+    "scribble-on-agent": "panic",
+    "stop-agent": "silent",
+    "stop-timer": HANG,
+    "unmount": "ok",
+}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This project with other scenarios: its runtime, arches and kernels, by links."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for name in ("arches", "flavours", "patches", "kernels.yaml"):
+        (folder / name).symlink_to(ROOT / name)
+    programs, rows = folder / "guest-progs", folder / "expectations"
+    programs.mkdir()
+    rows.mkdir()
+    families = {path.stem for path in (ROOT / "expectations").glob("*.yaml")}
+    for path in (ROOT / "guest-progs").iterdir():
+        if path.suffix != ".c" or path.stem not in families:
+            (programs / path.name).symlink_to(path)
+    for path in HOSTILE.glob("*.c"):
+        (programs / path.name).symlink_to(path)
+        names = re.findall(rf"^void {path.stem}_(\w+)\(void\)", path.read_text(), re.MULTILINE)
+        (rows / f"{path.stem}.yaml").write_text("".join(map(row, names)))
+    (rows / "decisions.yaml").write_text("{}\n")
+    return folder
+
+
+def row(name: str) -> str:
+    name = name.replace("_", "-")
+    outcome = VICTIMS.get(f"victim/{name}", "ok")
+    return (
+        f"{name}:\n  summary: {name}\n  expect:\n"
+        f"    - outcome: {outcome}\n      because: nobody knows better\n"
+    )
+
+
+def run(project: Path, out: Path, *words: str) -> tuple[dict[str, ResultRecord], str]:
+    """The records that count, by scenario, and what was said."""
+    argv = [sys.executable, "-m", "harness", "run", *words, "--arch", ARCH, "--out", str(out)]
+    environment = {**os.environ, "FAULTLINE_PROJECT": str(project), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    everybody: set[int] = set()
+    with open(out / "said", "wb") as said:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.write(line)
+            everybody.update(descendants(process.pid))
+    assert process.wait(timeout=60) in (0, 1, 3), (out / "said").read_text()
+    assert all(map(gone, everybody))
+    records = {record.scenario: record for record in read_results([out / "results.jsonl"]).last()}
+    return records, (out / "said").read_text(errors="replace")
+
+
+def check(records: dict[str, ResultRecord]) -> None:
+    for name, record in records.items():
+        seen = record.observation
+        family, _, rest = name.partition("/")
+        if family == "victim":
+            assert seen.outcome == VICTIMS[name], f"{name}: {seen}"
+            assert record.verdict is Verdict.MATCH
+        else:
+            assert re.fullmatch(FATE[rest], seen.outcome or seen.failure), f"{name}: {seen}"
+
+
+@pytest.mark.parametrize("name", sorted(FATE))
+def test_it_harms_nobody_else(name: str, project: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    records, said = run(project, tmp_path, f"hostile/{name}", "victim/*")
+    assert set(records) == {f"hostile/{name}", *VICTIMS}, said
+    check(records)
+    assert "\x1b" not in said
+    assert time.monotonic() - started < 300
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_all_of_them_in_any_order(seed: str, project: Path, tmp_path: Path) -> None:
+    records, said = run(project, tmp_path, "--shuffle", seed)
+    assert set(records) == {*VICTIMS, *(f"hostile/{name}" for name in FATE)}, said
+    check(records)
