@@ -148,7 +148,8 @@ static enum hang_state judge(const struct look *a, const struct look *b, uint64_
 
 	if (enough < 1)
 		enough = 1;
-	if ((kernel >= enough && kernel >= user) || (running && kernel >= user))
+	/* A fault that comes back for ever is some of both, and how much of each is chance. */
+	if (kernel >= enough || (running && kernel >= user))
 		return HANG_SPIN_KERNEL;
 	if (b->state == 'D')
 		return HANG_DISK;

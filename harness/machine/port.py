@@ -5,6 +5,7 @@ Pure: bytes in, messages out. The wire format is docs/guest-protocol.md.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 
@@ -79,10 +80,15 @@ class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
 Message = Hello | Step | End | AgentError | Ended | Plan | Begin | Refused
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+# What an agent writes: printable ASCII, in which a string escapes nothing but these two. An
+# escape of JSON's would bring a terminal's control characters past everybody who looks at bytes.
+_PLAIN = re.compile(rb'(?:[ -\[\]-~]|\\["\\])*')
 
 
 def decode(payload: bytes) -> Message | None:
     """The message of a frame; None if it is none that we know."""
+    if not _PLAIN.fullmatch(payload):
+        return None
     try:
         return _decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # deep nesting, too

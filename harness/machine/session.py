@@ -363,7 +363,7 @@ class Session:
         started = time.monotonic()
         self._cell = cell = Cell(name)
         limit = self.limit(scale)
-        damaged_before = self._frames.damaged
+        damaged_before, lost_before = self._frames.damaged, self._frames.lost
         self._send(f"run {name} {int(limit * 1000)}\n")
         agent = limit + SAMPLING + max(MIN_KILL, limit)
         lost = await self._follow(cell, agent + max(GRACE, BOOTS * self.boot_seconds))
@@ -383,7 +383,9 @@ class Session:
         if damaged:
             details["damaged_frames"] = str(damaged)
         stuck = "unkillable" in outcome + failure or bool(cell.end and "leftover" in cell.end.d)
-        if lost or stuck or cell.has("oops") or cell.has("panic"):
+        # Nobody but the agent writes to the port: else what comes next may not be its word.
+        forged = bool(damaged) or self._frames.lost != lost_before
+        if lost or stuck or forged or cell.has("oops") or cell.has("panic"):
             alive = False
         cell.begun = not alive  # what comes now is late, unless the machine is past its end
         end = cell.end or End(name)

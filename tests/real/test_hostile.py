@@ -121,7 +121,9 @@ def check(records: dict[str, ResultRecord]) -> None:
 @pytest.mark.parametrize("name", sorted(FATE))
 def test_it_harms_nobody_else(name: str, project: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    records, said = run(project, tmp_path, f"hostile/{name}", "victim/*")
+    # Restored from a snapshot an agent has another nonce than the kernel's command line tells.
+    boot = ["--no-snapshots"] if name.startswith("forge") else []
+    records, said = run(project, tmp_path, f"hostile/{name}", "victim/*", *boot)
     assert set(records) == {f"hostile/{name}", *VICTIMS}, said
     check(records)
     assert "\x1b" not in said

@@ -40,7 +40,7 @@ def observe(play: str) -> tuple[str, str, bool]:
     [
         ("good", "ok", True),
         ("torn", "EFAULT", True),
-        ("garbage", "ok", True),
+        ("garbage", "ok", False),
         ("flood", "ok", True),
         ("step-oops", "madvise=ok; load=oops", False),
         ("late-oops", "A: ok | kernel: oops", False),
