@@ -1,0 +1,166 @@
+"""Rows that are measured in seconds: start-up, boots, the matrix, memory."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from builds import pc_image
+from measure import CORES, FAULTLINE, ONE, Setting, bare, compare, seconds, show, spread
+
+from harness.catalog.arches import Arch
+from harness.results import read_results
+
+FOUR = ("x86_64", "arm64", "alpha", "m68k")
+LONG = 5  # times the matrix, for the memory of a long run
+
+
+def start(setting: Setting) -> None:
+    """--help and shell completion, against `python -c pass`"""
+
+    def floor() -> float:
+        return seconds([sys.executable, "-c", "pass"])
+
+    def complete(words: str) -> float:
+        return seconds(
+            FAULTLINE,
+            _FAULTLINE_COMPLETE="bash_complete",
+            COMP_WORDS=words,
+            COMP_CWORD=str(len(words.split()) - 1),
+        )
+
+    rounds = setting.rounds
+    compare("--help", floor, lambda: seconds([*FAULTLINE, "--help"]), rounds, 6)
+    compare("completion of an option", floor, lambda: complete("faultline run --ar"), rounds, 6)
+    compare("completion of a scenario", floor, lambda: complete("faultline run hole/re"), rounds, 6)
+
+
+def one(setting: Setting) -> None:
+    """one scenario on one arch, warm, against a bare boot by hand; each arch"""
+    for arch in setting.arches:
+        boot, run = bare(setting, arch), setting.run(ONE, arches=[arch])
+        seconds(run)  # warm: built, and a snapshot taken
+        compare(
+            f"one scenario, {arch.name}",
+            lambda boot=boot: seconds(boot),  # type: ignore[misc]
+            lambda run=run: seconds(run),  # type: ignore[misc]
+            setting.rounds,
+            1.15,
+        )
+
+
+def matrix(setting: Setting) -> None:
+    """the whole matrix without what wedges, against bare boots packed on the cores"""
+    four = [arch for arch in setting.arches if arch.name in FOUR]
+    for arches in [four, setting.arches] if len(four) != len(setting.arches) else [four]:
+        if arches:
+            _matrix(setting, arches)
+
+
+def _matrix(setting: Setting, arches: Sequence[Arch]) -> None:
+    boots = {arch.name: bare(setting, arch) for arch in arches}
+    run = setting.run("--no-wedging", arches=arches)
+    seconds(run)  # warm
+    alone: dict[str, list[float]] = {name: [] for name in boots}
+    packed, runs = [], []
+    for _ in range(setting.rounds):
+        for name, argv in boots.items():
+            alone[name].append(seconds(argv))
+        packed.append(_packed(boots, alone))
+        runs.append(seconds(run))
+    for name, found in alone.items():
+        print(f"  bare boot {name:10} {spread(found)}")
+    cores = min(CORES, len(boots))
+    least = sum(statistics.median(found) for found in alone.values()) / cores
+    names = ", ".join(boots)
+    _, high = show(f"matrix without what wedges, {len(boots)} arches", packed, runs, 1.25)
+    print(
+        f"  ({names}; their sum divided by {cores} cores {least:.2f} s: ratio {high / least:.2f})"
+    )
+
+
+def _packed(boots: dict[str, list[str]], alone: dict[str, list[float]]) -> float:
+    """Wall seconds of all boots, as many at a time as there are cores, the longest first."""
+    order = sorted(boots, key=lambda name: -alone[name][-1])
+    started = time.monotonic()
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(lambda name: seconds(boots[name]), order))
+    return time.monotonic() - started
+
+
+def wedging(setting: Setting) -> None:
+    """the whole matrix, against the same without what wedges: seconds for each such scenario"""
+    without = setting.run("--no-wedging", arches=setting.arches)
+    whole = setting.run(arches=setting.arches)
+    few, _ = _cells(setting, without)
+    floors, subjects, extra = [], [], 0
+    for _ in range(setting.rounds):
+        floors.append(_cells(setting, without)[1])
+        count, took = _cells(setting, whole)
+        subjects.append(took)
+        extra = count - few
+    low, high = statistics.median(floors), statistics.median(subjects)
+    each = (high - low) * CORES / extra if extra else 0.0
+    print(f"matrix with what wedges              {spread(subjects)}  floor {spread(floors)}")
+    print(
+        f"  {extra} wedging scenarios: {high - low:.1f} s more, on {CORES} cores {each:.2f} s"
+        " each, to reach 3"
+    )
+
+
+def _cells(setting: Setting, run: Sequence[str]) -> tuple[int, float]:
+    """(cells observed, wall seconds) of a run."""
+    took = seconds(run)
+    found = read_results([setting.work / "out" / "results.jsonl"])
+    return len(found.last()), took
+
+
+def init(setting: Setting) -> None:
+    """boot of x86_64 to init, against -M pc with a bzImage; builds that kernel: minutes"""
+    arch = setting.project.arch("x86_64")
+    boot = bare(setting, arch)
+    initrd = boot[boot.index("-initrd") + 1]
+    pc = [
+        arch.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+        "-M", "pc", "-accel", "tcg", "-m", str(arch.memory), "-smp", str(arch.smp),
+        "-cpu", arch.cpu, "-kernel", str(pc_image(setting, arch)), "-initrd", initrd,
+        "-append", f"console={arch.console} panic=-1 faultline.bare", "-serial", "stdio",
+    ]  # fmt: skip
+    compare("x86_64 to init", lambda: seconds(pc), lambda: seconds(boot), setting.rounds, 0.4)
+
+
+def memory(setting: Setting) -> None:
+    """peak resident memory of the harness's own processes, of one matrix and of a long run"""
+    for what, words in (("one matrix", []), (f"{LONG} times", ["--repeat", str(LONG)])):
+        main, workers = _peaks(setting.run("--no-wedging", *words, arches=setting.arches))
+        most = max(workers, default=0.0)
+        print(f"memory, {what:12} main {main:5.0f} MiB, workers {most:5.0f} MiB, to reach 80 MB")
+
+
+def _peaks(argv: Sequence[str]) -> tuple[float, list[float]]:
+    """Peak VmHWM in MiB of a run's own process and of its workers, asked ten times a second."""
+    peaks: dict[int, int] = {}
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        time.sleep(0.1)
+        for pid in (process.pid, *_children(process.pid)):
+            try:
+                text = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            if text.startswith("Name:\tpython") and "VmHWM:" in text:
+                peaks[pid] = int(text.split("VmHWM:")[1].split()[0])
+    main = peaks.pop(process.pid, 0)
+    return main / 1024, [peak / 1024 for peak in peaks.values()]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
