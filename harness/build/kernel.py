@@ -7,7 +7,7 @@ user's own tree the object folder is kept, so that an edit costs an incremental 
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import os
 import re
 import shutil
@@ -40,6 +40,7 @@ from harness.build.tools import (
 from harness.catalog.arches import Arch, arch_names
 from harness.catalog.kernels import ImageSource, Kernel
 from harness.catalog.version import parse_version
+from harness.lifetime import end_with
 
 RECIPE = 1  # raise it when the same inputs would give another image
 HOST_TOOLS = ("make", "gcc", "flex", "bison", "bc")
@@ -266,7 +267,8 @@ class _Make:
         with subprocess.Popen(
             argv, env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True, pass_fds=self._keep,
-            preexec_fn=_end_with_us,
+            # If we are killed, make gets a SIGTERM and ends what it has started.
+            preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
         ) as process:  # fmt: skip
             assert process.stdout is not None
             try:
@@ -279,14 +281,6 @@ class _Make:
             except BaseException:
                 _end_group(process)
                 raise
-
-
-_libc = ctypes.CDLL(None)
-
-
-def _end_with_us() -> None:
-    """In the child: if we are killed, make gets a SIGTERM and ends what it has started."""
-    _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import re
@@ -20,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
 
+from harness.lifetime import end_with
 from harness.machine import QemuError
 
-_PR_SET_PDEATHSIG = 1
 # A guest that breaks out of the emulator can start no program, gain no rights, tune no limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 KILL_LIMIT = 5000  # ms
 FILE_LIMIT = 4 << 30  # bytes: what a guest writes to its scratch disks is a file of the host
-_libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported after fork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +194,7 @@ class QemuProcess:
                 os.set_inheritable(fd, True)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before prctl
-                os._exit(1)
+            end_with(parent)
 
         try:
             child = _Spawn(
@@ -238,6 +234,14 @@ class QemuProcess:
             fields = stat.rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])
         return total
+
+    def starved(self) -> float:
+        """Seconds that it has waited for a CPU of this host: the thread that waited longest."""
+        waited = [0]
+        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(OSError, IndexError, ValueError):  # a thread that ended, an odd kernel
+                waited.append(int(path.read_text().split()[1]))
+        return max(waited) / 1e9
 
     def status(self) -> str:
         """ "" while it runs, else how it ended."""

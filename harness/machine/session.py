@@ -401,8 +401,13 @@ class Session:
         )
 
     async def _follow(self, cell: Cell, patience: float) -> str:
-        """Wait until the cell is complete: "" then, else "gone" or "silent"."""
+        """Wait until the cell is complete: "" then, else "gone" or "silent".
+
+        What the machine waits for a CPU of a busy host is not counted.
+        """
+        assert self._qemu is not None
         progress, deadline = 0, time.monotonic() + patience
+        starved = self._qemu.starved()
         while True:
             if cell.end or cell.error:
                 return ""
@@ -414,7 +419,10 @@ class Session:
                 # The rest is on its way, or will never come.
                 deadline = min(deadline, time.monotonic() + GRACE)
             if not await self._wait(deadline):
-                return "silent"
+                before, starved = starved, self._qemu.starved()
+                if starved - before < 0.1:
+                    return "silent"
+                deadline = time.monotonic() + starved - before
 
     async def _look(self) -> dict[str, str]:
         """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""

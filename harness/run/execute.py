@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import functools
 import multiprocessing
@@ -25,6 +24,7 @@ from harness import __version__
 from harness.build import BuildError, Unavailable
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
+from harness.lifetime import end_with
 from harness.machine import QemuError
 from harness.results import (
     ColumnRecord,
@@ -298,7 +298,9 @@ class Dispatcher:
     def _start(self, job: Job) -> None:
         if self._pool is None:
             context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
-            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_worker)
+            self._pool = ProcessPoolExecutor(
+                self._workers, context, initializer=_worker, initargs=(os.getpid(),)
+            )
         self._running[self._pool.submit(_work, job, self._out)] = job
 
     def _drain(self) -> None:
@@ -386,11 +388,11 @@ def _end_worker(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _worker() -> None:
+def _worker(parent: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_worker)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; QEMU has it of its own
+    end_with(parent)  # QEMU does so with us
 
 
 @contextmanager

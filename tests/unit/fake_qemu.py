@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Callable
 
 argv = sys.argv[1:]
 if "--version" in argv:
@@ -43,8 +44,70 @@ def mark(name: str) -> None:
     console(f"[    1.000000] fl-{nonce[:8]} {name}")
 
 
-def end(name: str, outcome: str = "ok") -> None:
-    say(f'{{"t":"end","s":"{name}","o":"{outcome}","d":{{"k":"v"}},"ms":3}}')
+# -- what a guest may do in a scenario: each makes something that takes its name -----------------
+
+Act = Callable[[str], None]
+
+
+def step(outcome: str) -> Act:
+    return lambda name: say(f'{{"t":"step","s":"{name}","o":"{outcome}"}}')
+
+
+def end(outcome: str = "ok", details: str = '"k":"v"') -> Act:
+    return lambda name: say(f'{{"t":"end","s":"{name}","o":"{outcome}","d":{{{details}}},"ms":3}}')
+
+
+def setup_failed(why: str) -> Act:
+    return lambda name: say(f'{{"t":"end","s":"{name}","o":"","f":"{why}"}}')
+
+
+def prints(text: str) -> Act:
+    return lambda name: console(text)
+
+
+def exits(status: int) -> Act:
+    return lambda name: sys.exit(status)
+
+
+def waits(seconds: float) -> Act:
+    return lambda name: time.sleep(seconds)
+
+
+def sends(data: bytes) -> Act:
+    return lambda name: port.sendall(data)
+
+
+def killed(name: str) -> None:
+    os.kill(os.getpid(), 9)
+
+
+def changed_frame(name: str) -> None:
+    port.sendall(frame(f'{{"t":"end","s":"{name}","o":"forged"}}').replace(b"forged", b"faked!"))
+
+
+def escaping_frame(name: str) -> None:
+    """Valid but for what no agent writes: an escape that JSON turns into a control character."""
+    say(f'{{"t":"end","s":"{name}","o":"","f":"\\u001b[2J"}}')
+
+
+def floods_port(name: str) -> None:
+    """A GiB, of lines that are nearly frames."""
+    lines = (b"FL1 " + b"x" * 8000 + b"\n") * 130
+    for _ in range((1 << 30) // len(lines) + 1):
+        port.sendall(lines)
+
+
+def floods_console(name: str) -> None:
+    for _ in range(3000):
+        os.write(1, b"x" * 999 + b"\n")
+    os.write(1, b"y" * 300000 + b"\n")
+
+
+def torn_frame(name: str) -> None:
+    data = frame(f'{{"t":"end","s":"{name}","o":"EFAULT"}}')
+    for i in range(0, len(data), 7):
+        port.sendall(data[i : i + 7])
+        time.sleep(0.001)
 
 
 runs = 0
@@ -59,89 +122,57 @@ def by_kernel(name: str) -> None:
     outcome = outcomes[runs % len(outcomes)].replace("+", " ")
     runs += 1
     if outcome == "infra":
-        say(f'{{"t":"end","s":"{name}","o":"","f":"mmap 12"}}')
+        setup_failed("mmap 12")(name)
         return
     if outcome == "oops":
         console("Oops: 0000 [#1]")
         outcome = "ok"
-    end(name, outcome)
+    end(outcome)(name)
 
 
+PLAYS: dict[str, tuple[Act, ...]] = {
+    "step-oops": (
+        mark, step("madvise=ok; load="), prints("kernel BUG at arch/m68k/mm/fault.c:161!"),
+        end("madvise=ok; load=killed(SIGSEGV)"),
+    ),
+    "late-oops": (mark, prints("Oops: 0000 [#1]"), end()),
+    "panic": (
+        mark, step("load="), prints("Kernel panic - not syncing: Attempted to kill init!"),
+        exits(0),
+    ),
+    "setup-oops": (
+        mark, prints("Unable to handle kernel access at virtual address deadbeef"),
+        setup_failed("mmap 11"),
+    ),
+    "reset": (mark, step("load="), exits(0)),
+    "taint": (mark, end(details='"taint":"0x200"')),
+    "no-mark": (prints("WARNING: CPU: 0 PID: 1 at mm/gup.c:10 fixup+0x1/0x2"), end()),
+    "no-outcome": (mark, end("Sigsegv?")),
+    "killed": (mark, killed),
+    "die": (mark, exits(3)),
+    "silent": (mark, step("load="), waits(60)),
+    "slow": (mark, waits(2), end()),
+    "after-end": (mark, end(), waits(0.2), prints("Oops: 0000 [#1]")),
+    "warn": (
+        mark, prints("WARNING: CPU: 0 PID: 40 at mm/memory.c:6030 handle_mm_fault+0x1c/0x40"),
+        end(),
+    ),
+    "garbage": (
+        mark, sends(b"\0\xff" * 100 + b"\n" + os.urandom(20000) + b"\n"),
+        sends(b"FL1 0000000000000000 9 00000000 {}\n"), changed_frame, sends(b"\n"), end(),
+    ),
+    "escapes": (mark, escaping_frame, end()),
+    "flood": (mark, floods_console, end()),
+    "port-flood": (mark, floods_port, end()),
+    "torn": (mark, torn_frame),
+    "by-kernel": (mark, by_kernel),
+    "setup": (mark, setup_failed("mmap 12")),
+    "lost-end": (mark, sends(b"FL1 torn\n"), waits(60)),
+    "agent-error": (mark, lambda name: say('{"t":"error","e":"no such scenario"}')),
+}  # fmt: skip
 HELLO = (
     '{"t":"hello","protocol":1,"release":"6.1.0","page_size":4096,"cpus":1,"calibration_us":1000}'
 )
-
-
-def scenario(name: str, play: str) -> None:
-    if play != "no-mark":
-        mark(name)
-    if play == "step-oops":
-        say(f'{{"t":"step","s":"{name}","o":"madvise=ok; load="}}')
-        console("kernel BUG at arch/m68k/mm/fault.c:161!")
-        end(name, "madvise=ok; load=killed(SIGSEGV)")
-    elif play == "late-oops":
-        console("Oops: 0000 [#1]")
-        end(name)
-    elif play == "panic":
-        say(f'{{"t":"step","s":"{name}","o":"load="}}')
-        console("Kernel panic - not syncing: Attempted to kill init!")
-        sys.exit(0)
-    elif play == "setup-oops":
-        console("Unable to handle kernel access at virtual address deadbeef")
-        say(f'{{"t":"end","s":"{name}","o":"","f":"mmap 11"}}')
-    elif play == "reset":
-        say(f'{{"t":"step","s":"{name}","o":"load="}}')
-        sys.exit(0)
-    elif play == "taint":
-        say(f'{{"t":"end","s":"{name}","o":"ok","d":{{"taint":"0x200"}}}}')
-    elif play == "no-mark":
-        console("WARNING: CPU: 0 PID: 1 at mm/gup.c:10 fixup+0x1/0x2")
-        end(name)
-    elif play == "no-outcome":
-        end(name, "Sigsegv?")
-    elif play == "killed":
-        os.kill(os.getpid(), 9)
-    elif play == "die":
-        sys.exit(3)
-    elif play == "silent":
-        say(f'{{"t":"step","s":"{name}","o":"load="}}')
-        time.sleep(60)
-    elif play == "after-end":
-        end(name)
-        time.sleep(0.2)
-        console("Oops: 0000 [#1]")
-    elif play == "warn":
-        console("WARNING: CPU: 0 PID: 40 at mm/memory.c:6030 handle_mm_fault+0x1c/0x40")
-        end(name)
-    elif play == "garbage":
-        port.sendall(b"\0\xff" * 100 + b"\n" + os.urandom(20000) + b"\n")
-        port.sendall(b"FL1 0000000000000000 9 00000000 {}\n")
-        body = frame(f'{{"t":"end","s":"{name}","o":"forged"}}').replace(b"forged", b"faked!")
-        port.sendall(body)
-        for byte in b"\n":
-            port.sendall(bytes([byte]))
-        end(name)
-    elif play == "flood":
-        for _ in range(3000):
-            os.write(1, b"x" * 999 + b"\n")
-        os.write(1, b"y" * 300000 + b"\n")
-        end(name)
-    elif play == "torn":
-        data = frame(f'{{"t":"end","s":"{name}","o":"EFAULT"}}')
-        for i in range(0, len(data), 7):
-            port.sendall(data[i : i + 7])
-            time.sleep(0.001)
-    elif play == "by-kernel":
-        by_kernel(name)
-    elif play == "setup":
-        say(f'{{"t":"end","s":"{name}","o":"","f":"mmap 12"}}')
-    elif play == "lost-end":
-        port.sendall(b"FL1 torn\n")
-        time.sleep(60)
-    elif play == "agent-error":
-        say('{"t":"error","e":"no such scenario"}')
-    else:
-        end(name)
 
 
 def program(play: str) -> None:
@@ -197,7 +228,8 @@ def main() -> None:
             if words[0] == "exec":
                 program(play)
             else:
-                scenario(words[1], play)
+                for act in PLAYS.get(play, (mark, end())):
+                    act(words[1])
 
 
 main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -75,6 +76,32 @@ def test_failure_is_never_an_outcome(play: str, failure: str, alive: bool) -> No
 
 def test_a_machine_that_answers_no_more_is_silent_not_a_hang_of_a_task() -> None:
     assert observe("silent") == ("load=silent", "", False)
+
+
+def test_a_host_that_is_busy_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.1)
+    assert observe("slow")[0] == "silent"
+    waited = iter([0.0, 4.0, 4.0])
+    monkeypatch.setattr(QemuProcess, "starved", lambda process: next(waited))
+    assert observe("slow")[0] == "ok"
+
+
+def test_a_gib_on_the_results_port_is_neither_kept_nor_believed() -> None:
+    with Session(spec("port-flood")) as machine:
+        started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seen = machine.observe("hole/read")
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert seen.outcome == "ok" or "damaged" in seen.failure
+    assert not seen.alive
+    assert grown < 64 << 10  # KiB
+    assert time.monotonic() - started < 60
+
+
+def test_no_frame_brings_control_characters() -> None:
+    with Session(spec("escapes")) as machine:
+        seen = machine.observe("hole/read")
+    assert (seen.outcome, seen.alive) == ("ok", False)
+    assert seen.details == {"k": "v", "damaged_frames": "1"}
 
 
 def test_damaged_frames_are_counted_and_the_flood_is_cut() -> None:
