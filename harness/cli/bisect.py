@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import harness
-from harness.cli.common import (
-    Infrastructure,
-    UsageProblem,
-    choose,
-    complete_from,
-    open_project,
-    open_store,
-    store_option,
+from harness.cli.common import Infrastructure, UsageProblem, choose, open_project
+from harness.cli.options import (
+    How,
+    arch_option,
+    flavour_option,
+    fragments_option,
+    patches_option,
+    run_options,
+    scenario_argument,
 )
-from harness.cli.run import run_options
 
 if TYPE_CHECKING:
     from harness.build.git import Repository
@@ -35,9 +37,7 @@ Exit codes:
 
 
 @click.command(epilog=EXITS)
-@click.argument(
-    "scenario", shell_complete=complete_from(lambda project: list(project.matrix.scenarios))
-)
+@scenario_argument
 @click.option(
     "--tree",
     type=click.Path(path_type=Path),
@@ -45,8 +45,8 @@ Exit codes:
     metavar="PATH",
     help="Your repository, which is only read. Default: the current folder.",
 )
-@click.option("--arch", "arch", required=True, metavar="NAME", help="Architecture.")
-@click.option("--flavour", default="core", show_default=True, metavar="NAME")
+@arch_option
+@flavour_option
 @click.option("--old", required=True, metavar="REV", help="A revision before the change.")
 @click.option("--new", default="HEAD", show_default=True, metavar="REV", help="One after it.")
 @click.option(
@@ -57,17 +57,8 @@ Exit codes:
 @click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only commits that touch it; repeatable."
 )
-@click.option(
-    "--patch", "patches", multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-    help="Patch that every commit needs; makes every step a full build.",
-)  # fmt: skip
-@click.option(
-    "--config-fragment", "fragments", multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-    help="kconfig fragment on top of arch and flavour; repeatable.",
-)  # fmt: skip
-@store_option
+@patches_option
+@fragments_option
 @run_options
 def command(
     scenario: str,
@@ -80,13 +71,7 @@ def command(
     paths: tuple[str, ...],
     patches: tuple[Path, ...],
     fragments: tuple[Path, ...],
-    store_path: Path | None,
-    jobs: int,
-    out: Path,
-    accel: str,
-    repeat: int,
-    refresh: bool,
-    no_snapshots: bool,
+    how: How,
 ) -> None:
     """Find the commit that changed the outcome of SCENARIO between two revisions.
 
@@ -101,64 +86,96 @@ def command(
         retry/kill-in-read --outcome 'killed(SIGKILL)'
     """
     from harness.build.git import open_repository
-    from harness.build.tools import digest
-    from harness.run.bisect import Worktree, canonical
+    from harness.run.bisect import canonical
 
-    del refresh  # there is no name to resolve but the two revisions
-    project, store = open_project(store_path), open_store(store_path)
+    project = open_project(how.store_path)
     if len(choose(project, (scenario,))) != 1:
         raise UsageProblem(f"one SCENARIO is bisected: {scenario} fits several")
     project.arch(arch), project.flavour(flavour)
     wanted = canonical(outcome) if outcome else ""
     repository = open_repository(tree)
     ends = {"old": repository.commit(old), "new": repository.commit(new)}
-    out = out.absolute() / f"bisect-{ends['old'][:12]}-{ends['new'][:12]}-{os.getpid()}"
-    out.mkdir(parents=True)
-    words = [scenario, "--arch", arch, "--flavour", flavour, "--accel", accel,
-             "--jobs", str(jobs), "--store", str(store.root), "--out", str(out),
-             *(["--no-snapshots"] if no_snapshots else [])]  # fmt: skip
+    out = how.out.absolute() / f"bisect-{ends['old'][:12]}-{ends['new'][:12]}-{os.getpid()}"
+    words = [scenario, "--arch", arch, "--flavour", flavour]
     for option, files in (("--patch", patches), ("--config-fragment", fragments)):
         words += [word for file in files for word in (option, str(file.absolute()))]
-    env = {
-        "FAULTLINE_PROJECT": str(project.root),
-        "PYTHONPATH": str(Path(harness.__file__).parents[1]),
-    }
-    key = digest("bisect", str(repository.path))
-    with store.folder("bisect", key, f"work tree for {repository.path}") as folder:
-        worktree = Worktree(repository, folder.path)
-        run = [sys.executable, "-P", "-m", "harness", "run", "--tree", str(worktree.path), *words]
-        seen = {
-            name: _look(worktree, name, commit, [*run, "--repeat", str(max(repeat, 2))], env, out)
-            for name, commit in ends.items()
-        }
-        wanted, invert = _told_apart(seen["old"], seen["new"], wanted)
-        step = [*run, "--bisect-step", "--repeat", str(repeat), "--outcome", wanted]
-        commits, log = worktree.bisect(
-            ends["old"], ends["new"], paths, [*step, *(["--invert"] if invert else [])], env
-        )
+    out.mkdir(parents=True)
+    commits, seen, log = _search(repository, ends, wanted, paths, words, how, out)
     (out / "bisect.log").write_text(log)
     sys.exit(_tell(repository, commits, seen, log, out))
 
 
-def _look(
-    worktree: Worktree, name: str, commit: str, run: list[str], env: dict[str, str], out: Path
-) -> str:
-    """The outcome at one end. Raises Infrastructure if it has none of its own."""
-    from harness.results import read_results
-    from harness.run.bisect import observed
+def _search(
+    repository: Repository,
+    ends: Mapping[str, str],
+    wanted: str,
+    paths: Sequence[str],
+    words: Sequence[str],
+    how: How,
+    out: Path,
+) -> tuple[tuple[str, ...], dict[str, str], str]:
+    """(the first commits that are new, the outcomes of the ends, git's log)."""
+    from harness.build.tools import digest
+    from harness.run.bisect import Worktree
 
-    click.echo(f"bisect: --{name} {commit[:12]}", err=True)
-    worktree.checkout(commit)
-    status = worktree.call([*run, "--no-base"], env)
-    last = out / "results.jsonl"
-    if status > 128 or not last.exists():
-        raise Infrastructure(f"--{name} could not be run (exit status {status})")
-    seen, why = observed(read_results([last]))
-    last.unlink()
-    if len(seen) != 1:
-        why = f"a flake: {', '.join(sorted(seen))}" if seen else why
-        raise Infrastructure(f"--{name} {commit[:12]} cannot be judged: {why}")
-    return next(iter(seen))
+    store = how.options().store
+    key = digest("bisect", str(repository.path))
+    with store.folder("bisect", key, f"work tree for {repository.path}") as folder:
+        steps = _Steps(Worktree(repository, folder.path), store.root, words, how, out)
+        seen = {name: steps.look(name, commit) for name, commit in ends.items()}
+        wanted, invert = _told_apart(seen["old"], seen["new"], wanted)
+        judge = ["--bisect-step", "--repeat", str(how.repeat), "--outcome", wanted,
+                 *(["--invert"] if invert else [])]  # fmt: skip
+        commits, log = steps.worktree.bisect(
+            ends["old"], ends["new"], paths, steps.run(*judge), steps.env
+        )
+    return commits, seen, log
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """How this program runs itself on what is checked out in the work tree."""
+
+    worktree: Worktree
+    store: Path
+    words: Sequence[str]
+    how: How
+    out: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        from harness.catalog.project import find_root
+
+        return {
+            "FAULTLINE_PROJECT": str(find_root()),
+            "PYTHONPATH": str(Path(harness.__file__).parents[1]),
+        }
+
+    def run(self, *more: str) -> list[str]:
+        how = self.how
+        return [sys.executable, "-P", "-m", "harness", "run", "--tree", str(self.worktree.path),
+                *self.words, "--accel", how.accel, "--jobs", str(how.jobs),
+                "--store", str(self.store), "--out", str(self.out),
+                *(["--no-snapshots"] if how.no_snapshots else []), *more]  # fmt: skip
+
+    def look(self, name: str, commit: str) -> str:
+        """The outcome at one end. Raises Infrastructure if it has none of its own."""
+        from harness.results import read_results
+        from harness.run.bisect import observed
+
+        click.echo(f"bisect: --{name} {commit[:12]}", err=True)
+        self.worktree.checkout(commit)
+        times = str(max(self.how.repeat, 2))
+        status = self.worktree.call(self.run("--no-base", "--repeat", times), self.env)
+        last = self.out / "results.jsonl"
+        if status > 128 or not last.exists():
+            raise Infrastructure(f"--{name} could not be run (exit status {status})")
+        seen, why = observed(read_results([last]))
+        last.unlink()
+        if len(seen) != 1:
+            why = f"a flake: {', '.join(sorted(seen))}" if seen else why
+            raise Infrastructure(f"--{name} {commit[:12]} cannot be judged: {why}")
+        return next(iter(seen))
 
 
 def _told_apart(old: str, new: str, wanted: str) -> tuple[str, bool]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import UsageProblem, column_options, open_project, scenarios_argument
-from harness.cli.report import narrowed, read, results_option
+from harness.cli.common import UsageProblem, open_project
+from harness.cli.options import Where, column_options, results_option, scenarios_argument
+from harness.cli.report import narrowed, read
 
 
 @click.command()
@@ -52,9 +53,7 @@ from harness.cli.report import narrowed, read, results_option
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 def command(
     scenarios: tuple[str, ...],
-    arches: tuple[str, ...],
-    kernels: tuple[str, ...],
-    flavours: tuple[str, ...],
+    where: Where,
     files: tuple[Path, ...],
     because: str,
     evidence: tuple[str, ...],
@@ -87,7 +86,7 @@ def command(
         raise UsageProblem("name the scenarios: nothing is blessed wholesale")
     project = open_project()
     results = read(files)
-    chosen = narrowed(results, scenarios, arches, kernels, flavours)
+    chosen = narrowed(results, scenarios, where)
     words = Words(
         because=because,
         evidence=evidence,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import (
+from harness.cli.common import kernel_specs, open_project, open_store, select
+from harness.cli.options import (
+    Changes,
+    Where,
     column_options,
-    kernel_specs,
-    open_project,
-    open_store,
-    select,
+    jobs_option,
+    refresh_option,
     store_option,
     tree_options,
 )
@@ -22,21 +23,10 @@ from harness.cli.common import (
 @column_options
 @tree_options
 @store_option
-@click.option(
-    "--jobs", "-j", type=click.IntRange(0), default=0, help="Compilers at a time. Default: CPUs."
-)
-@click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt).")
+@jobs_option
+@refresh_option
 def command(
-    arches: tuple[str, ...],
-    kernels: tuple[str, ...],
-    flavours: tuple[str, ...],
-    tree: Path | None,
-    rev: str | None,
-    patches: tuple[Path, ...],
-    fragments: tuple[Path, ...],
-    store_path: Path | None,
-    jobs: int,
-    refresh: bool,
+    where: Where, changes: Changes, store_path: Path | None, jobs: int, refresh: bool
 ) -> None:
     """Build kernels and guest programs without booting them; print where they are."""
     from harness.build import Unavailable
@@ -45,8 +35,8 @@ def command(
     from harness.run.prepare import Options, build, guest_binary, guest_initramfs
 
     project = open_project(store_path)
-    specs = kernel_specs(project, kernels, tree, rev, patches, fragments)
-    columns = select(project, arches, specs, flavours)
+    specs = kernel_specs(project, where, changes)
+    columns = select(project, where.arches, specs, where.flavours)
     options = Options(store=open_store(store_path), refresh=refresh, jobs=jobs)
     lines = []
     with make_progress() as progress:
@@ -61,9 +51,8 @@ def command(
                 lines.append(f"{column.id}: {error}")
                 continue
             initrd = guest_initramfs(column.arch, project, options.store)
-            where = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
+            how = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
             lines.append(
-                f"{column.id}: Linux {built.version}, {where}"
-                f"\n  {built.image}\n  {initrd}\n  {guest}"
+                f"{column.id}: Linux {built.version}, {how}\n  {built.image}\n  {initrd}\n  {guest}"
             )
     click.echo("\n".join(lines))

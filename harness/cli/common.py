@@ -1,4 +1,4 @@
-"""What the commands share: errors and their exit codes, the options that select columns."""
+"""What the commands share: errors and their exit codes, and what options select."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.build.store import Store
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
+    from harness.cli.options import Changes, Where
     from harness.run.plan import Column
 
 EXIT_CODES = """\b
@@ -80,142 +81,18 @@ def open_project(store_path: Path | None = None) -> Project:
     return load_project(find_root(), Kept(Store(store_path)))
 
 
-scenarios_argument = click.argument(
-    "scenarios",
-    nargs=-1,
-    metavar="[SCENARIO]...",
-    shell_complete=complete_from(lambda project: list(project.matrix.scenarios)),
-)
-store_option = click.option(
-    "--store",
-    "store_path",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for sources and builds. Default: $FAULTLINE_STORE, else the user's cache folder.",
-)
-
-
-accel_option = click.option(
-    "--accel",
-    type=click.Choice(["auto", "tcg", "kvm"]),
-    default="auto",
-    show_default=True,
-    help="auto takes KVM only where a boot has proved that it works here.",
-)
-
-
-def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that select columns, the same in every command."""
-    for option in (
-        click.option(
-            "--flavour",
-            "flavours",
-            multiple=True,
-            metavar="NAME",
-            help="kconfig flavour, repeatable. Default: core.",
-        ),
-        click.option(
-            "--kernel",
-            "--target",
-            "kernels",
-            multiple=True,
-            metavar="SPEC",
-            help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a "
-            "target that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: the one "
-            "kernels.yaml calls default.",
-            shell_complete=complete_from(lambda project: list(project.kernels)),
-        ),
-        click.option(
-            "--arch",
-            "arches",
-            multiple=True,
-            metavar="NAME",
-            help="Architecture or variant, repeatable. Default: all but the variants.",
-            shell_complete=complete_from(lambda project: list(project.arches)),
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def one_column_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that boots one column: arch, kernel, flavour, accel."""
-    for option in (
-        accel_option,
-        click.option("--flavour", default="core", show_default=True, metavar="NAME"),
-        click.option(
-            "--kernel",
-            metavar="SPEC",
-            help="Default: the one kernels.yaml calls default.",
-            shell_complete=complete_from(lambda project: list(project.kernels)),
-        ),
-        click.option(
-            "--arch",
-            metavar="NAME",
-            required=True,
-            shell_complete=complete_from(lambda project: list(project.arches)),
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that name a tree of the user's, and changes to a kernel."""
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    for option in (
-        click.option(
-            "--config-fragment",
-            "fragments",
-            multiple=True,
-            type=file,
-            metavar="FILE",
-            help="kconfig fragment on top of arch and flavour; repeatable.",
-        ),
-        click.option(
-            "--patch",
-            "patches",
-            multiple=True,
-            type=file,
-            metavar="FILE",
-            help="Patch (as for patch -p1), applied to a copy of the source; repeatable.",
-        ),
-        click.option(
-            "--git",
-            "rev",
-            metavar="REV",
-            help="This revision of the repository --tree (default: the current folder), which "
-            "is only read.",
-        ),
-        click.option(
-            "--tree",
-            type=click.Path(path_type=Path),
-            metavar="PATH",
-            help="Your kernel tree, built out of tree in a folder that is kept.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def kernel_specs(
-    project: Project,
-    kernels: tuple[str, ...],
-    tree: Path | None,
-    rev: str | None,
-    patches: tuple[Path, ...],
-    fragments: tuple[Path, ...],
-) -> tuple[str, ...]:
+def kernel_specs(project: Project, where: Where, changes: Changes) -> tuple[str, ...]:
     """The kernels that these options name, as specs. Raises UsageProblem."""
     from harness.catalog.kernels import change_spec
 
-    named = kernels
+    named, tree, rev = where.kernels, changes.tree, changes.rev
     if tree is not None or rev is not None:
-        if kernels:
+        if named:
             raise UsageProblem("--kernel beside --tree or --git: name one of them")
         named = (f"git:{tree or Path()}#{rev}" if rev is not None else f"tree:{tree}",)
-    elif not kernels and (patches or fragments):
+    elif not named and (changes.patches or changes.fragments):
         named = (project.kernels.default,)
-    return tuple(change_spec(name, patches, fragments) for name in named)
+    return tuple(change_spec(name, changes.patches, changes.fragments) for name in named)
 
 
 def select(

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import DeclarationError
-from harness.cli.common import (
-    UsageProblem,
-    choose,
-    drop_stdout,
-    open_project,
-    open_store,
-    select,
-    store_option,
-)
+from harness.cli.common import UsageProblem, choose, drop_stdout, open_project, select
 from harness.cli.execute import run_columns
-from harness.cli.run import run_options
+from harness.cli.options import (
+    How,
+    arches_option,
+    flavours_option,
+    run_options,
+    scenarios_argument,
+)
 
 if TYPE_CHECKING:
     from harness.catalog.project import Project
@@ -41,9 +39,9 @@ Exit codes:
 @click.command(epilog=EXITS)
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
-@click.option("--arch", "arches", multiple=True, metavar="NAME", help="Only this one; repeatable.")
-@click.option("--flavour", "flavours", multiple=True, metavar="NAME", help="Likewise.")
+@scenarios_argument
+@arches_option
+@flavours_option
 @click.option(
     "--details",
     is_flag=True,
@@ -53,7 +51,6 @@ Exit codes:
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
-@store_option
 @run_options
 def command(
     old: str,
@@ -63,13 +60,7 @@ def command(
     flavours: tuple[str, ...],
     details: bool,
     form: str,
-    store_path: Path | None,
-    jobs: int,
-    out: Path,
-    accel: str,
-    repeat: int,
-    refresh: bool,
-    no_snapshots: bool,
+    how: How,
 ) -> None:
     """Say what is different in NEW, arch by arch, and what cannot be said.
 
@@ -85,17 +76,15 @@ def command(
     """
     from harness.report.diff import compare
     from harness.report.difftext import diff_json, diff_text
-    from harness.run.prepare import Options
 
-    options = Options(store=open_store(store_path), accel=accel, refresh=refresh,
-                      times=repeat, jobs=jobs, snapshots=not no_snapshots)  # fmt: skip
+    options = how.options()
     wanted = _Wanted(scenarios, arches, flavours)
     sides = [_read(word, wanted) for word in (old, new)]
     known = next((side for side in sides if side is not None), None)
     results = []
     for word, side in zip((old, new), sides, strict=True):
         if side is None:
-            side = known = _run(word, wanted, known, options, out, quiet=form == "json")
+            side = known = _run(word, wanted, known, options, how.out, quiet=form == "json")
         results.append(side)
     diff = compare(results[0], results[1], (old, new), details)
     if not diff.cells and not diff.notes:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import open_project, open_store, store_option
+from harness.cli.common import open_project, open_store
+from harness.cli.options import store_option
 
 
 @click.command()

@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from harness.cli.common import (
-    UsageProblem,
-    drop_stdout,
-    one_column_options,
-    open_project,
-    open_store,
-    select,
-    store_option,
-)
+from harness.cli.common import UsageProblem, drop_stdout, open_project, open_store, select
+from harness.cli.options import busybox_option, one_column_options, store_option
 from harness.report.text import clean
 
 if TYPE_CHECKING:
@@ -79,11 +72,7 @@ begins with `faultline:` tells them apart; --results has it in full.
 @click.option("--memory", type=click.IntRange(0, 65536), default=0, metavar="MIB")
 @click.option("--disk", type=click.IntRange(0, 1 << 20), default=0, metavar="MIB", help="/dev/vda.")
 @click.option("--hugepages", type=click.IntRange(0), default=0, metavar="N")
-@click.option(
-    "--busybox",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Static busybox for /bin/sh. Default: this machine's, where it fits.",
-)
+@busybox_option
 @store_option
 def command(
     program: Path,

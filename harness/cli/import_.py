@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.common import EXIT_CODES, UsageProblem, complete_from, open_project
+
+if TYPE_CHECKING:
+    from harness.catalog.arches import Arch
+    from harness.catalog.project import Project
+    from harness.results import Record
+    from harness.run.imported import Log
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
@@ -47,14 +55,30 @@ def command(
       faultline import LOG --as gvisor
       faultline report --results out/results.jsonl --results out/gvisor.jsonl
     """
-    from harness.catalog.version import VersionError, parse_version
     from harness.report.terminal import render_terminal
-    from harness.results import EndRecord, ResultsWriter, exit_code, read_results
-    from harness.run.execute import new_run_id, now, run_record
-    from harness.run.imported import LogError, make_column, read_log, system_of
-    from harness.run.target import arch_of
+    from harness.results import read_results
+    from harness.run.execute import new_run_id
+    from harness.run.imported import make_column, system_of
 
     project = open_project()
+    _check(name, version, project)
+    found = _read(log)
+    system = system_of(found)
+    chosen = _arch(log, arch, system.machine, project)
+    path, run_id = output or Path("out") / f"{name}.jsonl", new_run_id()
+    release = version or system.release
+    column, results = make_column(found, name, run_id, chosen, release, project, str(log))
+    code = _write(path, run_id, [column, *results])
+    render_terminal(read_results([path]), code=code)
+    click.echo(f"\nresults: {path}")
+    if found.damaged:
+        click.echo(f"{found.damaged} damaged frames in {log}: what they told is missing", err=True)
+    sys.exit(code)
+
+
+def _check(name: str, version: str | None, project: Project) -> None:
+    from harness.catalog.version import VersionError, parse_version
+
     if not _NAME.fullmatch(name) or name in (*project.kernels, "local", "qemu-user"):
         raise UsageProblem(f"--as {name}: expected a name of letters, digits and . _ + - "
                            "that is no kernel's")  # fmt: skip
@@ -63,33 +87,43 @@ def command(
             parse_version(version)
     except VersionError as error:
         raise UsageProblem(f"--version {error}") from None
+
+
+def _read(log: Path) -> Log:
+    from harness.run.imported import LogError, read_log, system_of
+
     try:
         with click.open_file(str(log), "rb") as file:
             found = read_log(file)
-        system = system_of(found)
+        system_of(found)  # or there is none
     except (LogError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageProblem(f"{log}: {why}") from None
-    named = arch_of(system.machine, project.arches)
-    chosen = project.arch(arch) if arch else named
+    return found
+
+
+def _arch(log: Path, asked: str | None, machine: str, project: Project) -> Arch:
+    """The arch that was asked for, else the one that the log names."""
+    from harness.run.target import arch_of
+
+    named = arch_of(machine, project.arches)
+    chosen = project.arch(asked) if asked else named
     if chosen is None:
-        raise UsageProblem(f"{log}: a {system.machine[:40]!r} is no arch of ours: give --arch")
-    path = output or Path("out") / f"{name}.jsonl"
-    run_id = new_run_id()
-    release = version or system.release
-    column, results = make_column(found, name, run_id, chosen, release, project, str(log))
+        raise UsageProblem(f"{log}: a {machine[:40]!r} is no arch of ours: give --arch")
+    if named is not None and named.name not in chosen.bases:  # as of an arm binary on arm64
+        click.echo(f"{log} names {machine}, and was judged as {chosen.name}", err=True)
+    return chosen
+
+
+def _write(path: Path, run_id: str, records: Sequence[Record]) -> int:
+    """The exit code of the results, which are all that the file then holds."""
+    from harness.results import EndRecord, ResultsWriter, exit_code, read_results
+    from harness.run.execute import now, run_record
+
     path.unlink(missing_ok=True)
     with ResultsWriter(path) as writer:
-        writer.write(run_record(run_id))
-        writer.write(column)
-        for record in results:
+        for record in (run_record(run_id), *records):
             writer.write(record)
         code = exit_code(read_results([path]), ending=run_id)
         writer.write(EndRecord(run_id=run_id, finished=now(), exit_code=code))
-    render_terminal(read_results([path]), code=code)
-    click.echo(f"\nresults: {path}")
-    if named is not None and named.name not in chosen.bases:  # as of an arm binary on arm64
-        click.echo(f"{log} names {system.machine}, and was judged as {chosen.name}", err=True)
-    if found.damaged:
-        click.echo(f"{found.damaged} damaged frames in {log}: what they told is missing", err=True)
-    sys.exit(code)
+    return code

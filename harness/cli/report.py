@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import quote, suggest
-from harness.cli.common import UsageProblem, column_options, drop_stdout, scenarios_argument
+from harness.cli.common import UsageProblem, drop_stdout
+from harness.cli.options import Where, column_options, results_option, scenarios_argument
 from harness.report.formats import FORMATS, TERMINAL, render
 
 if TYPE_CHECKING:
     from harness.results import Results
-
-
-results_option = click.option(
-    "--results",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Results file, repeatable: several are read as one. Default: out/results.jsonl.",
-)
 
 
 @click.command()
@@ -42,9 +33,7 @@ results_option = click.option(
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
 def command(
     scenarios: tuple[str, ...],
-    arches: tuple[str, ...],
-    kernels: tuple[str, ...],
-    flavours: tuple[str, ...],
+    where: Where,
     files: tuple[Path, ...],
     form: str,
     output: Path | None,
@@ -62,7 +51,7 @@ def command(
     """
     from harness.results import exit_code
 
-    results = narrowed(read(files), scenarios, arches, kernels, flavours)
+    results = narrowed(read(files), scenarios, where)
     code = exit_code(results)
     try:
         _print_report(results, form, output)
@@ -82,23 +71,17 @@ def read(files: tuple[Path, ...]) -> Results:
         raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None
 
 
-def narrowed(
-    found: Results,
-    scenarios: tuple[str, ...],
-    arches: tuple[str, ...],
-    kernels: tuple[str, ...],
-    flavours: tuple[str, ...],
-) -> Results:
+def narrowed(found: Results, scenarios: tuple[str, ...], where: Where) -> Results:
     """The cells that options and globs leave. Raises UsageProblem when they leave none."""
     from harness.results import narrow
 
-    _check_names(found, arches, kernels, flavours)
+    _check_names(found, where)
     results = narrow(
         found,
         lambda column: (
-            (not arches or column.arch in arches)
-            and (not kernels or column.kernel in kernels)
-            and (not flavours or column.flavour in flavours)
+            (not where.arches or column.arch in where.arches)
+            and (not where.kernels or column.kernel in where.kernels)
+            and (not where.flavours or column.flavour in where.flavours)
         ),
         lambda name: not scenarios or any(fnmatch.fnmatchcase(name, glob) for glob in scenarios),
     )
@@ -107,15 +90,13 @@ def narrowed(
     return results
 
 
-def _check_names(
-    found: Results, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
-) -> None:
+def _check_names(found: Results, where: Where) -> None:
     """A name that no column has is a mistake, also beside one that some column has."""
     columns = found.columns.values()
     for what, given, present in (
-        ("arch", arches, {column.arch for column in columns}),
-        ("kernel", kernels, {column.kernel for column in columns}),
-        ("flavour", flavours, {column.flavour for column in columns}),
+        ("arch", where.arches, {column.arch for column in columns}),
+        ("kernel", where.kernels, {column.kernel for column in columns}),
+        ("flavour", where.flavours, {column.flavour for column in columns}),
     ):
         for name in given:
             if name not in present:

@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import DeclarationError, quote, suggest
-from harness.cli.common import (
-    UsageProblem,
-    complete_from,
+from harness.cli.common import UsageProblem, open_project, open_store, select
+from harness.cli.options import (
+    busybox_option,
     one_column_options,
-    open_project,
-    open_store,
-    select,
+    scenario_argument,
     store_option,
 )
 
@@ -38,19 +36,13 @@ _ESCAPE = "\x1d"  # ^], as in telnet
 
 
 @click.command()
-@click.argument(
-    "scenario", shell_complete=complete_from(lambda project: list(project.matrix.scenarios))
-)
+@scenario_argument
 @one_column_options
 @click.option("--print-command", is_flag=True, help="Print a QEMU line to paste, and no more.")
 @click.option("--gdb", is_flag=True, help="Boot it, waiting for the debugger whose line is shown.")
 @click.option("--gdb-port", type=click.IntRange(1, 65535), default=GDB_PORT, show_default=True)
 @click.option("--shell", is_flag=True, help="Boot to a prompt on the console.")
-@click.option(
-    "--busybox",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Static busybox of that arch for --shell. Default: this machine's, where it fits.",
-)
+@busybox_option
 @store_option
 def command(
     scenario: str,

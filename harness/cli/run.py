@@ -7,26 +7,29 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.common import (
     EXIT_CODES,
     UsageProblem,
-    accel_option,
     choose,
-    column_options,
     drop_stdout,
     kernel_specs,
     open_project,
-    open_store,
-    scenarios_argument,
     select,
-    store_option,
-    tree_options,
 )
 from harness.cli.execute import LAST_BASE, run_columns
+from harness.cli.options import (
+    Changes,
+    How,
+    Where,
+    column_options,
+    run_options,
+    scenarios_argument,
+    tree_options,
+)
 
 if TYPE_CHECKING:
     from harness.catalog.kernels import Kernel
@@ -36,42 +39,6 @@ if TYPE_CHECKING:
     from harness.run.prepare import Options
 
 ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on what is above 127
-
-
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How a run is done; the same in every command that boots."""
-    for option in (
-        click.option(
-            "--no-snapshots",
-            is_flag=True,
-            help="Boot every machine, also one that a snapshot is kept of.",
-        ),
-        click.option("--refresh", is_flag=True, help="Resolve kernel names anew (asks apt)."),
-        click.option(
-            "--repeat",
-            type=click.IntRange(1),
-            default=1,
-            metavar="N",
-            help="Observe every cell N times; what does not come out alike is named a flake.",
-        ),
-        accel_option,
-        click.option(
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=Path("out"),
-            show_default=True,
-            help="Folder for RUN.jsonl, results.jsonl (a link to it), report.md and report.html.",
-        ),
-        click.option(
-            "--jobs",
-            "-j",
-            type=click.IntRange(0),
-            default=0,
-            help="Machines, and compilers, at a time. Default: CPUs.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command(epilog=EXIT_CODES)
@@ -86,7 +53,6 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--patch: the same kernel without them.",
 )
 @click.option("--no-base", is_flag=True, help="Compare with nothing but the matrix.")
-@store_option
 @run_options
 @click.option("--no-wedging", is_flag=True, help="Leave out cells expected to hang or oops.")
 @click.option("--shuffle", metavar="SEED", default="", help="Scenarios in another order.")
@@ -100,22 +66,11 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--invert", is_flag=True, help="With --bisect-step: that outcome is exit 1.")
 def command(
     scenarios: tuple[str, ...],
-    arches: tuple[str, ...],
-    kernels: tuple[str, ...],
-    flavours: tuple[str, ...],
-    tree: Path | None,
-    rev: str | None,
-    patches: tuple[Path, ...],
-    fragments: tuple[Path, ...],
+    where: Where,
+    changes: Changes,
     base: str | None,
     no_base: bool,
-    store_path: Path | None,
-    jobs: int,
-    out: Path,
-    accel: str,
-    repeat: int,
-    refresh: bool,
-    no_snapshots: bool,
+    how: How,
     no_wedging: bool,
     shuffle: str,
     bisect_step: bool,
@@ -136,37 +91,20 @@ def command(
       faultline run --tree ~/linux --arch m68k --arch alpha
       faultline run --patch fix.patch --arch m68k 'stack/*'
     """
-    from harness.run.prepare import Options, preflight
+    from harness.run.prepare import preflight
 
-    project = open_project(store_path)
-    options = Options(
-        store=open_store(store_path),
-        accel=accel,
-        refresh=refresh,
-        wedging=not no_wedging,
-        snapshots=not no_snapshots,
-        shuffle=shuffle,
-        times=repeat,
-        jobs=jobs,
-    )
-    compared = base is not None or (not no_base and bool(tree or rev is not None or patches))
-    work = functools.partial(
-        _plan, project, arches, kernels, flavours, tree, rev, patches, fragments, scenarios
-    )
+    options = how.options(wedging=not no_wedging, shuffle=shuffle)
+    plan = functools.partial(_plan, open_project(how.store_path), scenarios, where, changes)
     if bisect_step:
-        sys.exit(_bisect_step(work, outcome, invert, options, out))
-    run = work()
-    if not compared:
-        code, path = run_columns(
-            project, run.columns, run.scenarios, options, out, meanwhile=_load_reports
-        )
-        sys.exit(_report(path, out, code))
-    preflight(run.columns, options)
-    reference = _choose_base(run, base or "", options)
-    code, path = run_columns(project, run.columns, run.scenarios, options, out)
-    code = _report(path, out, code)
+        sys.exit(_bisect_step(plan, outcome, invert, options, how.out))
+    run, reference = plan(), None
+    if base is not None or (changes.have_base and not no_base):
+        preflight(run.columns, options)
+        reference = _choose_base(run, base or "", options)
+    code, path = run_columns(run.project, run.columns, run.scenarios, options, how.out)
+    code = _report(path, how.out, code)
     if code < 128 and reference is not None:
-        code = _compare(run, reference, path, options, out, code)
+        code = _compare(run, reference, path, options, how.out, code)
     sys.exit(code)
 
 
@@ -177,19 +115,10 @@ class _Run:
     scenarios: Sequence[Scenario]
 
 
-def _plan(
-    project: Project,
-    arches: tuple[str, ...],
-    kernels: tuple[str, ...],
-    flavours: tuple[str, ...],
-    tree: Path | None,
-    rev: str | None,
-    patches: tuple[Path, ...],
-    fragments: tuple[Path, ...],
-    scenarios: tuple[str, ...],
-) -> _Run:
-    specs = kernel_specs(project, kernels, tree, rev, patches, fragments)
-    return _Run(project, select(project, arches, specs, flavours), choose(project, scenarios))
+def _plan(project: Project, scenarios: tuple[str, ...], where: Where, changes: Changes) -> _Run:
+    specs = kernel_specs(project, where, changes)
+    columns = select(project, where.arches, specs, where.flavours)
+    return _Run(project, columns, choose(project, scenarios))
 
 
 # -- against a base --

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import UsageProblem, open_store, store_option
+from harness.cli.common import UsageProblem, open_store
+from harness.cli.options import store_option
 
 if TYPE_CHECKING:
     from harness.build.store import Entry

@@ -1,0 +1,278 @@
+"""The options that commands share: each is declared once.
+
+Those that belong together reach a command as one argument: below `@tree_options` it has a
+parameter `changes`, a `Changes`, and not one for each option.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.common import complete_from, open_store
+
+if TYPE_CHECKING:
+    from harness.run.prepare import Options
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _all_of(*options: Decorator) -> Decorator:
+    """These options, in this order in --help."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _as_one(name: str, kind: type, *options: Decorator) -> Decorator:
+    """These options as one argument `name`, a dataclass with a field for each."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def gather(**given: Any) -> Any:
+            own = {field.name: given.pop(field.name) for field in fields(kind)}
+            return command(**given, **{name: kind(**own)})
+
+        return _all_of(*options)(gather)
+
+    return decorate
+
+
+# -- what is run -----------------------------------------------------------------------------
+
+scenarios_argument = click.argument(
+    "scenarios",
+    nargs=-1,
+    metavar="[SCENARIO]...",
+    shell_complete=complete_from(lambda project: list(project.matrix.scenarios)),
+)
+scenario_argument = click.argument(
+    "scenario", shell_complete=complete_from(lambda project: list(project.matrix.scenarios))
+)
+arches_option = click.option(
+    "--arch",
+    "arches",
+    multiple=True,
+    metavar="NAME",
+    help="Architecture or variant, repeatable. Default: all that the results have; to be run, all "
+    "but the variants.",
+    shell_complete=complete_from(lambda project: list(project.arches)),
+)
+arch_option = click.option(
+    "--arch",
+    metavar="NAME",
+    required=True,
+    help="Architecture or variant.",
+    shell_complete=complete_from(lambda project: list(project.arches)),
+)
+kernels_option = click.option(
+    "--kernel",
+    "--target",
+    "kernels",
+    multiple=True,
+    metavar="SPEC",
+    help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a target "
+    "that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: the one that kernels.yaml "
+    "calls default.",
+    shell_complete=complete_from(lambda project: list(project.kernels)),
+)
+kernel_option = click.option(
+    "--kernel",
+    metavar="SPEC",
+    help="Default: the one kernels.yaml calls default.",
+    shell_complete=complete_from(lambda project: list(project.kernels)),
+)
+flavours_option = click.option(
+    "--flavour",
+    "flavours",
+    multiple=True,
+    metavar="NAME",
+    help="kconfig flavour, repeatable. Default: all that the results have; to be run, core.",
+    shell_complete=complete_from(lambda project: list(project.flavours)),
+)
+flavour_option = click.option(
+    "--flavour",
+    default="core",
+    show_default=True,
+    metavar="NAME",
+    help="kconfig flavour.",
+    shell_complete=complete_from(lambda project: list(project.flavours)),
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """The columns that were named; nothing: the defaults."""
+
+    arches: tuple[str, ...]
+    kernels: tuple[str, ...]
+    flavours: tuple[str, ...]
+
+
+column_options = _as_one("where", Where, arches_option, kernels_option, flavours_option)
+
+# -- a kernel of the user's ------------------------------------------------------------------
+
+patches_option = click.option(
+    "--patch",
+    "patches",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="Patch (as for patch -p1), applied to a copy of the source, which makes it a full build; "
+    "repeatable.",
+)
+fragments_option = click.option(
+    "--config-fragment",
+    "fragments",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="kconfig fragment on top of arch and flavour; repeatable.",
+)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A tree of the user's, and changes to a kernel."""
+
+    tree: Path | None
+    rev: str | None
+    patches: tuple[Path, ...]
+    fragments: tuple[Path, ...]
+
+    @property
+    def have_base(self) -> bool:
+        """Whether there is something that what changed can be said against."""
+        return bool(self.tree or self.rev is not None or self.patches)
+
+
+tree_options = _as_one(
+    "changes",
+    Changes,
+    click.option(
+        "--tree",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Your kernel tree, built out of tree in a folder that is kept.",
+    ),
+    click.option(
+        "--git",
+        "rev",
+        metavar="REV",
+        help="This revision of the repository --tree (default: the current folder), which is only "
+        "read.",
+    ),
+    patches_option,
+    fragments_option,
+)
+
+# -- how it is run ---------------------------------------------------------------------------
+
+store_option = click.option(
+    "--store",
+    "store_path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for sources and builds. Default: $FAULTLINE_STORE, else the user's cache folder.",
+)
+accel_option = click.option(
+    "--accel",
+    type=click.Choice(["auto", "tcg", "kvm"]),
+    default="auto",
+    show_default=True,
+    help="auto takes KVM only where a boot has proved that it works here.",
+)
+jobs_option = click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(0),
+    default=0,
+    help="Compilers, and machines, at a time. Default: CPUs.",
+)
+refresh_option = click.option(
+    "--refresh", is_flag=True, help="Resolve kernel names anew (asks apt)."
+)
+busybox_option = click.option(
+    "--busybox",
+    type=_FILE,
+    help="Static busybox of that arch for a shell. Default: this machine's, where it fits.",
+)
+one_column_options = _all_of(arch_option, kernel_option, flavour_option, accel_option)
+"""For a command that boots one column, each as an argument of its own."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How a run is done."""
+
+    store_path: Path | None
+    jobs: int
+    out: Path
+    accel: str
+    repeat: int
+    refresh: bool
+    no_snapshots: bool
+
+    def options(self, **more: Any) -> Options:
+        """As the run takes them, with those that one command only has."""
+        from harness.run.prepare import Options
+
+        return Options(
+            store=open_store(self.store_path),
+            accel=self.accel,
+            refresh=self.refresh,
+            times=self.repeat,
+            jobs=self.jobs,
+            snapshots=not self.no_snapshots,
+            **more,
+        )
+
+
+run_options = _as_one(
+    "how",
+    How,
+    store_option,
+    jobs_option,
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("out"),
+        show_default=True,
+        help="Folder for RUN.jsonl, results.jsonl (a link to it), report.md and report.html.",
+    ),
+    accel_option,
+    click.option(
+        "--repeat",
+        type=click.IntRange(1),
+        default=1,
+        metavar="N",
+        help="Observe every cell N times; what does not come out alike is named a flake.",
+    ),
+    refresh_option,
+    click.option(
+        "--no-snapshots",
+        is_flag=True,
+        help="Boot every machine, also one that a snapshot is kept of.",
+    ),
+)
+
+# -- results ---------------------------------------------------------------------------------
+
+results_option = click.option(
+    "--results",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Results file, repeatable: several are read as one. Default: out/results.jsonl.",
+)
