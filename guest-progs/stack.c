@@ -256,6 +256,28 @@ void stack_growsdown_read_rlimit(void)
 	transfer("", buffer, 16, read(fd, buffer, 16));
 }
 
+/* Ten pages of growth of a mapping that is locked in memory, of which so many bytes may be. */
+static void read_below_locked(size_t limit)
+{
+	char *region = growable_region(), *buffer = region - 10 * page_size;
+	struct rlimit locked = { .rlim_cur = limit, .rlim_max = limit };
+	int fd = pipe_holding(16);
+
+	must("mlock", mlock(region, page_size));
+	must("setrlimit", setrlimit(RLIMIT_MEMLOCK, &locked));
+	transfer("", buffer, 16, read(fd, buffer, 16));
+}
+
+void stack_growsdown_locked(void)
+{
+	read_below_locked(11 * page_size);
+}
+
+void stack_growsdown_locked_rlimit(void)
+{
+	read_below_locked(10 * page_size);
+}
+
 /* PROT_GROWSDOWN: from here down to the start of the mapping, which must be one that grows. */
 void stack_growsdown_mprotect(void)
 {
