@@ -107,6 +107,53 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
     return Mutant(path.stem, path, names, head["Origin"], head["What"], head.get("Equivalent", ""))
 
 
+class Workbench:
+    """A tree of one arch whose files may be changed; its objects are kept beside it."""
+
+    def __init__(self, pristine: Path, folder: Path) -> None:
+        self.tree = folder / "linux"
+        self._pristine, self._note = pristine, folder / "touched"
+        complete = folder / "complete"
+        if not complete.exists():
+            shutil.rmtree(self.tree, ignore_errors=True)
+            words = ["cp", "-al", "--", str(pristine), str(self.tree)]
+            output(words, failed="cannot copy the source tree")
+            complete.touch()
+        self.restore()
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(f"tree:{self.tree}", TreeSource(self.tree))
+
+    def touch(self, paths: Sequence[str]) -> None:
+        """These files are about to be changed, and are nobody else's from here on."""
+        self._note.write_text("\n".join(paths))
+        for name in paths:
+            self._renew(name)
+
+    def restore(self) -> None:
+        """What was changed last is as it was, with a new time so that make sees it."""
+        for name in self._note.read_text().split() if self._note.exists() else ():
+            self._renew(name)
+        self._note.unlink(missing_ok=True)
+
+    def _renew(self, name: str) -> None:
+        file = self.tree / name
+        file.unlink(missing_ok=True)  # it was a hard link to the original
+        if (self._pristine / name).exists():
+            shutil.copyfile(self._pristine / name, file)
+
+
+@contextmanager
+def workbench(kernel: Kernel, arch: Arch, store: Store) -> Iterator[Workbench]:
+    """The one of this kernel and arch, held. Raises BuildError."""
+    source = patched(kernel, resolve(kernel, store), arch, store).source
+    key = digest("mutants", source.key, arch.name)
+    label = f"tree of mutants, {kernel.name} {arch.name}"
+    with store.folder("objects", key, label) as folder:
+        yield Workbench(source.tree, folder.path)
+
+
 def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
     """However often it was looked at, this was the answer."""
     return bool(attempts) and all(one.verdict is verdict for one in attempts)
@@ -127,8 +174,7 @@ class Laboratory:
         self._project, self._kernel, self._arch = project, kernel, arch
         self._scenarios, self._store, self._say = scenarios, store, say
         self._flavour = "core"
-        self._tree = Path()
-        self._pristine = Path()
+        self._bench: Workbench
         self._job: Job | None = None
         self._unmodified = Path()  # the image
         self.passed: list[Cell] = []
@@ -137,28 +183,13 @@ class Laboratory:
     @contextmanager
     def open(self) -> Iterator[Laboratory]:
         """Hold the tree, build it unmodified, and run it. Raises BuildError."""
-        source = patched(
-            self._kernel, resolve(self._kernel, self._store), self._arch, self._store
-        ).source
-        key = digest("mutants", source.key, self._arch.name)
-        label = f"tree of mutants, {self._kernel.name} {self._arch.name}"
-        with self._store.folder("objects", key, label) as folder:
-            self._pristine, self._tree = source.tree, folder.path / "linux"
-            if not (folder.path / "complete").exists():
-                shutil.rmtree(self._tree, ignore_errors=True)
-                words = ["cp", "-al", "--", str(source.tree), str(self._tree)]
-                output(words, failed="cannot copy the source tree")
-                (folder.path / "complete").touch()
-            self._restore_all()
+        with workbench(self._kernel, self._arch, self._store) as self._bench:
             self._baseline()
             yield self
 
     @property
     def _column(self) -> Column:
-        spec = f"tree:{self._tree}"
-        return Column(
-            arch=self._arch, kernel=Kernel(spec, TreeSource(self._tree)), flavour=self._flavour
-        )
+        return Column(arch=self._arch, kernel=self._bench.kernel, flavour=self._flavour)
 
     def _baseline(self) -> None:
         options = Options(store=self._store, accel="tcg", wedging=False, snapshots=False)
@@ -202,9 +233,9 @@ class Laboratory:
     def try_mutant(self, mutant: Mutant) -> Fate:
         """Build the mutant and run what the unmodified kernel passed, up to the first kill."""
         try:
-            self._restore_all()
-            apply_patch(self._tree, mutant.file)
-            self._note(mutant.touched)
+            self._bench.restore()
+            self._bench.touch(mutant.touched)
+            apply_patch(self._bench.tree, mutant.file)
             image = self._build()
         except BuildError as error:
             self._say(f"{self._arch.name}: {mutant.name}: {error}")
@@ -237,18 +268,3 @@ class Laboratory:
             return Fate(name, arch, "infrastructure", observed=infra, cells=count)
         fate = "equivalent" if mutant.equivalent else "survived"
         return Fate(name, arch, fate, cells=count)
-
-    # -- the tree --------------------------------------------------------------------------
-
-    def _note(self, paths: Sequence[str]) -> None:
-        (self._tree.parent / "touched").write_text("\n".join(paths))
-
-    def _restore_all(self) -> None:
-        """What the last mutant changed is as it was, with a new time so that make sees it."""
-        note = self._tree.parent / "touched"
-        for name in note.read_text().split() if note.exists() else ():
-            file = self._tree / name
-            file.unlink(missing_ok=True)
-            if (self._pristine / name).exists():
-                shutil.copyfile(self._pristine / name, file)
-        note.unlink(missing_ok=True)
