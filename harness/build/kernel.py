@@ -208,6 +208,16 @@ def _objects(to: Path, plan: _Plan, store: Store) -> Iterator[tuple[Path, tuple[
     yield scratch, ()
 
 
+@contextmanager
+def objects_of(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> Iterator[Path]:
+    """What the last build of a tree left in its kept folder, held. Raises BuildError."""
+    plan = _plan(kernel, arch, flavour, resolve(kernel, store))
+    if plan.source.key:
+        raise BuildError(f"{kernel.name}: only the objects of a tree are kept")
+    with _objects(Path(), plan, store) as (folder, _):
+        yield folder
+
+
 class _Make:
     """Runs the kernel's make; its output goes to the log and is counted."""
 
