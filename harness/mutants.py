@@ -199,7 +199,11 @@ class Laboratory:
         ready = prepare("mutants", column, self._scenarios, self._project, options, say)
         self._job = replace(ready.jobs[0], cells=())
         self._unmodified = self._build()
-        for cell, attempts in self._run(self._unmodified, ready.cells):
+        self._learn(ready.cells)
+
+    def _learn(self, cells: Sequence[Cell]) -> None:
+        """What the unmodified kernel passes, at each look: nothing else can kill."""
+        for cell, attempts in self._run(self._unmodified, cells):
             record = attempts[-1]
             if all_are(Verdict.MATCH, attempts):
                 self.passed.append(cell)

@@ -21,11 +21,16 @@ class Scripted(Laboratory):
     def __init__(self, script: Sequence[Sequence[Verdict]]) -> None:
         self._script = list(script)
         self._arch = type("Named", (), {"name": "m68k"})()
-        self.passed = [Cell(scenario="hole/read", expectations=())]
+        self._unmodified = Path("unmodified")
+        self.passed = []
+        self.failed = {}
 
     def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
         for cell in cells:
             yield cell, [look(cell, verdict) for verdict in self._script.pop(0)]
+
+
+CELL = Cell(scenario="hole/read", expectations=())
 
 
 def look(cell: Cell, verdict: Verdict) -> ResultRecord:
@@ -57,10 +62,33 @@ def test_a_kill_is_a_mismatch_at_each_of_several_looks(
     script: list[list[Verdict]], fate: str
 ) -> None:
     laboratory = Scripted(script)
+    laboratory.passed = [CELL]
     assert laboratory._judge(MUTANT, Path("image")).fate == fate
     assert not laboratory._script  # all looks were taken that the rule wants
 
 
 def test_a_mutant_that_is_argued_to_be_equivalent_is_not_counted_as_a_survivor() -> None:
     argued = Mutant("x", Path("x.patch"), ("m68k",), "seen", "what", "no program can tell")
-    assert Scripted([[MATCH]])._judge(argued, Path("image")).fate == "equivalent"
+    laboratory = Scripted([[MATCH]])
+    laboratory.passed = [CELL]
+    assert laboratory._judge(argued, Path("image")).fate == "equivalent"
+
+
+@pytest.mark.parametrize(
+    ("looks", "passed", "failed"),
+    [
+        ([MATCH], True, False),
+        ([KNOWN], False, False),
+        ([Verdict.NOT_APPLICABLE], False, False),
+        ([MISMATCH, MATCH], False, True),  # now so, now so
+        ([Verdict.FIXED], False, True),
+        ([Verdict.NO_EXPECTATION], False, True),
+    ],
+)
+def test_only_what_the_unmodified_kernel_passes_at_each_look_can_kill(
+    looks: list[Verdict], passed: bool, failed: bool
+) -> None:
+    laboratory = Scripted([looks])
+    laboratory._learn([CELL])
+    assert laboratory.passed == ([CELL] if passed else [])
+    assert bool(laboratory.failed) is failed
