@@ -51,15 +51,20 @@ class Package:
 
 
 class PrivateApt:
-    """apt in a folder of its own. Raises BuildError with apt's words."""
+    """apt in a folder of its own, for packages or for their sources. Raises BuildError with
+    apt's words.
+    """
 
-    def __init__(self, folder: Path, suite: str | None) -> None:
+    def __init__(self, folder: Path, suite: str | None, sources: bool = False) -> None:
         for tool in ("apt-get", "dpkg-deb"):
             need(tool)
         for name in ("state/lists/partial", "cache/archives/partial", "log", "sources.d"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
-        _write_private(folder / "sources.d" / "faultline.sources", _sources(suite))
+        _write_private(
+            folder / "sources.d" / "faultline.sources",
+            _sources(suite, *(("deb-src", "Sources") if sources else ("deb", "Packages"))),
+        )
         _write_private(folder / "apt.conf", _configuration(folder))
         self._env = clean_environment() | {"APT_CONFIG": str(folder / "apt.conf")}
         self._suite = suite or "the system's own sources"
@@ -93,6 +98,19 @@ class PrivateApt:
         found = list(folder.glob("*.deb"))
         if len(found) != 1:
             raise BuildError(f"apt fetched {len(found)} files for {package.name} instead of one")
+        return found[0]
+
+    def download_source(self, name: str, folder: Path) -> Path:
+        """Fetch the upstream archive of a source package into a folder; apt has checked it."""
+        output(
+            ["apt-get", "source", "-q", "--tar-only", "--only-source", name],
+            cwd=folder,
+            env=self._env,
+            failed=f"apt could not fetch the source of {name}",
+        )
+        found = list(folder.glob("*.orig.tar.*"))
+        if len(found) != 1:
+            raise BuildError(f"apt fetched {len(found)} archives for {name} instead of one")
         return found[0]
 
 
@@ -160,7 +178,7 @@ def _is_debian(target: Target) -> bool:
     return target.last in ("debian", "debian-security")
 
 
-def _sources(suite: str | None) -> str:
+def _sources(suite: str | None, types: str, indexes: str) -> str:
     """The text of the private deb822 source file."""
     targets = [target for target in _targets() if _is_debian(target)]
     if suite is not None:
@@ -184,11 +202,11 @@ def _sources(suite: str | None) -> str:
     texts = []
     for (uri, file), (releases, components) in stanzas.items():
         fields = {
-            "Types": "deb",
+            "Types": types,
             "URIs": uri,
             "Suites": " ".join(dict.fromkeys(releases)),
             "Components": " ".join(dict.fromkeys(components)),
-            "Targets": "Packages",
+            "Targets": indexes,
         }
         fields |= source_options(Path(file), uri)
         texts.append("".join(f"{name}: {value}\n" for name, value in fields.items()))

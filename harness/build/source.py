@@ -221,7 +221,19 @@ def _check_sha256(archive: Path, source: TarballSource) -> None:
 
 
 def unpack(archive: Path, to: Path) -> None:
-    """Unpack a kernel's source archive, which has one folder at its top, as folder `to`.
+    """Unpack a kernel's source archive as folder `to`. Raises BuildError."""
+    unpack_archive(archive, to)
+    try:
+        makefile_version(to)
+    except BuildError as error:
+        raise BuildError(
+            f"{archive.name} is no kernel source: expected one folder with the kernel's Makefile "
+            f"in it ({error.message.rpartition(': ')[2]})"
+        ) from None
+
+
+def unpack_archive(archive: Path, to: Path) -> None:
+    """Unpack a source archive, which has one folder at its top, as folder `to`.
 
     Nothing is written outside `to`, whatever the archive says: GNU tar refuses names with `..`,
     strips leading slashes and makes links that lead outside only after everything else, and
@@ -236,13 +248,6 @@ def unpack(archive: Path, to: Path) -> None:
         failed=f"{archive.name} cannot be unpacked",
     )  # fmt: skip
     _check_links(to, archive.name)
-    try:
-        makefile_version(to)
-    except BuildError as error:
-        raise BuildError(
-            f"{archive.name} is no kernel source: expected one folder with the kernel's Makefile "
-            f"in it ({error.message.rpartition(': ')[2]})"
-        ) from None
 
 
 def _decompressor(archive: Path) -> list[str]:

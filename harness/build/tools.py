@@ -87,14 +87,17 @@ def output(
     env: Mapping[str, str] | None = None,
     failed: str = "",
     ok: Sequence[int] = (0,),
+    typed: str = "",
 ) -> str:
-    """Run a program and return what it wrote (both streams). Raises BuildError, `failed` first."""
+    """Run a program and return what it wrote (both streams); `typed` is its stdin. Raises
+    BuildError, `failed` first.
+    """
     try:
         done = subprocess.run(
             [str(part) for part in argv],
             cwd=cwd,
             env=dict(env) if env is not None else clean_environment(),
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -72,6 +72,7 @@ begins with `faultline:` tells them apart; --results has it in full.
 @click.option("--memory", type=click.IntRange(0, 65536), default=0, metavar="MIB")
 @click.option("--disk", type=click.IntRange(0, 1 << 20), default=0, metavar="MIB", help="/dev/vda.")
 @click.option("--hugepages", type=click.IntRange(0), default=0, metavar="N")
+@click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools.")
 @busybox_option
 @store_option
 def command(
@@ -91,6 +92,7 @@ def command(
     memory: int,
     disk: int,
     hugepages: int,
+    shell: bool,
     busybox: Path | None,
     store_path: Path | None,
 ) -> None:
@@ -129,6 +131,7 @@ def command(
         disk=disk,
         huge_pages=hugepages,
         timeout=timeout,
+        shell=shell,
         busybox=busybox,
     )
     sinks = {"stdout": _to(1), "stderr": _to(2)}

@@ -14,9 +14,12 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from harness.build import BuildError
-from harness.build.elf import check_static, find_busybox, read_elf
+from harness.build.elf import check_static, read_elf
 from harness.build.initramfs import Extra, busybox_extras, write_overlay
+from harness.build.shell import build_shell
+from harness.catalog.arches import Arch
 from harness.catalog.project import Project
+from harness.catalog.shell import load_shell
 from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
 from harness.results import ColumnRecord
@@ -39,7 +42,7 @@ ENVIRONMENT = {
 }
 USERS = {"root": (0, 0), "nobody": (65534, 65534)}
 HIDDEN = ("tmp", "proc", "sys", "dev", WORDS)  # mounted over, or ours
-SHELLS = ("/bin/sh", "/bin/ash", "/bin/busybox")  # what busybox stands in for
+SHELLS = ("/bin/sh", "/bin/bash", "/bin/ash", "/bin/busybox")  # what busybox stands in for
 _SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)[ \t]*([^\n]*)")
 
 
@@ -56,7 +59,8 @@ class Program:
     disk: int = 0  # MiB of /dev/vda, 0 = none
     huge_pages: int = 0
     timeout: float = 60.0  # seconds at full speed
-    busybox: Path | None = None
+    shell: bool = True
+    busybox: Path | None = None  # another shell than shell/ declares
 
 
 SCHEMA = 1
@@ -126,7 +130,8 @@ def run_program(
                 f"{column.id} has no huge pages (CONFIG_HUGETLBFS): use --flavour full, on an arch "
                 "that has them"
             )
-        spec = held.enter_context(_machine(program, base, guest, column.arch.name))
+        busybox = _busybox(program, column.arch, guest, project, options)
+        spec = held.enter_context(_machine(program, base, guest, busybox, column.arch.name))
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
@@ -216,10 +221,29 @@ def _printable(word: str) -> str:
 # -- the machine ---------------------------------------------------------------------------
 
 
+def _busybox(
+    program: Program, arch: Arch, guest: Path, project: Project, options: Options
+) -> Path | None:
+    if program.busybox is not None:
+        check_static(program.busybox, guest, arch.name)
+        return program.busybox
+    if not program.shell:
+        return None
+    try:
+        return build_shell(load_shell(project.root), arch, options.store)
+    except BuildError as error:
+        raise BuildError(
+            f"{error.message} (--no-shell goes without, --busybox brings another)",
+            log=error.log, excerpt=error.excerpt,
+        ) from None  # fmt: skip
+
+
 @contextmanager
-def _machine(program: Program, spec: MachineSpec, guest: Path, arch: str) -> Iterator[MachineSpec]:
+def _machine(
+    program: Program, spec: MachineSpec, guest: Path, busybox: Path | None, arch: str
+) -> Iterator[MachineSpec]:
     """The machine with the program in its initramfs, for as long as the block lasts."""
-    extras = [*_program_extras(program, guest, arch)]
+    extras = [*_program_extras(program, guest, busybox, arch)]
     with tempfile.TemporaryDirectory(prefix="faultline-exec-") as folder:
         initrd, disks = Path(folder) / "initramfs.cpio", spec.disks
         write_overlay(initrd, spec.initrd, extras)
@@ -235,11 +259,10 @@ def _machine(program: Program, spec: MachineSpec, guest: Path, arch: str) -> Ite
         yield replace(spec, initrd=initrd, disks=disks, memory=memory, streams=STREAMS)
 
 
-def _program_extras(program: Program, guest: Path, arch: str) -> Iterator[Extra]:
+def _program_extras(
+    program: Program, guest: Path, busybox: Path | None, arch: str
+) -> Iterator[Extra]:
     name = program.path.name
-    if program.busybox is not None:
-        check_static(program.busybox, guest, arch)
-    busybox = program.busybox or find_busybox(guest)
     present = {target for _, target in program.files} | set(SHELLS if busybox else ())
     interpreter = _interpreter(program.path, guest, arch, present)
     yield Extra(f"{FOLDER}/{name}", program.path, 0o755)
@@ -277,7 +300,7 @@ def _interpreter(path: Path, guest: Path, arch: str, present: set[str]) -> list[
         words = [f"/bin/{words[1]}"]
     if words[0] in present:
         return words
-    hint = "" if SHELLS[0] in present else f" (there is no static busybox for {arch}: --busybox)"
+    hint = "" if SHELLS[0] in present else " (there is no shell: --no-shell)"
     raise BuildError(
         f"{path} is a script for {words[0]}, which is not in the guest{hint}: "
         f"bring it with --file FILE:{words[0]}"
