@@ -25,6 +25,7 @@ from harness.machine import QemuError
 # A guest that breaks out of the emulator can start no program, gain no rights, tune no limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 KILL_LIMIT = 5000  # ms
+OLDEST = (6, 0)  # the first with m68k's machine `virt`
 FILE_LIMIT = 4 << 30  # bytes: what a guest writes to its scratch disks is a file of the host
 
 
@@ -128,6 +129,9 @@ def _ask(program: str, package: str) -> tuple[str, bool]:
         except (OSError, subprocess.SubprocessError) as error:
             raise QemuError(f"{program} --version failed: {error}") from None
         if found := re.search(r"version (\d+(?:\.\d+)+)", done.stdout):
+            if tuple(map(int, found[1].split(".")[:2])) < OLDEST:
+                wanted = ".".join(map(str, OLDEST))
+                raise QemuError(f"{program} {found[1]} is too old: {wanted} or newer is needed")
             return found[1], bool(options)
     said = (done.stdout + done.stderr)[:80]
     raise QemuError(f"{program} --version printed no version: {said!r}")

@@ -5,99 +5,32 @@ FAULTLINE_MOMENTS is how many random moments of a run are tried (default 4; 100 
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rig import (
+    ROOT,
+    command_line,
+    descendants,
+    gone,
+    machines,
+    outcomes_of,
+    records,
+    results,
+    start,
+    wait_for_machine,
+)
 
-ROOT = Path(__file__).parents[2]
+from harness.report.formats import render
+from harness.results import read_results
+
 MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
-ARCH, SCENARIOS = "m68k", ["hole/*", "control/*", "protection/*"]
-
-
-def start(out: Path, *words: str) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "harness", "run", *SCENARIOS, "--arch", ARCH, "--out", str(out)]
-    return subprocess.Popen(
-        [*argv, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def descendants(pid: int) -> Iterator[int]:
-    try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    for child in map(int, found):
-        yield child
-        yield from descendants(child)
-
-
-def machines(pid: int) -> list[int]:
-    """The QEMU processes below a process."""
-    return [child for child in descendants(pid) if "qemu-system" in command_line(child)]
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def wait_for_machine(run: subprocess.Popen[bytes], limit: float = 120) -> int:
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline and run.poll() is None:
-        if found := machines(run.pid):
-            return found[0]
-        time.sleep(0.005)
-    raise AssertionError("the run started no machine")
-
-
-def gone(pid: int) -> bool:
-    """Whether it has ended, within seconds. (A zombie has: its parent may be dead as well.)"""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state in "ZX":
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def records(out: Path) -> list[dict[str, Any]]:
-    text = (out / "results.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-
-
-def results(out: Path) -> dict[str, dict[str, Any]]:
-    """The last record of each scenario."""
-    return {r["scenario"]: r for r in records(out) if r["type"] == "result"}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
-    """Outcomes of a run that nothing happens to, and how many seconds its machine lives."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    start(out).communicate(timeout=1800)  # builds, if it must
-    run = start(out)
-    wait_for_machine(run)
-    began = time.monotonic()
-    run.communicate(timeout=300)
-    assert run.returncode == 0
-    seen = {name: r["observation"].get("outcome", "") for name, r in results(out).items()}
-    assert seen
-    return seen, time.monotonic() - began
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
@@ -158,8 +91,7 @@ def test_two_runs_share_one_store(
     for run, out in runs:
         said, _ = run.communicate(timeout=300)
         assert run.returncode == 0, said.decode()
-        seen = {name: r["observation"].get("outcome", "") for name, r in results(out).items()}
-        assert seen == outcomes
+        assert outcomes_of(out) == outcomes
 
 
 def test_a_listing_onto_a_full_disk_is_an_error() -> None:
@@ -171,3 +103,28 @@ def test_a_listing_onto_a_full_disk_is_an_error() -> None:
         )  # fmt: skip
     assert listed.returncode == 3
     assert "No space left" in listed.stderr
+
+
+def test_results_that_end_at_any_byte_are_readable_up_to_there(
+    tmp_path: Path, undisturbed: tuple[dict[str, str], float]
+) -> None:
+    outcomes, _ = undisturbed
+    start(tmp_path).communicate(timeout=300)
+    whole = (tmp_path / "results.jsonl").read_bytes()
+    cut = tmp_path / "cut.jsonl"
+    chance = random.Random(7)
+    ends = {0, 1, len(whole) - 1, *range(len(whole) - 300, len(whole))}
+    for end in ends | {chance.randrange(len(whole)) for _ in range(300)}:
+        cut.write_bytes(whole[:end])
+        found = read_results([cut])
+        lines = whole[:end].count(b"\n")
+        torn = end - (whole[:end].rfind(b"\n") + 1)
+        # A record that lacks no more than its newline is whole.
+        assert len(found.damaged) == (1 if torn and whole[end : end + 1] != b"\n" else 0)
+        known = len(found.runs) + len(found.results) + len(found.ends)
+        assert known <= lines + 1
+        for record in found.results.values():
+            assert record.observation.outcome == outcomes[record.scenario]
+        if end % 50 == 0:
+            for form in ("markdown", "html", "junit", "ktap", "json", "mail"):
+                assert render(form, found)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_faults import ROOT, descendants, gone
+from rig import ROOT, descendants, gone
 
 from harness.results import ResultRecord, Verdict, read_results
 

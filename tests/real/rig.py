@@ -1,0 +1,92 @@
+"""What tests of the harness on real machines share: runs, and the processes below them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+ARCH, SCENARIOS = "m68k", ["hole/*", "control/*", "protection/*"]
+
+
+def run_command(out: Path, *words: str) -> list[str]:
+    argv = [sys.executable, "-m", "harness", "run", *SCENARIOS, "--arch", ARCH, "--out", str(out)]
+    return [*argv, *words]
+
+
+def start(
+    out: Path, *words: str, below: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """A run of SCENARIOS; `below` is a command that executes it, `env` is added to ours."""
+    return subprocess.Popen(
+        [*below, *run_command(out, *words)],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def descendants(pid: int) -> Iterator[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in map(int, found):
+        yield child
+        yield from descendants(child)
+
+
+def machines(pid: int) -> list[int]:
+    """The QEMU processes below a process."""
+    return [child for child in descendants(pid) if "qemu-system" in command_line(child)]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def wait_for_machine(run: subprocess.Popen[bytes], limit: float = 120) -> int:
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline and run.poll() is None:
+        if found := machines(run.pid):
+            return found[0]
+        time.sleep(0.005)
+    raise AssertionError("the run started no machine")
+
+
+def gone(pid: int) -> bool:
+    """Whether it has ended, within seconds. (A zombie has: its parent may be dead as well.)"""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    text = (out / "results.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def results(out: Path) -> dict[str, dict[str, Any]]:
+    """The last record of each scenario."""
+    return {r["scenario"]: r for r in records(out) if r["type"] == "result"}
+
+
+def outcomes_of(out: Path) -> dict[str, str]:
+    return {name: r["observation"].get("outcome", "") for name, r in results(out).items()}

@@ -1,0 +1,351 @@
+"""A host that is broken: a full disk, a hanging /dev/kvm, a clock that jumps, bits that flip, a
+QEMU that is another, a guest that says nothing; and what a guest could get hold of. On real
+machines, in mount namespaces of their own where the machine must not see it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig import (
+    ROOT,
+    descendants,
+    gone,
+    outcomes_of,
+    records,
+    results,
+    start,
+    wait_for_machine,
+)
+
+from harness.build.store import Store, default_root
+from tests.unit.small_project import small_project
+
+mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
+Undisturbed = tuple[dict[str, str], float]
+
+
+def in_namespace(script: str) -> list[str]:
+    """Words that execute, in a mount namespace of its own, what follows them as "$@"."""
+    return ["unshare", "--mount", "sh", "-ec", script, "sh"]
+
+
+def store_copy(folder: Path) -> str:
+    """A script that lays a copy of the store, whose changes stay in `folder`, over the store."""
+    store = default_root()
+    for name in ("upper", "work"):
+        (folder / name).mkdir(exist_ok=True)
+    return (
+        f"mount -t overlay overlay -o "
+        f"lowerdir={store},upperdir={folder}/upper,workdir={folder}/work,redirect_dir=on {store}\n"
+    )
+
+
+def program(path: Path, script: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+# -- a full disk ---------------------------------------------------------------------------
+
+
+@mounts
+@pytest.mark.parametrize("kib", [4, 16, 64])
+def test_results_onto_a_disk_that_fills_up(
+    kib: int, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    outcomes, _ = undisturbed
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    out.mkdir()
+    kept.mkdir()
+    script = f"""mount -t tmpfs -o size={kib}k none {out}
+        status=0; "$@" || status=$?
+        cp {out}/results.jsonl {kept}; exit $status"""
+    run = start(out, "--no-snapshots", below=in_namespace(script))
+    said = run.communicate(timeout=300)[0].decode()
+    assert run.returncode == 3, said
+    assert "No space left" in said
+    assert "Traceback" not in said
+    for name, record in results(kept).items():
+        assert record["observation"].get("outcome") == outcomes[name]
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that runs a project which builds in a second; its store is tmp_path/store."""
+    monkeypatch.setenv("FAULTLINE_PROJECT", str(small_project(tmp_path)))
+    monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    argv = [sys.executable, "-m", "harness", "run", "--out", str(tmp_path / "out")]
+    return [*argv, "--arch", "m68k"]
+
+
+@mounts
+@pytest.mark.parametrize("kib", [8, 32, 64, 128, 256, 512, 1024])
+def test_a_build_on_a_disk_that_fills_up_goes_on_when_there_is_room(
+    kib: int, small: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    script = f"""mount -t tmpfs -o size={kib}k none {tmp_path}/store
+        status=0; "$@" || status=$?
+        mount -o remount,size=64m {tmp_path}/store
+        echo; echo "first: $status"; exec "$@" """
+    done = subprocess.run(
+        [*in_namespace(script), *small], capture_output=True, text=True, timeout=120
+    )
+    said = done.stdout + done.stderr
+    first, _, second = said.partition("\nfirst: ")
+    assert done.returncode == 0, said
+    assert "Traceback" not in said
+    if not second.startswith("0"):
+        assert second.startswith("3")
+        assert re.search(r"No space left|cannot|failed", first)
+
+
+# -- processes that end, in any phase ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("moment", range(6))
+def test_a_signal_in_any_phase_from_the_first_build_to_the_report(
+    number: signal.Signals, moment: int, small: list[str], tmp_path: Path
+) -> None:
+    """Each phase has a sixth of the moments: of a run of about two seconds that builds all."""
+    started = time.monotonic()
+    run = subprocess.Popen(small, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    everybody = {run.pid}
+    wait = random.Random(f"{number} {moment}").uniform(moment, moment + 1) * 0.5
+    while time.monotonic() - started < wait and run.poll() is None:
+        everybody.update(descendants(run.pid))
+        time.sleep(0.005)
+    everybody.update(descendants(run.pid))
+    run.send_signal(number)
+    said = run.communicate(timeout=60)[0].decode()
+    assert run.returncode in (0, 128 + number, -number), said
+    assert all(map(gone, everybody))
+    assert Store(tmp_path / "store").verify() == []
+    again = subprocess.run(small, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_two_runs_that_build_the_same_build_it_once(small: list[str], tmp_path: Path) -> None:
+    runs = [
+        subprocess.Popen([*small, "--out", str(tmp_path / name)], stderr=subprocess.PIPE)
+        for name in ("one", "other")
+    ]
+    said = [run.communicate(timeout=120)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert outcomes_of(tmp_path / "one") == outcomes_of(tmp_path / "other")
+    kinds = [entry.kind for entry in Store(tmp_path / "store").list()]
+    assert kinds.count("kernel") == kinds.count("guest") == kinds.count("initramfs") == 1
+
+
+# -- bits that flip ------------------------------------------------------------------------
+
+
+def flip_a_bit(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
+def entries(store: Path) -> Iterator[Path]:
+    """Every file of what a store made; what changes in place has no manifest."""
+    for manifest in store.glob("v1/*/*/manifest"):
+        yield manifest
+        yield from (path for path in (manifest.parent / "files").rglob("*") if path.is_file())
+
+
+def test_a_flipped_bit_in_any_file_of_the_store_changes_no_result(
+    small: list[str], tmp_path: Path
+) -> None:
+    chance = random.Random(3)
+    subprocess.run(small, capture_output=True, timeout=120, check=True)
+    outcomes, store = outcomes_of(tmp_path / "out"), tmp_path / "store"
+    files = [path for path in entries(store) if path.stat().st_size]
+    assert {path.relative_to(store).parts[1] for path in files} >= {"kernel", "guest", "initramfs"}
+    for path in files:
+        flip_a_bit(path, chance)
+        done = subprocess.run(small, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
+        assert outcomes_of(tmp_path / "out") == outcomes
+        assert Store(store).verify() == [] or "is damaged and will be made again" in done.stderr
+
+
+@mounts
+def test_a_machine_with_a_flipped_bit_is_not_started(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    """Of a real kernel: its snapshot and its initramfs."""
+    outcomes, _ = undisturbed
+    start(tmp_path / "out").communicate(timeout=300)
+    column = next(r for r in records(tmp_path / "out") if r.get("provenance", {}).get("command"))
+    words = column["provenance"]["command"].split()
+    files = [Path(words[words.index("-initrd") + 1])]
+    kept = [e for e in Store().list() if e.kind == "snapshot" and "m68k" in e.label]
+    files += [entry.path / "files" / "state" for entry in kept[:3]]
+    script = store_copy(tmp_path)
+    for number, path in enumerate(files):
+        flipped = tmp_path / f"flipped{number}"
+        shutil.copyfile(path, flipped)
+        flip_a_bit(flipped, random.Random(number))
+        script += f"cat {flipped} > {path}\n"
+    run = start(tmp_path / "again", below=in_namespace(script + 'exec "$@"'))
+    said = run.communicate(timeout=300)[0].decode()
+    assert run.returncode == 0, said
+    assert re.search("initramfs of .* is damaged and will be made again", said)
+    assert outcomes_of(tmp_path / "again") == outcomes
+
+
+# -- a clock that jumps -----------------------------------------------------------------------
+
+JUMPS = """
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int failed = syscall(SYS_clock_gettime, clock, now);
+
+	if (clock == CLOCK_REALTIME)	/* up to two years either way, at each look */
+		now->tv_sec += (random() % 4 - 2) * 31536000L + random() % 100;
+	return failed;
+}
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    outcomes, _ = undisturbed
+    (tmp_path / "jumps.c").write_text(JUMPS)
+    library = tmp_path / "jumps.so"
+    argv = ["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "jumps.c"]
+    subprocess.run(argv, check=True)
+    out = tmp_path / "out"
+    run = start(out, env={"LD_PRELOAD": str(library)})
+    said = run.communicate(timeout=300)[0].decode()
+    assert run.returncode == 0, said
+    assert outcomes_of(out) == outcomes
+    look = "import time; print(len({int(time.time() / 3e7) for _ in range(99)}))"
+    seen = subprocess.run(
+        [sys.executable, "-c", look],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+    )
+    assert int(seen.stdout) > 1, "the clock did not jump"
+
+
+# -- QEMU ---------------------------------------------------------------------------------
+
+
+@mounts
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the fake is for x86_64")
+def test_kvm_that_hangs_is_found_out_once_and_remembered(tmp_path: Path) -> None:
+    real = shutil.which("qemu-system-x86_64")
+    fake = program(
+        tmp_path / "bin" / "qemu-system-x86_64",
+        f"""case "$*" in *"-accel kvm"*)
+            echo $$ >> {tmp_path}/started; trap "" TERM INT HUP; sleep 1000 & wait;; esac
+        exec {real} "$@" """,
+    )
+    path = {"PATH": f"{fake.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    script = store_copy(tmp_path) + f'rm -f {default_root()}/kvm.json\n"$@"\nexec "$@"'
+    argv = [sys.executable, "-m", "harness", "run", "hole/read", "--arch", "x86_64"]
+    done = subprocess.run(
+        [*in_namespace(script), *argv, "--out", str(tmp_path / "out")],
+        env={**os.environ, **path}, cwd=ROOT, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert said.count("tcg (a boot under KVM failed: no hello from the guest") == 2
+    (pid,) = (tmp_path / "started").read_text().split()  # one attempt for two runs
+    assert gone(int(pid))
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exec /bin/false", "printed no version"),
+        ("exec sleep 1000", "--version"),
+        ("echo QEMU emulator version 4.2.1", "4.2.1 is too old"),
+    ],
+)
+def test_a_qemu_that_is_none_or_too_old_is_said(script: str, message: str, tmp_path: Path) -> None:
+    fake = program(tmp_path / "bin" / "qemu-system-m68k", script)
+    run = start(tmp_path / "out", env={"PATH": f"{fake.parent}:{os.environ['PATH']}"})
+    said = run.communicate(timeout=120)[0].decode()
+    assert run.returncode == 3, said
+    assert message in said
+    assert not (tmp_path / "out").exists()
+
+
+def failures(out: Path) -> set[str]:
+    return {record["observation"].get("failure", "") for record in results(out).values()}
+
+
+def test_a_qemu_for_another_arch_is_no_outcome(tmp_path: Path) -> None:
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    (bin / "qemu-system-m68k").symlink_to(shutil.which("qemu-system-alpha") or "")
+    run = start(tmp_path, env={"PATH": f"{bin}:{os.environ['PATH']}"})
+    said = run.communicate(timeout=300)[0].decode()
+    assert run.returncode == 3, said
+    assert set(outcomes_of(tmp_path).values()) <= {"", "n/a"}
+    assert any("unsupported machine type" in str(record) for record in results(tmp_path).values())
+
+
+def test_a_guest_that_never_says_a_word_is_given_up(tmp_path: Path) -> None:
+    """A real machine whose CPUs are never started."""
+    real = shutil.which("qemu-system-m68k")
+    fake = program(tmp_path / "bin" / "qemu-system-m68k", f'exec {real} -S "$@"')
+    run = start(tmp_path, "--no-snapshots", env={"PATH": f"{fake.parent}:{os.environ['PATH']}"})
+    said = run.communicate(timeout=300)[0].decode()
+    assert run.returncode == 3, said
+    assert len(failures(tmp_path)) == 1, "all cells of a column that does not boot fail at once"
+    assert re.fullmatch(r"boot: no hello from the guest after \d+ s, .*CPUs halted",
+                        failures(tmp_path).pop())  # fmt: skip
+
+
+# -- what a guest could get hold of ----------------------------------------------------------
+
+
+def test_qemu_has_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    run = start(tmp_path, env={"SECRET_TOKEN": "hunter2", "SSH_AUTH_SOCK": "/nowhere"})
+    machine = Path(f"/proc/{wait_for_machine(run)}")
+    try:
+        run.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        environment = machine.joinpath("environ").read_bytes().split(b"\0")
+        words = machine.joinpath("cmdline").read_text().split("\0")
+        limits = machine.joinpath("limits").read_text()
+        status = machine.joinpath("status").read_text()
+        files = [str(fd.readlink()) for fd in machine.joinpath("fd").iterdir()]
+    finally:
+        run.send_signal(signal.SIGCONT)
+    assert run.communicate(timeout=300) and run.returncode == 0
+    assert {word.partition(b"=")[0] for word in environment if word} <= {b"PATH", b"LC_ALL"}
+    assert "-nodefaults" in words and "-no-user-config" in words
+    refused = re.compile(r"-(netdev|nic|net|virtfs|fsdev|usb\S*|vnc|spice|object|share)$")
+    assert not list(filter(refused.match, words))
+    assert not [word for word in words if re.search("virtio-net|vhost|9p|file=fat", word)]
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    assert not re.search(r"Max file size +unlimited", limits)
+    assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE), "-sandbox is not at work"
+    assert not [name for name in files if name.endswith((".jsonl", ".lock"))], files
