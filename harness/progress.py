@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from harness.report.text import OUTCOME_LIMIT, clean
+from harness.report.text import OUTCOME_LIMIT, clean, clean_lines
 from harness.results import ResultRecord, Verdict
 
 if TYPE_CHECKING:
@@ -97,10 +97,12 @@ class BarProgress(AbstractContextManager["BarProgress"]):
         self._progress.stop()
 
     def say(self, line: str) -> None:
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(
+            clean_lines(line), markup=False, highlight=False, soft_wrap=True
+        )
 
     def stage(self, column: str, what: str) -> None:
-        self._progress.update(self._task, description=f"{column}: {what}"[:70])
+        self._progress.update(self._task, description=clean(f"{column}: {what}", 70))
 
     def expect(self, cells: int) -> None:
         self._expected += cells
@@ -109,7 +111,9 @@ class BarProgress(AbstractContextManager["BarProgress"]):
     def result(self, record: ResultRecord) -> None:
         if record.attempt == 1:
             self._progress.advance(self._task)
-        self._progress.update(self._task, description=f"{record.column} {record.scenario}"[:70])
+        self._progress.update(
+            self._task, description=clean(f"{record.column} {record.scenario}", 70)
+        )
         if record.verdict not in QUIET:
             self.say(describe(record))
 

@@ -16,6 +16,8 @@ from typing import Self
 
 import msgspec
 
+from harness.jsontext import NOT_JSON
+
 SCHEMA = 1
 
 
@@ -219,7 +221,7 @@ def decode_lines(lines: Iterable[bytes], name: str = "results") -> Iterator[Reco
             continue
         try:
             yield _decoder.decode(line)
-        except msgspec.MsgspecError as error:
+        except NOT_JSON as error:
             yield f"{name}:{number}: {error}"
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from harness.build.source import Listing, listing
 from harness.build.tools import file_digest
+from harness.jsontext import NOT_JSON
 
 _LIST = ".faultline-sources"
 _CONFIGURED = ".faultline-configured"
@@ -65,7 +66,7 @@ def _read(path: Path) -> tuple[Listing, int]:
         return found, path.stat().st_mtime_ns
     except FileNotFoundError:
         _clear(path.parent)  # nothing tells what these objects were made from
-    except msgspec.MsgspecError:  # torn: killed while it was written
+    except NOT_JSON:  # torn: killed while it was written
         _clear(path.parent)
     return [], 0
 

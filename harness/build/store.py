@@ -37,6 +37,7 @@ import platformdirs
 
 from harness.build import Say, StoreError, silent
 from harness.build.tools import file_digest, walk
+from harness.jsontext import NOT_JSON
 
 VERSION = "v1"
 Check = Literal["light", "quick", "full"]
@@ -219,7 +220,7 @@ class Store:
         """What `remember` kept under this name; None if nothing readable."""
         try:
             return msgspec.json.decode(self._name(name).read_bytes(), type=dict[str, str])
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, *NOT_JSON):
             return None
 
     def remember(self, name: str, data: dict[str, str]) -> None:
@@ -466,7 +467,7 @@ def _read_header(home: Path) -> Header:
         with open(home / "manifest", "rb") as file:
             file.readline()
             return msgspec.json.decode(file.readline(), type=Header)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise _Damage(f"its manifest is not readable ({error})") from error
 
 

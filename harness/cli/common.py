@@ -32,13 +32,22 @@ Exit codes:
 """
 
 
-class UsageProblem(click.ClickException):
+class _Problem(click.ClickException):
+    """An error whose words may come from files and programs: none reaches a terminal as it is."""
+
+    def __init__(self, message: str) -> None:
+        from harness.report.text import clean_lines
+
+        super().__init__(clean_lines(message))
+
+
+class UsageProblem(_Problem):
     """An error that ends the command with exit code 2."""
 
     exit_code = 2
 
 
-class Infrastructure(click.ClickException):
+class Infrastructure(_Problem):
     """An error that ends the command with exit code 3."""
 
     exit_code = 3
@@ -132,5 +141,6 @@ def choose(project: Project, globs: tuple[str, ...]) -> list[Scenario]:
 
 def open_store(path: Path | None) -> Store:
     from harness.build.store import Store
+    from harness.report.text import clean_lines
 
-    return Store(path, say=lambda line: click.echo(line, err=True))
+    return Store(path, say=lambda line: click.echo(clean_lines(line), err=True))

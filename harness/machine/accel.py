@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.jsontext import NOT_JSON
 from harness.machine import QemuError
 from harness.machine.qemu import MachineSpec, qemu_version
 from harness.machine.session import BootError, Session
@@ -49,7 +50,7 @@ def prove_kvm(spec: MachineSpec, memory: Path) -> tuple[bool, str]:
 def _remembered(memory: Path) -> dict[str, tuple[bool, str]]:
     try:
         return msgspec.json.decode(memory.read_bytes(), type=dict[str, tuple[bool, str]])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *NOT_JSON):
         return {}
 
 

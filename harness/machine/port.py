@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from harness.jsontext import NOT_JSON
+
 PROTOCOL = 1
 MAX_FRAME = 8192  # bytes, newline included
 
@@ -91,7 +93,7 @@ def decode(payload: bytes) -> Message | None:
         return None
     try:
         return _decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # deep nesting, too
+    except NOT_JSON:
         return None
 
 

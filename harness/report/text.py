@@ -28,6 +28,11 @@ def clean(text: str, limit: int = LINE_LIMIT) -> str:
     return cut("".join(map(_visible, start)), limit)
 
 
+def clean_lines(text: str) -> str:
+    """Several lines, each as `clean` leaves it: what a compiler, a tree or a file's name said."""
+    return "\n".join(clean(line, PROSE_LIMIT) for line in text.split("\n"))
+
+
 def cut(text: str, limit: int) -> str:
     """At most `limit` characters, ending in ".." where something is gone."""
     return text if len(text) <= limit else text[: max(limit - 2, 0)] + ".."

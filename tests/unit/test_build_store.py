@@ -144,6 +144,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "changed manifest": changed_manifest,
     "empty manifest": lambda home: os.truncate(home / "manifest", 0),
     "missing manifest": lambda home: (home / "manifest").unlink(),
+    "header that is no text": lambda home: (home / "manifest").write_bytes(b'x\n{"\xff"}\n'),
     "manifest of garbage": lambda home: (home / "manifest").write_bytes(b"\xff\0" * 500),
 }
 

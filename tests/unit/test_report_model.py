@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import report_samples as samples
 
 from harness.report.markdown import render_markdown
 from harness.report.model import Kind, Report, Scenario, build, version_key
-from harness.results import ColumnRecord, EndRecord, Observation, Results, Verdict, exit_code
+from harness.results import (
+    ColumnRecord,
+    EndRecord,
+    Observation,
+    Results,
+    Verdict,
+    exit_code,
+    read_results,
+)
 
 EIGHT = [f"{kernel},{arch}" for kernel in samples.KERNELS for arch in samples.ARCHES]
 
@@ -268,3 +277,16 @@ def test_ten_thousand_records_take_seconds(kernels: int, scenarios: int) -> None
     text = render_markdown(samples.results(*samples.run_records(), *columns, *cells))
     assert len(text) > 10_000
     assert time.monotonic() - start < 10  # 0.3 s; what is quadratic takes minutes
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"type":"run","run_id":"\xff"}', b"[" * 100_000, b"\0\x1b[2J", b"{}"]
+)
+def test_a_line_that_is_no_record_is_named_and_the_rest_is_read(
+    line: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(b'{"type":"run","run_id":"a"}\n' + line + b'\n{"type":"end","run_id":"a"}\n')
+    found = read_results([path])
+    assert (list(found.runs), list(found.ends)) == (["a"], ["a"])
+    assert [item.startswith(f"{path}:2: ") for item in found.damaged] == [True]
