@@ -179,11 +179,12 @@ def _configured(setting: Setting, arch: Arch, name: str) -> Path:
 
 @contextmanager
 def _empty_store(work: Path) -> Iterator[Path]:
-    """A store that has the sources of ours and nothing that was built."""
+    """A store that has the sources and the guest programs of ours, and no kernels."""
     ours, store = default_root() / "v1", work / "store"
     shutil.rmtree(store, ignore_errors=True)
     (store / "v1").mkdir(parents=True)
-    (store / "v1" / "source").symlink_to(ours / "source")
+    for kind in ("source", "guest", "initramfs"):
+        (store / "v1" / kind).symlink_to(ours / kind)
     shutil.copytree(ours / "names", store / "v1" / "names")
     yield store
     shutil.rmtree(store)

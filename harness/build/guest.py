@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.build import BuildError
@@ -23,6 +25,7 @@ FLAGS = (
     "-O2", "-g0", "-static", "-std=gnu11", "-Wall", "-Wextra", "-Werror",
     "-Werror=missing-prototypes", "-Wl,--build-id=none",
 )  # fmt: skip
+_PLAIN = re.compile(r"[ !#->@-\[\]-~]*")  # printable ASCII but for " \ ? (of trigraphs)
 
 
 def function_name(scenario: str) -> str:
@@ -32,6 +35,8 @@ def function_name(scenario: str) -> str:
 
 def c_string(text: str) -> str:
     """A C string literal; what is not printable ASCII becomes octal escapes of its UTF-8."""
+    if _PLAIN.fullmatch(text):
+        return f'"{text}"'
     parts = []
     for byte in text.encode():
         char = chr(byte)
@@ -102,15 +107,24 @@ def _compile(
     scratch = out.parent.parent / "scratch"
     scratch.mkdir()
     (scratch / "scenarios.inc").write_text(table)
-    argv = [
-        tools.gcc, *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"',
-        f"-I{scratch}", f"-I{folder}", f"-ffile-prefix-map={scratch}=.",
+    failed = f"the guest program does not compile for {arch.name}"
+    # Compiled in the scratch folder, whose name is another each time: none of it is on a command
+    # line, so that ccache knows every file that has not changed.
+    flags = [
+        *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"', "-I.", f"-I{folder}",
         f"-ffile-prefix-map={folder}=guest-progs", *arch.cc_flags,
-        *(os.path.relpath(path, folder) for path in sources), *arch.ld_flags,
-        "-o", str(out),
     ]  # fmt: skip
+    ccache = ["ccache"] if shutil.which("ccache") else []
+
+    def compiled(source: Path) -> str:
+        name = f"{source.stem}.o"
+        output([*ccache, tools.gcc, *flags, "-c", source, "-o", name], cwd=scratch, failed=failed)
+        return name
+
     try:
-        output(argv, cwd=folder, failed=f"the guest program does not compile for {arch.name}")
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            objects = list(pool.map(compiled, sources))
+        output([tools.gcc, *flags, *objects, *arch.ld_flags, "-o", out], cwd=scratch, failed=failed)
     except BuildError as error:
         raise _explain(error, arch, log) from None
     log.unlink(missing_ok=True)
