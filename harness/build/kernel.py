@@ -352,7 +352,11 @@ def _collect(to: Path, plan: _Plan, source: PatchedSource, objects: Path) -> Non
     if (objects / "System.map").is_file():
         shutil.copyfile(objects / "System.map", to / "System.map")
     vmlinux = to / "vmlinux"
-    if not vmlinux.exists() and (objects / "vmlinux").is_file():
+    if vmlinux.exists() or not (objects / "vmlinux").is_file():
+        pass
+    elif "CONFIG_DEBUG_INFO=y" in (to / "config").read_text():  # for a debugger, whatever its size
+        shutil.copyfile(objects / "vmlinux", vmlinux)
+    else:
         strip = f"{plan.arch.cross}strip"
         output([strip, "--strip-all", "-o", vmlinux, objects / "vmlinux"])
         if vmlinux.stat().st_size > SMALL_VMLINUX:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from harness.run.repro import Case, Excerpt
 
 GDB_PORT = 1234
+# Where faults arrive: to stop at when nothing that decides is a function of its own.
+_HANDLERS = ("do_page_fault", "exc_page_fault", "handle_page_fault")
+_DEBUG_INFO = "CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT=y"
 _ESCAPE = "\x1d"  # ^], as in telnet
 
 
@@ -193,7 +196,8 @@ def _gdb(case: Case, column: Column, port: int) -> None:
         symbols = debug_vmlinux(case.kernel.image, column.arch, Path(folder))
         known = function_names(case.kernel.image)
         pieces = [piece for e in case.cell.expectations for piece in e.evidence]
-        stops = [name for name in dict.fromkeys(p.function for p in pieces) if name in known]
+        names = dict.fromkeys([*(piece.function for piece in pieces), *_HANDLERS])
+        stops = [name for name in names if name in known]
         words = ["gdb-multiarch", *([str(symbols)] if symbols else [])]
         commands = [f"target remote 127.0.0.1:{port}", *(f"hbreak {name}" for name in stops[:4])]
         if case.kernel.source:
@@ -205,7 +209,8 @@ def _gdb(case: Case, column: Column, port: int) -> None:
         if not symbols:
             click.echo("\nno symbols: this kernel came as an image without a vmlinux", err=True)
         elif not _has_lines(case):
-            click.echo("\nfunctions only, no lines: CONFIG_DEBUG_INFO is not set", err=True)
+            hint = f"--kernel '{column.kernel.name}+config:FILE' with {_DEBUG_INFO} in FILE"
+            click.echo(f"\nfunctions only, no lines; for lines: {hint}", err=True)
         click.echo("\nthen `continue`. To end QEMU: ^C\n", err=True)
         argv = by_hand(case.machine, f"faultline.run={case.scenario.name}", gdb=port)
         with _sane_terminal():

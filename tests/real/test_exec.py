@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -142,11 +141,3 @@ def test_words_that_are_no_text(built: Path, tmp_path: Path) -> None:
     done = execute("--results", results, built / "plain", "show", os.fsdecode(b"\xff"))
     assert b"\xff" in done.stdout
     assert (done.returncode, json.loads(results.read_text())["arguments"][1]) == (0, "\\xff")
-
-
-def test_the_printed_command_works_when_pasted() -> None:
-    printed = faultline("repro", "stack/below-usp-257", "--arch", ARCH, "--print-command")
-    argv = shlex.split(printed.stdout.decode())
-    pasted = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    assert b"SIGSEGV/SEGV_MAPERR @exact" in pasted.stdout
-    assert pasted.returncode == 0
