@@ -96,6 +96,11 @@ def command(
     return argv + list(spec.args) + (["-S", "-gdb", f"tcp:127.0.0.1:{gdb}"] if gdb else [])
 
 
+def environment() -> dict[str, str]:
+    """All that QEMU gets of ours: what a guest could read there it should not know."""
+    return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
+
+
 def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:
     """A virtio disk on the bus that `port_device` is on; what the guest writes is dropped."""
     bus = port_device.removeprefix("virtio-serial-")
@@ -123,7 +128,9 @@ def _ask(program: str, package: str) -> tuple[str, bool]:
     for options in (["-sandbox", SANDBOX], []):
         argv = [program, *options, "--version"]
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=30, env=environment()
+            )
         except FileNotFoundError:
             raise QemuError(f"{program} is not installed or not on PATH{hint}") from None
         except (OSError, subprocess.SubprocessError) as error:
@@ -208,7 +215,7 @@ class QemuProcess:
                 timeout=None,
                 maxread=4096,
                 echo=False,
-                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+                env=environment(),
                 preexec_fn=in_child,
             )
         except pexpect.ExceptionPexpect as error:

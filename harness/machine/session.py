@@ -371,6 +371,7 @@ class Session:
         self._drain()
         if lost == "silent":
             details = await self._look()
+            lost = "" if cell.end else lost  # it was only late
         damaged = self._frames.damaged - damaged_before
         if not cell.begun:  # its mark was lost: what came since it was asked for is about it
             cell.signs, self._late = [*self._late, *cell.signs], []

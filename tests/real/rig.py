@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
 ARCH, SCENARIOS = "m68k", ["hole/*", "control/*", "protection/*"]
 
 
@@ -44,8 +45,8 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def machines(pid: int) -> list[int]:
-    """The QEMU processes below a process."""
-    return [child for child in descendants(pid) if "qemu-system" in command_line(child)]
+    """The machines below a process: not a QEMU that is only asked for its version."""
+    return [child for child in descendants(pid) if " -kernel " in command_line(child)]
 
 
 def command_line(pid: int) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from rig import (
+    MOMENTS,
     ROOT,
     command_line,
     descendants,
@@ -29,8 +30,6 @@ from rig import (
 
 from harness.report.formats import render
 from harness.results import read_results
-
-MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))

@@ -207,6 +207,9 @@ def main() -> None:
     if play == "boot-panic":
         console("Kernel panic - not syncing: VFS: Unable to mount root fs")
         sys.exit(0)
+    if play == "boot-flood":
+        while True:
+            os.write(1, b"Oops: 0000 [#1]\n" * 4000)
     if play == "boot-silent":
         time.sleep(60)
     if play == "boot-exit":

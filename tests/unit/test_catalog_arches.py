@@ -89,6 +89,8 @@ def test_an_arch_can_be_hashed(root: Path) -> None:
         ("bad", "kernel_arch: x\n", "bad.yaml:1: the key 'cross' is missing"),
         ("bad", BASE, "arches/bad.config is missing"),
         ("Bad name", "base: arm64\n", "'Bad name' is no name for an arch"),
+        ("-foo", "base: arm64\n", "'-foo' is no name for an arch"),
+        ("bad\nname", "base: arm64\n", "is no name for an arch"),
         ("bad", "- base\n", "expected a mapping, found a list"),
     ],
 )

@@ -88,9 +88,13 @@ def test_what_is_wrong_with_a_kernel(tmp_path: Path, kernel: str, message: str) 
     assert str(caught.value).startswith("kernels.yaml:3: ")
 
 
-def test_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["'tree:x'", "../x", "--gdb", '"x\\ny"', "x/y"])
+def test_names_that_could_be_something_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(DeclarationError, match="no name for a kernel"):
-        load(tmp_path, "  'tree:x': {tree: x}\n")
+        load(tmp_path, f"  {name}: {{tree: x}}\n")
+
+
+def test_names(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"unknown kernel 'on'\n  did you mean one\?"):
         load(tmp_path, "  one: {tree: x}\n", default="on")
 

@@ -263,6 +263,9 @@ def test_what_is_wrong_with_a_row(project: Project, text: str, message: str) -> 
     ("name", "text", "message"),
     [
         ("stack", "Edge: {summary: s}", "'Edge' is no name for a scenario"),
+        ("stack", "../../x: {summary: s}", "'../../x' is no name for a scenario"),
+        ("stack", "--gdb: {summary: s}", "'--gdb' is no name for a scenario"),
+        ("stack", '"edge\\nedge": {summary: s}', "is no name for a scenario"),
         ("Stack", "edge: {summary: s}", "'Stack' is no name for a family"),
         ("stack", "edge: {}", "the key 'summary' is missing"),
         ("stack", "edge: {summary: s, user: me}", "unknown user 'me'\n  known: nobody, root"),

@@ -148,6 +148,15 @@ def test_boot_error_says_why(play: str, text: str, monkeypatch: pytest.MonkeyPat
     assert caught.value.command[0] == str(FAKE)
 
 
+def test_a_boot_that_floods_the_console_ends_in_time_and_little_is_kept() -> None:
+    session, started = Session(spec("boot-flood"), boot_limit=3.0), time.monotonic()
+    with pytest.raises(BootError, match="no hello from the guest after") as caught:
+        session.boot()
+    session.close()
+    assert time.monotonic() - started < 30
+    assert len(caught.value.console) <= 121
+
+
 def test_missing_qemu_names_the_package() -> None:
     with pytest.raises(QemuError, match="apt-get install qemu-system-fake"):
         Session(spec("good", qemu="qemu-system-none")).boot()
