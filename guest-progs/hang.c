@@ -127,7 +127,7 @@ static int look_at_all(pid_t pid, pid_t session, struct look *looks)
 	if (!session)
 		return look_at_process(pid, looks, 0);
 	open_numbers(&proc, "/proc");
-	while ((found = next_process(&proc, session, getpid())))
+	while (n < MAX_TASKS && (found = next_process(&proc, session, getpid())))
 		n = look_at_process(found, looks, n);
 	close(proc.fd);
 	return n;

@@ -25,7 +25,7 @@ EXIT_CODES = """\b
 Exit codes:
   N    the program's own exit status
   128+N  it was killed by signal N, as that arch counts signals
-  123  the kernel oopsed or panicked, or the machine was lost, while it ran
+  123  the kernel oopsed, panicked or rebooted, or the machine was lost, while it ran
   124  its time was up; what hung, and how, is told on stderr
   125  nothing is known of it: something could not be built, booted or observed
   126  the kernel would not execute it
@@ -154,6 +154,8 @@ def command(
 def _finish(ran: Ran, results: Path | None) -> None:
     import msgspec
 
+    from harness.run.program import FATAL
+
     ended, ending = ran.ending.ended, ran.ending
     if results is not None:
         results.write_bytes(msgspec.json.format(msgspec.json.encode(ran.record)) + b"\n")
@@ -163,7 +165,7 @@ def _finish(ran: Ran, results: Path | None) -> None:
         _tell(f"{ran.record.form}: {ran.record.status}" + (f" ({'; '.join(parts)})" * bool(parts)))
     if ending.kernel:
         _tell(f"the kernel said {ending.kernel}", ending.console)
-    if ending.kernel in ("oops", "panic"):
+    if ending.kernel in FATAL:
         _end(KERNEL, f"{ending.kernel} while the program ran")
     if ending.lost or ended is None:
         code = INFRA if ending.lost.startswith(AGENT) else KERNEL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import struct
 import threading
@@ -19,8 +20,10 @@ from harness.machine.session import GRACE, Session
 STREAMS = ("stdin", "stdout", "stderr")  # ports of the machine, in the order of their numbers
 CHUNK = 16384  # bytes of stdin at a time
 MOUNTS = 10.0  # seconds that init may take around the program, as it counts its own limit
-_KILLING = 12.0  # seconds that the guest may take to kill what hangs: guest-progs/program.c
+_KILLING = 30.0  # seconds that the guest may take to kill what hangs, a fork bomb among it
 _REST = 10.0  # seconds without a byte, after the end, in which what was written must come
+# Root may end the machine: then the kernel says so, and QEMU ends as it was asked to.
+_REBOOT = re.compile(r"\breboot: (Restarting|Power|System halted)")
 
 Sink = Callable[[bytes], None]
 
@@ -31,7 +34,7 @@ class Ending:
 
     ended: Ended | None  # None: nobody knows
     lost: str = ""  # why not, or why not all of its output is there
-    kernel: str = ""  # what the kernel said of itself meanwhile: oops, panic, warn(...)
+    kernel: str = ""  # what the kernel said of itself meanwhile: oops, panic, warn(...), reboot
     console: list[str] = field(default_factory=list)
 
 
@@ -106,10 +109,10 @@ class ProgramSession(Session):
         self._drain()
         if self._gone and not self._complete(counts):
             lost = f"{lost}: {await self._ending()}"
-        signs = [*self._late, *cell.signs]
-        return Ending(
-            ended=self._ended, lost=lost, kernel=word_of(signs), console=cell.console.lines()
-        )
+        kernel, console = word_of([*self._late, *cell.signs]), cell.console.lines()
+        if not kernel and self._gone and any(map(_REBOOT.search, console)):
+            kernel = "reboot"
+        return Ending(ended=self._ended, lost=lost, kernel=kernel, console=console)
 
     def _complete(self, counts: dict[str, int]) -> bool:
         end = self._ended

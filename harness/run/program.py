@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "LTP_COLORIZE_OUTPUT": "n",
     "KCONFIG_SKIP_CHECK": "1",
 }
+FATAL = ("oops", "panic", "reboot")  # said by the kernel: no end of a program
 USERS = {"root": (0, 0), "nobody": (65534, 65534)}
 HIDDEN = ("tmp", "proc", "sys", "dev", WORDS)  # mounted over, or ours
 SHELLS = ("/bin/sh", "/bin/bash", "/bin/ash", "/bin/busybox")  # what busybox stands in for
@@ -168,7 +169,7 @@ def _follow(
 def _end(ending: Ending) -> End:
     """An oops, a hang or a lost machine is no end of a program, whatever its status was."""
     ended = ending.ended
-    trouble = ending.kernel if ending.kernel in ("oops", "panic") else ""
+    trouble = ending.kernel if ending.kernel in FATAL else ""
     if ended is None or ending.lost:
         return End(trouble=trouble or ending.lost or "unknown")
     if ended.refused:
@@ -192,7 +193,7 @@ def _record(
         version=column.version,
         release=column.release,
         provenance=column.provenance,
-        status=judgement.status.value if known or ending.kernel else "infra",
+        status=judgement.status.value if known or ending.kernel in FATAL else "infra",
         reason=judgement.reason,
         form=judgement.form,
         totals=judgement.totals,

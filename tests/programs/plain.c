@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,6 +107,31 @@ static int panic(void)
 	return 1;
 }
 
+/* All memory but the machine's last: the kernel kills who has most, and that is we. */
+static int eat(void)
+{
+	char *p;
+
+	while ((p = malloc(1 << 20)))
+		memset(p, 1, 1 << 20);
+	return 1;
+}
+
+/* The parent ends; the child writes on for as long as it lives. */
+static int chatter(int status)
+{
+	static char line[4096];
+
+	if (fork()) {
+		usleep(100000);
+		return status;
+	}
+	setsid();
+	while (write(1, line, sizeof(line)) > 0)
+		;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -131,6 +157,16 @@ int main(int argc, char **argv)
 		leave_a_daemon();
 	if (!strcmp(what, "panic"))
 		return panic();
+	if (!strcmp(what, "eat"))
+		return eat();
+	if (!strcmp(what, "chatter"))
+		return chatter(n);
+	if (!strcmp(what, "reboot"))
+		return reboot(RB_AUTOBOOT);
+	if (!strcmp(what, "kill-all"))
+		return kill(-1, SIGKILL);
+	while (!strcmp(what, "bomb"))
+		fork();
 	printf("%d %s", argc, what);
 	for (int i = 2; i < argc; i++)
 		printf(" %s", getenv(argv[i]) ? getenv(argv[i]) : argv[i]);

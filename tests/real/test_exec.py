@@ -98,6 +98,40 @@ def test_a_hang_is_looked_at_and_a_panic_is_told_from_it(built: Path, tmp_path: 
     assert any("panic_on_oom" in line for line in record["console"])
 
 
+def test_what_would_take_the_machine_along(built: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    for what, code, status, message in (
+        ("eat", 128 + 9, "fail", "killed by SIGKILL"),
+        ("reboot", 123, "fail", "reboot while the program ran"),
+        ("kill-all", 0, "pass", ""),
+        ("bomb", 124, "fail", "hang(killable, spin-kernel)"),
+    ):
+        words = ("--no-shell", "--timeout", 1, "--results", results, built / "plain", what)
+        done = execute(*words)
+        record = json.loads(results.read_text())
+        assert (what, done.returncode, record["status"]) == (what, code, status), done.stderr
+        assert message in done.stderr.decode()
+
+
+def test_what_is_left_does_not_write_on(built: Path) -> None:
+    done = execute("--no-shell", built / "plain", "chatter", 3)
+    assert done.returncode == 3
+    assert set(done.stdout) == {0}
+
+
+def test_a_script_has_a_shell_and_the_usual_tools(tmp_path: Path) -> None:
+    script = tmp_path / "a test.sh"
+    script.write_text(
+        "#!/bin/bash\n"
+        'cd "$(dirname "$0")" && [[ $# == 2 ]] || exit 3\n'
+        'printf \'%s|\' "$@" "$(id -un)" "$PWD"\n'
+        "echo 3 1 2 | tr ' ' '\\n' | sort -n | awk '{ n += $1 } END { print n }'\n"
+        "dmesg | grep -q 'Linux version' && mktemp > /dev/null && exit 7\n"
+    )
+    done = execute(script, "two words", "")
+    assert (done.returncode, done.stdout) == (7, b"two words||root|/work|6\n"), done.stderr
+
+
 def test_results_of_suites(built: Path, tmp_path: Path) -> None:
     results = tmp_path / "r.json"
     done = execute("--results", results, built / "ktap", "fail")
