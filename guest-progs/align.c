@@ -25,6 +25,34 @@ void align_store(void)
 		load_known("load", at, INT, stored(INT));
 }
 
+/* At each offset that is not aligned, by each width: emulations have a way of their own for each. */
+static void store_and_load(enum width width)
+{
+	char *page = filled_pages(1), label[8];
+
+	for (size_t at = 1; at < width; at++) {
+		char *place = page + 64 * at + at;
+
+		snprintf(label, sizeof(label), "l%zu", at);
+		load_data(label, place, width, pattern(place - page, width));
+		snprintf(label, sizeof(label), "s%zu", at);
+		if (store(label, place, width))
+			load_known(label, place, width, stored(width));
+	}
+}
+
+void align_half(void)
+{
+	store_and_load(HALF);
+}
+
+void align_long(void)
+{
+	if (sizeof(long) < LONG)
+		not_applicable("no access of eight bytes");
+	store_and_load(LONG);
+}
+
 void align_straddle_load(void)
 {
 	size_t at = page_size - 2;
