@@ -10,8 +10,9 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <stdlib.h>
-#include <sys/reboot.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
+#include <sys/reboot.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -149,6 +150,7 @@ static void shell(void)
 	pid_t pid = fork(), dead;
 
 	if (pid == 0) {
+		personality(PER_LINUX);	/* scenarios lay themselves out */
 		setsid();
 		ioctl(STDIN_FILENO, TIOCSCTTY, 1);
 		sigemptyset(&none);

@@ -19,8 +19,9 @@
  * does is the result. The label "" is for the only step of a scenario; several steps have
  * labels of [a-z0-9-]. A signal that arrives outside a step ends the process.
  *
- * Everything runs in a process of its own, freshly executed, without layout randomisation,
- * with a soft stack limit of 8M, and is watched from outside: a step that hangs needs no care.
+ * Everything runs in a process of its own, forked from one that has done next to nothing, without
+ * layout randomisation, with a soft stack limit of 8M, and is watched from outside: a step that
+ * hangs needs no care.
  */
 #ifndef FAULT_H
 #define FAULT_H

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The three lives of the binary: PID 1, a run by hand, and the body of one scenario. */
+/* The lives of the binary: PID 1, a run by hand or of many, and the body of one scenario. */
 #include "runtime.h"
 
-#include <poll.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 enum { OBSERVED = 0, USAGE = 2, SETUP_FAILED = 3 };
 
@@ -23,31 +21,14 @@ static int list(void)
 	return 0;
 }
 
-/* A lock that the fault handler leaked stops this, and it is the step `after` that hangs. */
-static void check_memory_still_works(void)
-{
-	char *page;
-
-	step("after");
-	page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED || (arch_store(page, 1, INT), munmap(page, page_size)) != 0)
-		result("%s", errno_name(errno));
-}
-
+/* Where we are executed for each scenario: runner.c. */
 static int body(const char *name, const char *kill_ms)
 {
 	const struct scenario *scenario = find_scenario(name);
 
 	if (!scenario)
 		return usage();
-	if (kill_ms)
-		child_kill_ms = strtoul(kill_ms, NULL, 10);
-	page_size = sysconf(_SC_PAGESIZE);
-	catch_signals();
-	scenario->run();
-	check_memory_still_works();
-	report_done();
-	_exit(0);
+	run_body(scenario, strtoul(kill_ms, NULL, 10));
 }
 
 void run_print(const struct run *run, FILE *beside)
@@ -92,24 +73,28 @@ int main(int argc, char **argv)
 	const char *word = argc > 1 ? argv[1] : "";
 
 	/* The kernel hands words of its command line that it does not know to init. */
-	if (getpid() == 1 && word[0] != '-' && !strchr(word, '/'))
+	if (getpid() == 1 && word[0] != '-' && !strchr(word, '/')) {
+		run_lay_out(argv);
 		agent();
+	}
 	if (argc > 2 && !strcmp(word, "--via")) {
 		set_via(argv[2], argv[0]);
 		argc -= 2;
 		argv += 2;
 		word = argc > 1 ? argv[1] : "";
 	}
-	if ((argc == 3 || argc == 4) && !strcmp(word, "--scenario"))
+	if (argc == 4 && !strcmp(word, "--scenario"))
 		return body(argv[2], argv[3]);
+	if (argc == 2 && !strcmp(word, "--list"))
+		return list();
+	if (!run_via[0])
+		run_lay_out(argv);
 	if (argc == 3 && !strcmp(word, "--serve"))
 		serve_stdin(argv[2]);
 	if (argc > 3 && !strcmp(word, "--all") && !strcmp(argv[2], "--after"))
 		return log_all(argv[3], argv + 4);
 	if (argc > 1 && !strcmp(word, "--all"))
 		return log_all(NULL, argv + 2);
-	if (argc == 2 && !strcmp(word, "--list"))
-		return list();
 	if ((argc != 2 && argc != 3) || word[0] == '-')
 		return usage();
 	return by_hand(word, argv[2]);

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -137,10 +138,8 @@ static void pump_all(void)
 /* Until something can move, a child ends, or the time is up. */
 static void wait_for_news(uint64_t until)
 {
-	struct pollfd polls[STREAMS] = { 0 };
-	uint64_t now = now_us(), left = until > now ? until - now : 0;
-	struct timespec wait = { .tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000 };
-	sigset_t none;
+	struct pollfd polls[STREAMS + 1] = { 0 };
+	uint64_t now = now_us();
 
 	for (int i = 0; i < STREAMS; i++) {
 		struct stream *s = &streams[i];
@@ -148,11 +147,10 @@ static void wait_for_news(uint64_t until)
 		polls[i].fd = empty(s) ? (s->to < 0 ? -1 : s->from) : s->to;
 		polls[i].events = empty(s) ? POLLIN : POLLOUT;
 	}
-	sigemptyset(&none);
-	if (ppoll(polls, STREAMS, &wait, &none) <= 0)
+	if (run_wait(polls, STREAMS, until > now ? until - now : 0) <= 0)
 		return;
 	/* A port that the host has not connected to hangs up, again and again. */
-	for (int i = 0; i < STREAMS; i++)
+	for (int i = 0; i <= STREAMS; i++)
 		if (polls[i].revents & (POLLIN | POLLOUT))
 			return;
 	sleep_ms(5);
@@ -267,6 +265,7 @@ static void __noreturn exec_program(const int *fds, int report, uid_t uid, gid_t
 	memset(&all, 0xff, sizeof(all));
 	sched_setaffinity(0, sizeof(all), &all);	/* PID 1 keeps to one */
 	sched_setscheduler(0, SCHED_OTHER, &no_priority);
+	personality(PER_LINUX);				/* nor is it laid out as scenarios are */
 	setsid();
 	for (int i = 0; i < STREAMS; i++)
 		dup2(fds[i], i);
@@ -293,7 +292,7 @@ static bool reap(int *status, bool *gone)
 	int wstatus;
 	pid_t dead;
 
-	while ((dead = waitpid(-1, &wstatus, WNOHANG)) > 0) {
+	while ((dead = run_collect(&wstatus)) > 0) {
 		if (dead == ended.pid) {
 			*status = wstatus;
 			*gone = true;

@@ -9,15 +9,20 @@
 #include <grp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define MAX_BYTES (64 * 1024)	/* a scenario may say so much */
 #define MAX_LINE 1024
 #define NOBODY 65534
+#define STACK_LIMIT (8 << 20)
+#define BLIND_US 5000		/* a kernel without signalfd: look this often who has died */
 
 static void nothing(void)
 {
@@ -37,7 +42,7 @@ const struct scenario *find_scenario(const char *name)
 
 char *run_via[MAX_VIA + 1];
 
-/* -- the child, up to exec ---------------------------------------------------------------- */
+/* -- the child ---------------------------------------------------------------- */
 
 static void close_from(int first)
 {
@@ -56,26 +61,67 @@ static void drop_privileges(void)
 	must("setresuid", setresuid(NOBODY, NOBODY, NOBODY));
 }
 
-static void limit_soft(int resource, rlim_t soft)
+static int limit_soft(int resource, rlim_t soft)
 {
 	struct rlimit limit;
 
-	must("getrlimit", getrlimit(resource, &limit));
+	if (getrlimit(resource, &limit) < 0)
+		return -1;
 	if (limit.rlim_max == RLIM_INFINITY || soft <= limit.rlim_max)
 		limit.rlim_cur = soft;
-	must("setrlimit", setrlimit(resource, &limit));
+	return setrlimit(resource, &limit);
 }
 
-static __noreturn void exec_scenario(const struct run *run, int report_fd)
+/* A lock that the fault handler leaked stops this, and it is the step `after` that hangs. */
+static void check_memory_still_works(void)
 {
-	char kill_ms[16];
-	char *own[] = { "faults", "--scenario", (char *)run->scenario->name, kill_ms, NULL };
-	char *via[MAX_VIA + ARRAY_SIZE(own)];
+	char *page;
+
+	step("after");
+	page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED || (arch_store(page, 1, INT), munmap(page, page_size)) != 0)
+		result("%s", errno_name(errno));
+}
+
+void run_body(const struct scenario *scenario, unsigned int kill_ms)
+{
+	child_kill_ms = kill_ms;
+	page_size = sysconf(_SC_PAGESIZE);
+	catch_signals();
+	scenario->run();
+	check_memory_still_works();
+	report_done();
+	_exit(0);
+}
+
+/* By hand, through what executes us: `qemu-m68k PATH --scenario NAME KILL_MS`. */
+static void exec_via(const struct run *run)
+{
+	char kill_ms[16], *own[] = { "--scenario", (char *)run->scenario->name, kill_ms, NULL };
+	char *via[MAX_VIA + ARRAY_SIZE(own)], *envp[] = { NULL };
 	int words = 0;
-	char *envp[] = { NULL };
-	sigset_t none;
 
 	snprintf(kill_ms, sizeof(kill_ms), "%u", hang_kill_ms(run->limit_ms));
+	for (; run_via[words]; words++)
+		via[words] = run_via[words];
+	memcpy(via + words, own, sizeof(own));
+	execvpe(via[0], via, envp);
+	setup_failed("exec");
+}
+
+/* What a program has read when it gets to main, and a fork does not inherit: page tables of files. */
+static void look_at_vdso(void)
+{
+	const void *vdso = (const void *)getauxval(AT_SYSINFO_EHDR);
+
+	if (vdso)
+		arch_load(vdso, BYTE);
+}
+
+static __noreturn void become_scenario(const struct run *run, int report_fd)
+{
+	sigset_t none;
+
 	if (report_fd != 3)
 		dup2(report_fd, 3);	/* from here on set-up can tell what failed */
 	else
@@ -84,20 +130,18 @@ static __noreturn void exec_scenario(const struct run *run, int report_fd)
 	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	limit_soft(RLIMIT_STACK, 8 << 20);
-	limit_soft(RLIMIT_CORE, 0);
-	personality(personality(0xffffffff) | ADDR_NO_RANDOMIZE);
+	must("stack limit", limit_soft(RLIMIT_STACK, STACK_LIMIT));
+	must("core limit", limit_soft(RLIMIT_CORE, 0));
 	if (!strcmp(run->scenario->user, "nobody"))
 		drop_privileges();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);	/* after the credentials, which clear it */
-	for (; run_via[words]; words++)
-		via[words] = run_via[words];
-	memcpy(via + words, own + 1, sizeof(own) - sizeof(own[0]));
-	if (words)
-		execvpe(via[0], via, envp);
-	else
-		execve("/proc/self/exe", own, envp);
-	setup_failed("exec");
+	if (run_via[0])
+		exec_via(run);
+	prctl(PR_SET_DUMPABLE, 1);		/* likewise; exec would set it again */
+	prctl(PR_SET_NAME, "faults");
+	clearenv();
+	look_at_vdso();
+	run_body(run->scenario, hang_kill_ms(run->limit_ms));
 }
 
 /* -- what it says ------------------------------------------------------------------------- */
@@ -146,13 +190,36 @@ static bool drain(struct run *run, struct reader *in)
 
 static bool adopts;	/* orphans of a scenario become our children */
 
+static int child_news = -1;	/* a signalfd */
+
+pid_t run_collect(int *status)
+{
+	struct signalfd_siginfo news;
+
+	while (read(child_news, &news, sizeof(news)) > 0)
+		;
+	return waitpid(-1, status, WNOHANG);
+}
+
+int run_wait(struct pollfd *polls, unsigned int n, uint64_t us)
+{
+	struct timespec wait;
+
+	polls[n] = (struct pollfd){ .fd = child_news, .events = POLLIN };
+	if (child_news < 0 && us > BLIND_US)
+		us = BLIND_US;
+	wait.tv_sec = us / 1000000;
+	wait.tv_nsec = us % 1000000 * 1000;
+	return ppoll(polls, n + 1, &wait, NULL);
+}
+
 /* Collect whatever has died. Tells whether there are children left; status is of `pid`. */
 static bool reap(pid_t pid, int *status, bool *ended)
 {
 	int wstatus;
 	pid_t dead;
 
-	while ((dead = waitpid(-1, &wstatus, WNOHANG)) > 0) {
+	while ((dead = run_collect(&wstatus)) > 0) {
 		if (dead == pid) {
 			*status = wstatus;
 			*ended = true;
@@ -233,23 +300,32 @@ static void judge_status(struct run *run, int status)
 
 /* -- the run ------------------------------------------------------------------------------ */
 
-static void on_child(int sig)
+#define LAID_OUT "FAULTS_LAID_OUT"
+
+void run_lay_out(char **argv)
 {
-	(void)sig;	/* only so that ppoll comes back */
+	if (!getenv(LAID_OUT) && setenv(LAID_OUT, "1", 1) == 0) {
+		limit_soft(RLIMIT_STACK, STACK_LIMIT);
+		personality(personality(0xffffffff) | ADDR_NO_RANDOMIZE);
+		execve((const char *)getauxval(AT_EXECFN), argv, environ);
+	}
 }
 
 void run_init(void)
 {
-	struct sigaction action = { .sa_handler = on_child }, by_default = { .sa_handler = SIG_DFL };
+	struct sigaction by_default = { .sa_handler = SIG_DFL };
 	sigset_t child;
 
 	for (int sig = 1; sig < NSIG; sig++)
 		sigaction(sig, &by_default, NULL);	/* scenarios inherit what is ignored */
-
-	sigaction(SIGCHLD, &action, NULL);
+	/*
+	 * No handler: where the kernel has it return by code that it puts on the stack, emulators
+	 * take each later write to that page for one that changes code.
+	 */
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
+	child_news = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
 	/* By hand too, orphans come to us; but not under qemu-user, which does not know this. */
 	adopts = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
 }
@@ -258,14 +334,10 @@ void run_init(void)
 static bool follow(struct run *run, struct reader *in, int *status)
 {
 	uint64_t limit = run->limit_ms * 1000ULL, deadline = now_us() + limit, now;
-	struct pollfd poll = { .events = POLLIN };
+	struct pollfd polls[2] = { { .events = POLLIN } };
 	bool ended = false;
-	sigset_t none;
 
-	sigemptyset(&none);
 	for (;;) {
-		struct timespec wait;
-
 		reap(run->pid, status, &ended);
 		if (drain(run, in))
 			deadline = now_us() + limit;
@@ -274,10 +346,8 @@ static bool follow(struct run *run, struct reader *in, int *status)
 		now = now_us();
 		if (now >= deadline)
 			return false;
-		wait.tv_sec = (deadline - now) / 1000000;
-		wait.tv_nsec = (deadline - now) % 1000000 * 1000;
-		poll.fd = in->fd;
-		ppoll(&poll, 1, &wait, &none);
+		polls[0].fd = in->fd;
+		run_wait(polls, 1, deadline - now);
 	}
 }
 
@@ -294,7 +364,6 @@ void run_scenario(struct run *run)
 		snprintf(run->failure, sizeof(run->failure), "pipe %s", errno_name(errno));
 		return;
 	}
-	/* No vfork: we have to outlive a kernel that never comes back from execve. */
 	run->pid = fork();
 	if (run->pid < 0) {
 		snprintf(run->failure, sizeof(run->failure), "fork %s", errno_name(errno));
@@ -303,7 +372,7 @@ void run_scenario(struct run *run)
 		return;
 	}
 	if (run->pid == 0)
-		exec_scenario(run, pipe[1]);
+		become_scenario(run, pipe[1]);
 	close(pipe[1]);
 	in.fd = pipe[0];
 	fcntl(in.fd, F_SETFL, O_NONBLOCK);

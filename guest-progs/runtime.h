@@ -102,6 +102,19 @@ void run_conclude(struct run *run);
 
 /* -- runner.c: one scenario, in a fresh process ----------------------------------------- */
 
+/*
+ * Scenarios are forks of us, which is a lot cheaper than to execute each. So we are to be what they
+ * are to find: executed once more, without layout randomisation and with their stack limit.
+ */
+void run_lay_out(char **argv);
+/* The scenario, in the process that is its own; kill_ms: how long SIGKILL may take. */
+void run_body(const struct scenario *scenario, unsigned int kill_ms) __noreturn;
+/* waitpid(2) for any child, without waiting. */
+pid_t run_collect(int *status);
+/* Until one of n polls is ready, a child has died, or the time is over; polls[n] is for us. */
+struct pollfd;
+int run_wait(struct pollfd *polls, unsigned int n, uint64_t us);
+
 /* Run it, watch it, clean up behind it. Allocates nothing; the caller owns run. */
 void run_scenario(struct run *run);
 /* Block SIGCHLD, adopt orphans: once, before the first run. */
@@ -110,7 +123,7 @@ const struct scenario *find_scenario(const char *name);
 /* Where a kernel cannot execute us: the words that run us, as `qemu-m68k PATH`; else none. */
 #define MAX_VIA 8
 extern char *run_via[MAX_VIA + 1];
-/* What fork, exec and exit cost here: not in the table. */
+/* What fork and exit cost here: not in the table. */
 extern const struct scenario empty_scenario;
 
 /* -- frame.c: what the harness hears, docs/guest-protocol.md ------------------------------ */
