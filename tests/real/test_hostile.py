@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from rig import MOMENTS, ROOT, descendants, gone
 
+from harness.catalog.project import load_project
 from harness.results import ResultRecord, Verdict, read_results
 
 ARCH = os.environ.get("FAULTLINE_ARCH", "m68k")
@@ -135,3 +136,42 @@ def test_all_of_them_in_any_order(seed: int, project: Path, tmp_path: Path) -> N
     records, said = run(project, tmp_path, "--shuffle", f"seed {seed}")
     assert set(records) == {*VICTIMS, *(f"hostile/{name}" for name in FATE)}, said
     check(records)
+
+
+PROGRAM = {  # what `faultline exec` may exit with
+    "eat-memory": {124, 128 + 9},
+    "flood": {124},
+    "fork-bomb": {123, 124},
+    "garbage": {0, 123, 125},
+    "kill-all": {0},
+    "off": {123},
+    "reboot": {123},
+    "unmount": {0},
+}
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("program") / "hostile"
+    compiler = load_project(ROOT).arch(ARCH).cross + "gcc"
+    source = ROOT / "tests" / "programs" / "hostile.c"
+    subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-static", "-o", out, source], check=True)
+    return out
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAM))
+def test_a_program_harms_only_its_machine(name: str, hostile: Path) -> None:
+    argv = [sys.executable, "-m", "harness", "exec", "--arch", ARCH, "--timeout", "0.5"]
+    process = subprocess.Popen(
+        [*argv, hostile, name], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    everybody: set[int] = set()
+    while process.poll() is None:
+        everybody.update(descendants(process.pid))
+        time.sleep(0.02)
+    assert process.stderr is not None
+    said = process.stderr.read().decode(errors="replace")  # the program has it as well
+    assert process.returncode in PROGRAM[name], said
+    assert said or process.returncode == 0
+    assert "Traceback" not in said
+    assert all(map(gone, everybody))
