@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from packaging.version import Version
-
-from harness.catalog.arches import Arch, read_arches
+from harness.catalog.arches import Arch
+from harness.catalog.decisions import Decision, Point, check_name, read_decisions
 from harness.catalog.needs import NOTHING, Needs, read_needs
 from harness.catalog.rows import Bug, Facts, Known, Row, When, read_rows
-from harness.catalog.version import VersionRange
 from harness.catalog.yamlfile import DeclarationError, Node, load, quote, suggest
 
 __all__ = [
@@ -37,30 +35,6 @@ HARM = {
 }
 USERS = ("root", "nobody")
 MEMORY = range(32, 4096 + 1)  # MiB; less does not boot, and more no test machine has to spare
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place in a source tree: ``text`` must stand exactly once in ``function``."""
-
-    arch: tuple[str, ...]  # empty: every arch
-    kernel: VersionRange | None  # None: every version
-    file: str  # path in the tree
-    function: str  # "": the whole file
-    text: str  # runs of white space compare equal
-
-    def applies(self, arch: Arch, version: Version) -> bool:
-        in_range = self.kernel is None or self.kernel.contains(version)
-        return in_range and arch.matches(self.arch)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Something the kernel decides, and where it does so per arch and version."""
-
-    id: str
-    about: str
-    points: tuple[Point, ...]
 
 
 @dataclass(frozen=True)
@@ -151,8 +125,8 @@ def flavour_names(root: Path) -> tuple[str, ...]:
 def load_matrix(root: Path, arches: Mapping[str, Arch]) -> Matrix:
     """Read ``expectations/`` of the project at ``root``. Raises DeclarationError."""
     folder = root / FOLDER
-    decisions = _decisions(load(folder / f"{DECISIONS}.yaml", root), arches)
-    known = Known(arches, flavour_names(root), tuple(decisions))
+    decisions = read_decisions(load(folder / f"{DECISIONS}.yaml", root), arches)
+    known = Known(arches, flavour_names(root), decisions)
     scenarios: dict[str, Scenario] = {}
     functions: dict[str, Scenario] = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -168,9 +142,9 @@ def load_matrix(root: Path, arches: Mapping[str, Arch]) -> Matrix:
 
 
 def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
-    _check_name(family, "family", node)
+    check_name(family, "family", node)
     for name, item in node.mapping().items():
-        _check_name(name, "scenario", item)
+        check_name(name, "scenario", item)
         fields = item.record(
             required=("summary",), optional=("user", "memory", "needs", "harm", "expect")
         )
@@ -193,30 +167,3 @@ def _memory(node: Node) -> int:
     if size not in MEMORY:
         raise node.error(f"expected {MEMORY[0]} to {MEMORY[-1]} MiB, found {size}")
     return size
-
-
-def _decisions(node: Node, arches: Mapping[str, Arch]) -> dict[str, Decision]:
-    decisions = {}
-    for name, item in node.mapping().items():
-        _check_name(name, "decision", item)
-        fields = item.record(required=("about", "points"))
-        points = tuple(_point(point, arches) for point in fields["points"].one_or_more())
-        decisions[name] = Decision(name, fields["about"].text(), points)
-    return decisions
-
-
-def _point(node: Node, arches: Mapping[str, Arch]) -> Point:
-    fields = node.record(required=("file", "text"), optional=("arch", "kernel", "function"))
-    return Point(
-        arch=read_arches(fields["arch"], list(arches)) if "arch" in fields else (),
-        kernel=fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
-        file=fields["file"].text(),
-        function=fields["function"].text() if "function" in fields else "",
-        text=fields["text"].text(),
-    )
-
-
-def _check_name(name: str, what: str, node: Node) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", name):
-        hint = "use lower-case letters, digits and -"
-        raise node.error(f"{quote(name)} is no name for a {what}", hint)

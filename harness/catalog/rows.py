@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
+from harness.catalog.decisions import Decision
 from harness.catalog.outcome import Outcome, OutcomeError, parse
 from harness.catalog.version import (
     EVERY_VERSION,
@@ -85,6 +86,7 @@ class When:
     """Tests beyond arch, version and flavour. All that are given must hold; () = not given."""
 
     source: SourceTest | None = None
+    decision: Decision | None = None  # it is decided there, in this arch's part of the tree
     config: ConfigTest | None = None
     cpu: tuple[str, ...] = ()
     page_size: tuple[int, ...] = ()  # bytes
@@ -100,6 +102,7 @@ class When:
             not self.qemu or _in_range(facts.qemu, self.qemu),
             not self.config or self.config.holds(facts.config),
             not self.source or self.source.holds(facts.source),
+            not self.decision or _stands(self.decision, facts),
         )
 
 
@@ -108,6 +111,13 @@ def all_hold(*tests: bool | None) -> bool | None:
     if any(test is False for test in tests):
         return False
     return None if None in tests else True
+
+
+def _stands(decision: Decision, facts: Facts) -> bool | None:
+    """Whether every point of it that is for this arch and version stands in the tree."""
+    points = [one for one in decision.points if one.applies(facts.arch, facts.version)]
+    found = all_hold(*(SourceTest(one.file, one.text).holds(facts.source) for one in points))
+    return found if points else False
 
 
 def _known(value: object, choices: tuple[object, ...]) -> bool | None:
@@ -156,7 +166,7 @@ class Known:
 
     arches: Mapping[str, Arch]
     flavours: tuple[str, ...]
-    decisions: tuple[str, ...]
+    decisions: Mapping[str, Decision]
 
 
 def read_rows(node: Node, known: Known) -> tuple[Row, ...]:
@@ -181,10 +191,10 @@ def _row(node: Node, known: Known) -> Row:
         arch=read_arches(fields["arch"], list(known.arches)) if "arch" in fields else (),
         kernel=fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
         flavour=_choices(fields, "flavour", known.flavours),
-        when=_when(fields["when"]) if "when" in fields else ALWAYS,
+        when=_when(fields["when"], known) if "when" in fields else ALWAYS,
         outcomes=outcomes,
         because=fields["because"].text(),
-        evidence=_choices(fields, "evidence", known.decisions, "decision"),
+        evidence=_choices(fields, "evidence", tuple(known.decisions), "decision"),
         bug=_bug(fields["bug"], outcomes) if "bug" in fields else None,
         file=node.file,
         line=node.line,
@@ -227,12 +237,14 @@ def _bug(node: Node, outcomes: tuple[Outcome, ...]) -> Bug:
     return Bug(fields["ref"].text(), want)
 
 
-def _when(node: Node) -> When:
-    fields = node.record(optional=("source", "config", "cpu", "page_size", "accel", "qemu"))
+def _when(node: Node, known: Known) -> When:
+    tests = ("source", "decision", "config", "cpu", "page_size", "accel", "qemu")
+    fields = node.record(optional=tests)
     if not fields:
         raise node.error("`when:` is empty", "remove it, or give a test")
     pages = fields["page_size"].one_or_more() if "page_size" in fields else ()
     return When(
+        decision=_decision(fields["decision"], known) if "decision" in fields else None,
         source=_source_test(fields["source"]) if "source" in fields else None,
         config=read_config_test(fields["config"]) if "config" in fields else None,
         cpu=fields["cpu"].texts() if "cpu" in fields else (),
@@ -240,6 +252,10 @@ def _when(node: Node) -> When:
         accel=fields["accel"].texts() if "accel" in fields else (),
         qemu=fields["qemu"].read(VersionRange.parse) if "qemu" in fields else None,
     )
+
+
+def _decision(node: Node, known: Known) -> Decision:
+    return known.decisions[node.choice(tuple(known.decisions), "decision")]
 
 
 def _source_test(node: Node) -> SourceTest:

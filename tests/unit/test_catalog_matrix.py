@@ -173,9 +173,37 @@ def test_when(project: Project, when: str, facts: dict[str, object], matches: bo
 
 
 @pytest.mark.parametrize(
+    ("arch", "version", "tree", "matches"),
+    [
+        ("m68k", "6.1.1", {"m68k.c": "if (a)\n\treturn 0;"}, True),
+        ("m68k", "6.1.1", {"m68k.c": "return 1;", "alpha.c": "if (a) return;"}, False),
+        ("alpha", "6.1.1", {"m68k.c": "if (a) return 0;", "alpha.c": "if (a) return;"}, True),
+        ("alpha", "6.3", {"alpha.c": "if (a) return;"}, False),  # no point for this version
+        ("arm64", "6.1.1", {"m68k.c": "if (a) return 0;"}, False),  # nor for this arch
+    ],
+)
+def test_a_decision_chooses_by_the_text_of_its_own_arch(
+    project: Project, arch: str, version: str, tree: dict[str, str], matches: bool
+) -> None:
+    project.write(
+        "decisions",
+        "d: {about: a, points: [{arch: m68k, file: m68k.c, text: if (a) return 0;},"
+        " {arch: alpha, kernel: '<6.3', file: alpha.c, text: if (a) return;}]}",
+    )
+    scenario = project.rows(row("when: {decision: d}"), row()).scenarios["stack/edge"]
+    facts = Facts(
+        arch=project.arches[arch],
+        version=parse_version(version),
+        source=lambda file: tree.get(file, ""),
+    )
+    assert [found.line for found in scenario.rows_for(facts)] == [1 if matches else 2]
+
+
+@pytest.mark.parametrize(
     "when",
     [
-        "source: {file: mm/memory.c, absent: return 1}",  # no tree
+        "decision: no-vma",  # no tree
+        "source: {file: mm/memory.c, absent: return 1}",
         "config: CONFIG_SMP is not set",  # no .config
         "page_size: 4096",
     ],
@@ -249,6 +277,8 @@ def test_rows_that_can_match(project: Project, rows: tuple[str, ...]) -> None:
         ("outcome: ok, because: b, when: {acel: kvm}", "unknown key 'acel'\n  did you mean accel?"),
         ("outcome: ok, because: b, when: {config: SMP}", "expected a line of a .config"),
         ("outcome: ok, because: b, when: {page_size: 4K}", "expected a positive whole number"),
+        ("outcome: ok, because: b, when: {decision: no-vmo}", "did you mean no-vma?"),
+        ("outcome: ok, because: b, when: {decision: [no-vma, no-vma]}", "expected a text"),
         ("outcome: ok, because: b, when: {source: {file: a}}", "either `text` or `absent`"),
     ],
 )
