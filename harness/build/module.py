@@ -72,4 +72,4 @@ def _make(arch: Arch, tree: Path, objects: Path, store: Store, *targets: str) ->
     shared = {"CCACHE_BASEDIR": str(store.root), "CCACHE_NOHASHDIR": "1"}
     # The kernel's own release, or the module is refused: git must not add to that of either.
     env = clean_environment() | release_environment() | shared
-    output(argv, env=env, failed=f"{MODULE} does not compile")
+    output(argv, env=env, failed=f"{MODULE} does not compile", long=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.build import BuildError
+from harness.lifetime import end_with
 
 PACKAGES = {  # host tool -> Debian package; cross compilers are declared by each arch
     "make": "make",
@@ -88,9 +91,10 @@ def output(
     failed: str = "",
     ok: Sequence[int] = (0,),
     typed: str = "",
+    long: bool = False,
 ) -> str:
     """Run a program and return what it wrote (both streams); `typed` is its stdin. Raises
-    BuildError, `failed` first.
+    BuildError, `failed` first. What may take `long` gets a SIGTERM if we are killed meanwhile.
     """
     try:
         done = subprocess.run(
@@ -102,6 +106,7 @@ def output(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM) if long else None,
         )
     except FileNotFoundError:
         need(str(argv[0]))
