@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +88,3 @@ def check_static(path: Path, guest: Path, arch: str) -> None:
             f"{path} is dynamically linked (it needs {found.interpreter}): link it with -static, "
             "or bring the interpreter and its libraries with --file"
         )
-
-
-def find_busybox(guest: Path) -> Path | None:
-    """This machine's busybox, if it is one that runs where the guest binary does."""
-    found = shutil.which("busybox")
-    like = read_elf(guest)
-    elf = read_elf(Path(found)) if found else None
-    if not found or elf is None or like is None or elf.interpreter or not elf.runs_like(like):
-        return None
-    return Path(found)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from harness.cli.common import UsageProblem, drop_stdout, open_project, open_store, select
-from harness.cli.options import busybox_option, one_column_options, store_option
+from harness.cli.options import as_one, busybox_option, one_column_options, store_option
 from harness.report.text import clean
 
 if TYPE_CHECKING:
-    from harness.run.program import Ran
+    from harness.catalog.project import Project
+    from harness.run.plan import Column
+    from harness.run.prepare import Options
+    from harness.run.program import Program, Ran
+    from harness.run.suite import Reading
 
 CONSOLE = 40  # lines of the kernel's log that are shown where it matters
 AGENT = "agent: "  # how the words of init begin, which says why it could not try
@@ -35,6 +40,112 @@ begins with `faultline:` tells them apart; --results has it in full.
 """
 
 
+@dataclass(frozen=True)
+class Around:
+    """What the program finds around itself."""
+
+    timeout: float
+    user: str
+    environment: tuple[str, ...]
+    files: tuple[str, ...]
+    memory: int
+    disk: int
+    huge_pages: int
+    shell: bool
+    busybox: Path | None
+
+    def program(self, path: Path, arguments: tuple[str, ...]) -> Program:
+        """The program in its surroundings. Raises UsageProblem."""
+        from harness.run.program import Program
+
+        return Program(
+            path=path,
+            arguments=arguments,
+            environment=dict(_variable(text) for text in self.environment),
+            files=[_file(text) for text in self.files],
+            user=_user(self.user),
+            memory=self.memory,
+            disk=self.disk,
+            huge_pages=self.huge_pages,
+            timeout=self.timeout,
+            shell=self.shell,
+            busybox=self.busybox,
+        )
+
+
+around_options = as_one(
+    "around",
+    Around,
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0.1, 360000),
+        default=60.0,
+        show_default=True,
+        help="Seconds at full speed; under TCG it gets ten times as much.",
+    ),
+    click.option("--user", default="root", show_default=True, metavar="NAME|UID[:GID]"),
+    click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Repeatable."),
+    click.option(
+        "--file",
+        "files",
+        multiple=True,
+        metavar="PATH[:TARGET]",
+        help="A file or folder more in the guest, beside the program or at TARGET; repeatable.",
+    ),
+    click.option("--memory", type=click.IntRange(0, 65536), default=0, metavar="MIB"),
+    click.option(
+        "--disk", type=click.IntRange(0, 1 << 20), default=0, metavar="MIB", help="/dev/vda."
+    ),
+    click.option("--hugepages", "huge_pages", type=click.IntRange(0), default=0, metavar="N"),
+    click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools."),
+    busybox_option,
+)
+
+
+@dataclass(frozen=True)
+class Read:
+    """How its output is read, and where to what came of that is written."""
+
+    results: tuple[Path, ...]
+    form: str
+    expect: str
+
+    def reading(self) -> Reading:
+        """Checked, as all that can be before the boot. Raises UsageProblem."""
+        from harness.run.suite import FORMS, Reading
+
+        if self.form not in FORMS:
+            raise UsageProblem(f"--suite {self.form}: expected one of {', '.join(FORMS)}")
+        _known_end(self.expect)
+        for path in self.results:
+            _writable(path)
+        return Reading(self.form, self.expect)
+
+
+read_options = as_one(
+    "read",
+    Read,
+    click.option(
+        "--results",
+        type=click.Path(dir_okay=False, path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="Write what its output says: JUnit as FILE.xml, KTAP as FILE.ktap, else JSON; "
+        "repeatable.",
+    ),
+    click.option(
+        "--suite",
+        "form",
+        default="auto",
+        show_default=True,
+        metavar="FORM",
+        help="How its output tells results: auto, ktap, ltp, kselftest, or by exit status alone: "
+        "exit, automake, kselftest-exit, openposix.",
+    ),
+    click.option("--expect", default="", metavar="END", help="It must end so: 3, or SIGSEGV."),
+)
+
+
 @click.command(
     epilog=EXIT_CODES,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
@@ -42,38 +153,8 @@ begins with `faultline:` tells them apart; --results has it in full.
 @click.argument("program", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @one_column_options
-@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON here.")
-@click.option(
-    "--suite",
-    "form",
-    default="auto",
-    show_default=True,
-    metavar="FORM",
-    help="How its output tells results: auto, ktap, ltp, kselftest, or by exit status alone: "
-    "exit, automake, kselftest-exit, openposix.",
-)
-@click.option("--expect", default="", metavar="END", help="It must end so: 3, or SIGSEGV.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.1, 360000),
-    default=60.0,
-    show_default=True,
-    help="Seconds at full speed; under TCG it gets ten times as much.",
-)
-@click.option("--user", default="root", show_default=True, metavar="NAME|UID[:GID]")
-@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
-@click.option(
-    "--file",
-    "files",
-    multiple=True,
-    metavar="PATH[:TARGET]",
-    help="A file or folder more in the guest, beside the program or at TARGET; repeatable.",
-)
-@click.option("--memory", type=click.IntRange(0, 65536), default=0, metavar="MIB")
-@click.option("--disk", type=click.IntRange(0, 1 << 20), default=0, metavar="MIB", help="/dev/vda.")
-@click.option("--hugepages", type=click.IntRange(0), default=0, metavar="N")
-@click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools.")
-@busybox_option
+@read_options
+@around_options
 @store_option
 def command(
     program: Path,
@@ -82,24 +163,14 @@ def command(
     kernel: str | None,
     flavour: str,
     accel: str,
-    results: Path | None,
-    form: str,
-    expect: str,
-    timeout: float,
-    user: str,
-    environment: tuple[str, ...],
-    files: tuple[str, ...],
-    memory: int,
-    disk: int,
-    hugepages: int,
-    shell: bool,
-    busybox: Path | None,
+    read: Read,
+    around: Around,
     store_path: Path | None,
 ) -> None:
     """Boot, run PROGRAM there, and pass its streams and exit status through.
 
-    PROGRAM is a static binary for the arch, or a script where there is a busybox. It runs in
-    /work, with /proc, /sys, /tmp and /dev/shm mounted. Options stand before PROGRAM.
+    PROGRAM is a static binary for the arch, or a script. It runs in /work, with /proc, /sys,
+    /tmp and /dev/shm mounted, and a shell. Options stand before PROGRAM.
 
     \b
     Examples:
@@ -107,38 +178,27 @@ def command(
       faultline exec --arch arm64 --kernel debian-6.1 --results r.json ./mremap_test
       seq 100 | faultline exec --arch x86_64 ./count
     """
-    from harness.build import BuildError
-    from harness.machine.session import BootError
     from harness.run.prepare import Options, preflight
-    from harness.run.program import Program, run_program
-    from harness.run.suite import FORMS, Reading
 
-    if form not in FORMS:
-        raise UsageProblem(f"--suite {form}: expected one of {', '.join(FORMS)}")
-    _known_end(expect)
-    _writable(results)
+    reading, what = read.reading(), around.program(program, arguments)
     project = open_project(store_path)
     column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
     options = Options(store=open_store(store_path), accel=accel)
     preflight([column], options)
-    what = Program(
-        path=program,
-        arguments=arguments,
-        environment=dict(_variable(text) for text in environment),
-        files=[_file(text) for text in files],
-        user=_user(user),
-        memory=memory,
-        disk=disk,
-        huge_pages=hugepages,
-        timeout=timeout,
-        shell=shell,
-        busybox=busybox,
-    )
-    sinks = {"stdout": _to(1), "stderr": _to(2)}
+    _finish(_run(project, column, what, options, reading), read.results)
+
+
+def _run(
+    project: Project, column: Column, what: Program, options: Options, reading: Reading
+) -> Ran:
+    """Its streams are ours; what comes to no end of the program ends us."""
+    from harness.build import BuildError
+    from harness.machine.session import BootError
+    from harness.run.program import run_program
+
+    sinks, say = {"stdout": _to(1), "stderr": _to(2)}, _say(column.id)
     try:
-        ran = run_program(
-            project, column, what, options, Reading(form, expect), sinks, _stdin(), _say(column.id)
-        )
+        return run_program(project, column, what, options, reading, sinks, _stdin(), say)
     except BrokenPipeError:  # whoever read has gone, as in `| head`
         drop_stdout()
         sys.exit(BROKEN_PIPE)
@@ -148,17 +208,16 @@ def command(
         _end(INFRA, str(error))
     except BootError as error:
         _end(INFRA, f"{column.id} does not boot: {error}", error.console)
-    _finish(ran, results)
 
 
-def _finish(ran: Ran, results: Path | None) -> None:
-    import msgspec
-
+def _finish(ran: Ran, results: Sequence[Path]) -> None:
+    from harness.report.program import render_program
     from harness.run.program import FATAL
 
     ended, ending = ran.ending.ended, ran.ending
-    if results is not None:
-        results.write_bytes(msgspec.json.format(msgspec.json.encode(ran.record)) + b"\n")
+    for path in results:
+        path.write_text(render_program(ran.record, path.suffix))
+    if results:
         totals = ", ".join(f"{count} {status}" for status, count in ran.record.totals.items())
         reason = clean(ran.record.reason, 300)
         parts = [part for part in (totals, reason) if part]
@@ -218,10 +277,7 @@ def _stdin() -> int | None:
 # -- options -------------------------------------------------------------------------------
 
 
-def _writable(path: Path | None) -> None:
-    """Told before the boot, not after it."""
-    if path is None:
-        return
+def _writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()

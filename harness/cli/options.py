@@ -34,7 +34,7 @@ def _all_of(*options: Decorator) -> Decorator:
     return decorate
 
 
-def _as_one(name: str, kind: type, *options: Decorator) -> Decorator:
+def as_one(name: str, kind: type, *options: Decorator) -> Decorator:
     """These options as one argument `name`, a dataclass with a field for each."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,7 +119,7 @@ class Where:
     flavours: tuple[str, ...]
 
 
-column_options = _as_one("where", Where, arches_option, kernels_option, flavours_option)
+column_options = as_one("where", Where, arches_option, kernels_option, flavours_option)
 
 # -- a kernel of the user's ------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Changes:
         return bool(self.tree or self.rev is not None or self.patches)
 
 
-tree_options = _as_one(
+tree_options = as_one(
     "changes",
     Changes,
     click.option(
@@ -205,7 +205,7 @@ refresh_option = click.option(
 busybox_option = click.option(
     "--busybox",
     type=_FILE,
-    help="Static busybox of that arch for a shell. Default: this machine's, where it fits.",
+    help="Static busybox of that arch for a shell. Default: the one that shell/ declares.",
 )
 one_column_options = _all_of(arch_option, kernel_option, flavour_option, accel_option)
 """For a command that boots one column, each as an argument of its own."""
@@ -238,7 +238,7 @@ class How:
         )
 
 
-run_options = _as_one(
+run_options = as_one(
     "how",
     How,
     store_option,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.catalog.project import Project
     from harness.results import ResultRecord
     from harness.run.plan import Column
+    from harness.run.prepare import Options
     from harness.run.repro import Case, Excerpt
 
 GDB_PORT = 1234
@@ -93,7 +94,7 @@ def command(
         elif gdb:
             _gdb(case, column, gdb_port)
         elif shell:
-            _shell(case, column, busybox)
+            _shell(case, column, busybox or _compiled(project, column, options))
         else:
             records = observe(case)
             _show(case, project.root, records)
@@ -222,16 +223,28 @@ def _has_lines(case: Case) -> bool:
     return config is not None and "CONFIG_DEBUG_INFO=y" in config.read_text(errors="replace")
 
 
+def _compiled(project: Project, column: Column, options: Options) -> Path | None:
+    """The shell that is declared; without it, there is still init's prompt."""
+    from harness.build import BuildError
+    from harness.build.shell import build_shell
+    from harness.catalog.shell import load_shell
+
+    try:
+        return build_shell(load_shell(project.root), column.arch, options.store)
+    except BuildError as error:
+        click.echo(f"{column.id}: no shell: {error.message}", err=True)
+        return None
+
+
 def _shell(case: Case, column: Column, busybox: Path | None) -> None:
     import pexpect
 
-    from harness.build.elf import check_static, find_busybox
+    from harness.build.elf import check_static
     from harness.build.initramfs import busybox_extras, write_overlay
     from harness.run.repro import by_hand
 
     if busybox is not None:
         check_static(busybox, case.guest, column.arch.name)
-    busybox = busybox or find_busybox(case.guest)
     machine = case.machine
     with tempfile.TemporaryDirectory(prefix="faultline-shell-") as folder:
         if busybox is not None:
@@ -240,7 +253,7 @@ def _shell(case: Case, column: Column, busybox: Path | None) -> None:
             machine = replace(machine, initrd=initrd)
         argv = by_hand(machine, "faultline.shell", ends_by_key=False)
         size = os.get_terminal_size()
-        shell = "busybox" if busybox else f"no static busybox for {column.arch.name}: init's prompt"
+        shell = "busybox" if busybox else "init's prompt"
         click.echo(f"{case.column.column}: {shell}; ^] ends QEMU", err=True)
         child = pexpect.spawn(
             argv[0], argv[1:], timeout=None, dimensions=(size.lines, size.columns)

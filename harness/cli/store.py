@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # What the builders keep, each under its kind; a test holds this against them.
 KINDS = (
     "apt",
+    "archive",
     "bisect",
     "disk",
     "git",
@@ -29,6 +30,7 @@ KINDS = (
     "module",
     "objects",
     "prepared",
+    "shell",
     "snapshot",
     "source",
 )

@@ -22,6 +22,7 @@ from harness.catalog.project import Project
 from harness.catalog.shell import load_shell
 from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
+from harness.program_record import SCHEMA, ProgramRecord
 from harness.results import ColumnRecord
 from harness.run.plan import Column
 from harness.run.prepare import Options, Say, guest_binary, prepare
@@ -62,39 +63,6 @@ class Program:
     timeout: float = 60.0  # seconds at full speed
     shell: bool = True
     busybox: Path | None = None  # another shell than shell/ declares
-
-
-SCHEMA = 1
-
-
-class ProgramRecord(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="program"
-):
-    """The results file of `faultline exec`: one JSON object."""
-
-    schema: int
-    program: str
-    arguments: list[str]
-    column: str
-    arch: str
-    kernel: str
-    version: str = ""
-    release: str = ""
-    provenance: dict[str, str] = {}
-    status: str  # pass, fail, skip, broken; infra: nothing is known of the program
-    reason: str = ""
-    form: str = "exit"  # how its output was read
-    totals: dict[str, int] = {}
-    cases: list[dict[str, str]] = []
-    exit_code: int | None = None
-    signal: str = ""
-    hang: str = ""
-    kernel_said: str = ""  # oops, panic, warn(...)
-    console: list[str] = []
-    details: dict[str, str] = {}
-    stdout_bytes: int = 0
-    stderr_bytes: int = 0
-    ms: int = 0
 
 
 @dataclass(frozen=True)

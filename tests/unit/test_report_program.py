@@ -1,0 +1,72 @@
+"""What exec read, written again: JUnit that adds up, KTAP that reads as it was read, JSON."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree as xml
+
+import msgspec
+import pytest
+
+from harness.program_record import SCHEMA, ProgramRecord
+from harness.report.program import render_program
+from harness.run.suite import End, Reading
+
+CASES = [
+    {"name": "a # one", "status": "pass"},
+    {"name": "- b", "status": "fail", "note": "\x1b[31mbad"},
+    {"name": "c", "status": "skip", "note": "no memory"},
+    {"name": "d", "status": "todo"},
+    {"name": "", "status": "broken", "note": "TBROK"},
+]
+RECORD = ProgramRecord(
+    schema=SCHEMA, program="./test", arguments=["two words"], column="debian-6.12,m68k",
+    arch="m68k", kernel="debian-6.12", status="fail", reason="first: b", form="ktap",
+    totals={"pass": 1, "fail": 1, "skip": 1, "todo": 1, "broken": 1}, cases=CASES, exit_code=1,
+    console=["a line ]]> of it"], ms=1500,
+)  # fmt: skip
+
+
+def test_junit_adds_up_and_the_program_is_a_case() -> None:
+    suite = xml.fromstring(render_program(RECORD, ".xml")).findall("testsuite")[0]
+    counts = [suite.get(name) for name in ("tests", "failures", "errors", "skipped")]
+    assert counts == ["6", "2", "1", "2"]
+    whole = suite.findall("testcase")[-1]
+    assert (whole.get("name"), whole.get("time")) == ("./test two words", "1.500")
+    assert whole.find("failure") is not None
+    assert whole.findtext("system-out") == "a line ]]> of it"
+    assert "\x1b" not in render_program(RECORD, ".xml")
+
+
+@pytest.mark.parametrize("suffix", [".ktap", ".tap"])
+def test_ktap_reads_as_what_was_read(suffix: str) -> None:
+    reading = Reading()
+    reading.feed("stdout", render_program(RECORD, suffix).encode())
+    found = reading.judge(End(code=1))
+    assert found.status.value == "fail"
+    assert [case.status.value for case in found.cases] == ["pass", "fail", "skip", "todo", "fail"]
+    assert found.cases[0].name == "a _ one"
+
+
+def test_a_program_that_fails_though_all_cases_passed() -> None:
+    cases = [{"name": "a", "status": "pass"}]
+    record = msgspec.structs.replace(
+        RECORD, cases=cases, totals={"pass": 7}, reason="killed by SIGSEGV"
+    )
+    suite = xml.fromstring(render_program(record, ".xml")).findall("testsuite")[0]
+    (failure,) = suite.iter("failure")
+    assert failure.get("message") == "fail: killed by SIGSEGV; 6 cases more, not kept"
+    lines = render_program(record, ".ktap").splitlines()
+    assert lines[-2:] == ["# 6 cases more, not kept", "not ok 1 ./test two words"]
+
+
+def test_json_is_the_record() -> None:
+    assert json.loads(render_program(RECORD, ".json"))["cases"] == CASES
+    assert render_program(RECORD, "") == render_program(RECORD, ".json")
+
+
+def test_nothing_known_is_an_error() -> None:
+    record = msgspec.structs.replace(RECORD, status="infra", cases=[], totals={})
+    suite = xml.fromstring(render_program(record, ".xml")).findall("testsuite")[0]
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+    assert render_program(record, ".tap").splitlines()[-1].startswith("not ok 1 ./test two words #")
