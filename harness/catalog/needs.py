@@ -5,8 +5,8 @@
       module: true                  # the kernel module of guest-progs/kmod
       disk: [ext4]                  # scratch disks, each found by its name as serial number
 
-Where it is known not to be there, `n/a` is expected, whatever the rows say; the guest finds
-out by itself, and where it comes to another answer, that is a mismatch.
+Where it is known not to be there the outcome is `n/a`, whatever the rows say, and the scenario is
+not run. Where it is there the guest finds out by itself: `n/a` is a mismatch then.
 """
 
 from __future__ import annotations

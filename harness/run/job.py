@@ -58,6 +58,8 @@ class CellRunner:
         """Observe one cell and write its result; the last of its records is returned."""
         if cell.refused:
             return self._refuse(cell)
+        if cell.lacks:
+            return self._decide(cell)
         self.settle()
         if self._job.times > 1:
             return self._run_often(cell)
@@ -104,6 +106,13 @@ class CellRunner:
             self._job, cell, Observation(scenario=cell.scenario, failure=failure), 1
         )
         record = replace(record, verdict=Verdict.NOT_RUN)
+        self._write(record)
+        return record
+
+    def _decide(self, cell: Cell) -> ResultRecord:
+        """What it needs is not there, which was known before the boot: the guest is not asked."""
+        seen = Observation(scenario=cell.scenario, outcome="n/a", cause=f"not run: {cell.lacks}")
+        record = make_record(self._job, cell, seen, 1)
         self._write(record)
         return record
 

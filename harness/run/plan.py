@@ -47,6 +47,7 @@ class Cell:
     memory: int = 0  # MiB, 0 = the arch's default
     disks: tuple[str, ...] = ()  # scratch disks by name
     refused: str = ""  # why it is not run here
+    lacks: str = ""  # what is known not to be there: n/a without a look
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
 
 
@@ -111,7 +112,11 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
     page = facts.page_size or facts.arch.page_size
     met = scenario.needs.met(facts)
     if met is False:
-        return Cell(scenario=scenario.name, expectations=(_lacking(scenario, facts),))
+        return Cell(
+            scenario=scenario.name,
+            expectations=(_lacking(scenario, facts),),
+            lacks=scenario.needs.lacking(facts),
+        )
     # The last counts where none fits: a row, if there is one; without any, nothing is expected.
     unsure = [_lacking(scenario, facts)] if rows and met is None else []
     return Cell(

@@ -39,7 +39,7 @@ def planned(one: Scenario, facts: Facts) -> Cell:
 def test_met_needs_change_nothing_but_the_machine(tmp_path: Path) -> None:
     found = planned(scenario(tmp_path, "{disk: ext4}"), FACTS)
     assert [e.outcomes for e in found.expectations] == [("oops",)]
-    assert (found.disks, found.wedges) == (("ext4",), True)
+    assert (found.disks, found.wedges, found.lacks) == (("ext4",), True, "")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_unmet_needs_are_na_with_the_cause(tmp_path: Path, needs: str, because: 
     assert (expected.outcomes, expected.because) == (("n/a",), because)
     assert expected.declared == "expectations/file.yaml:3"
     assert (found.disks, found.wedges) == ((), False)
+    assert found.lacks == because
 
 
 def test_a_module_needs_a_kernel_that_loads_modules(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_a_module_needs_a_kernel_that_loads_modules(tmp_path: Path) -> None:
 def test_without_a_config_either_may_be(tmp_path: Path) -> None:
     found = planned(scenario(tmp_path, "{disk: ext4}"), dataclasses.replace(FACTS, config=None))
     assert [e.outcomes for e in found.expectations] == [("n/a",), ("oops",)]
-    assert found.disks == ("ext4",)
+    assert (found.disks, found.lacks) == (("ext4",), "")
 
 
 @pytest.mark.parametrize(

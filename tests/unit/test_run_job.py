@@ -147,6 +147,15 @@ def test_one_boot_serves_all_that_goes_well(monkeypatch: pytest.MonkeyPatch) -> 
     assert records[0].repeat == "faultline run a/a --kernel k --arch a"
 
 
+def test_what_is_known_to_be_lacking_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = replace(cell("a/a", "n/a"), lacks="needs CONFIG_SWAP=y")
+    (record,) = play(monkeypatch, lambda *_: "ok", lacking)
+    assert FakeSession.boots == 0
+    assert record.verdict is Verdict.NOT_APPLICABLE
+    seen = record.observation
+    assert (seen.outcome, seen.cause) == ("n/a", "not run: needs CONFIG_SWAP=y")
+
+
 def test_expected_oops_costs_a_boot_and_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     records = play(
         monkeypatch,
