@@ -220,3 +220,27 @@ def test_one_failure_is_a_failure_wherever_it_stands(lines: list[str]) -> None:
     plain = [line for line in lines if "---" not in line]
     if len(plain) == len(lines) and any(line.strip().startswith("not ok") for line in lines):
         assert found.status in (Status.FAIL, Status.BROKEN)
+
+
+@pytest.mark.parametrize(
+    ("plan", "totals", "code", "status", "reason"),
+    [
+        (3, "pass:3 fail:0 xfail:0 xpass:0 skip:0 error:0", 0, "pass", "only its totals"),
+        (3, "pass:2 fail:0 xfail:0 xpass:0 skip:1 error:0", 0, "pass", "only its totals"),
+        (3, "pass:0 fail:3 xfail:0 xpass:0 skip:0 error:0", 0, "fail", "say fail 3"),
+        (3, "pass:0 fail:0 xfail:0 xpass:0 skip:3 error:0", 0, "skip", "not skipped"),
+        (3, "pass:3 fail:0 xfail:0 xpass:0 skip:0 error:0", 1, "fail", "exit status 1"),
+        (3, "pass:2 fail:0 xfail:0 xpass:0 skip:0 error:0", 0, "broken", "0 of 3 planned"),
+    ],
+)
+def test_kernel_tests_that_count_and_do_not_tell(
+    plan: int, totals: str, code: int, status: str, reason: str
+) -> None:
+    """As kcmp_test does: a plan, no result, and totals; with exit status 0 whatever they are."""
+    found = say(
+        "TAP version 13", f"1..{plan}", "PASS: as expected", f"# Totals: {totals}", code=code
+    )
+    assert found.status.value == status
+    assert reason in found.reason
+    if status == "pass":
+        assert sum(found.totals.values()) == plan
