@@ -26,7 +26,8 @@ from harness.program_record import SCHEMA, ProgramRecord
 from harness.results import ColumnRecord
 from harness.run.plan import Column
 from harness.run.prepare import Options, Say, guest_binary, prepare
-from harness.run.suite import End, Judgement, Reading
+from harness.run.suite import Judgement, Reading
+from harness.run.tally import End
 
 FOLDER = "work"  # in the guest: where the program lies and runs
 WORDS = ".faultline"  # files with its words: guest-progs/program.c

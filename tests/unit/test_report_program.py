@@ -10,7 +10,8 @@ import pytest
 
 from harness.program_record import SCHEMA, ProgramRecord
 from harness.report.program import render_program
-from harness.run.suite import End, Reading
+from harness.run.suite import Reading
+from harness.run.tally import End
 
 CASES = [
     {"name": "a # one", "status": "pass"},

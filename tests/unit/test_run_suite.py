@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.run.suite import FORMS, MAX_CASES, End, Judgement, Reading, Status
+from harness.run.suite import FORMS, Judgement, Reading
+from harness.run.tally import MAX_CASES, End, Status
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 

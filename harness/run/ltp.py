@@ -1,0 +1,64 @@
+"""Reads what LTP writes, in both of its APIs."""
+
+from __future__ import annotations
+
+import re
+
+from harness.run.tally import End, Status, Tally, by_cases
+
+_LTP = re.compile(
+    r"^(?P<name>[\w./+-]{1,100})(?::(?P<line>\d{1,6}):\s*|\s+(?P<number>\d{1,6})\s+)"
+    r"(?P<word>TPASS|TFAIL|TBROK|TCONF|TWARN)\s*(?::\s*|$)(?P<note>.*)$"
+)
+_LTP_SUMMARY = re.compile(r"^(passed|failed|broken|skipped|warnings)\s+(\d{1,9})\s*$")
+_LTP_WORDS = {
+    "TPASS": Status.PASS, "TFAIL": Status.FAIL, "TBROK": Status.BROKEN, "TCONF": Status.SKIP,
+}  # fmt: skip
+_LTP_BITS = ((1, Status.FAIL, "TFAIL"), (2, Status.BROKEN, "TBROK"), (4, Status.BROKEN, "TWARN"))
+
+
+class Ltp:
+    """Both APIs: `file.c:12: TPASS: text` and `name  1  TPASS  :  text`."""
+
+    form = "ltp"
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.summary: dict[str, int] = {}
+        self._in_summary = self._warned = False
+
+    @property
+    def seen(self) -> bool:
+        return bool(self.tally.cases) or self._warned or bool(self.summary)
+
+    def line(self, line: str) -> None:
+        text = line.strip()
+        if text == "Summary:":
+            self._in_summary = True
+        elif self._in_summary and (found := _LTP_SUMMARY.match(text)):
+            self.summary[found[1]] = int(found[2])
+        elif found := _LTP.match(text):
+            self._in_summary = False
+            new = found["line"] is not None
+            name = (
+                f"{found['name']}:{found['line']}" if new else f"{found['name']} {found['number']}"
+            )
+            if found["word"] == "TWARN":
+                self._warned = True
+            else:
+                self.tally.add(name, _LTP_WORDS[found["word"]], found["note"])
+
+    def judge(self, end: End) -> tuple[Status, str]:
+        if failed := self.tally.failed():
+            return failed, f"first: {self.tally.first_failure}"
+        for word, status in (("failed", Status.FAIL), ("broken", Status.BROKEN)):
+            if self.summary.get(word):
+                return status, f"the summary says {word} {self.summary[word]}"
+        if self._warned or self.summary.get("warnings"):
+            return Status.BROKEN, "TWARN"
+        for bit, status, word in _LTP_BITS:
+            if end.code is not None and end.code < 64 and end.code & bit:
+                return status, f"exit status {end.code}: {word}"
+        if end.code == 32:
+            return Status.SKIP, "exit status 32: TCONF"
+        return by_cases(self.tally, end, self.form)

@@ -1,0 +1,91 @@
+"""What readers of test programs' output have in common: cases, counts, and how a program ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+MAX_CASES = 10000  # kept; all are counted
+MAX_NAME = 200
+
+
+class Status(str, Enum):
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+    BROKEN = "broken"  # the test itself did not work: LTP's TBROK, a plan that was not kept
+    TODO = "todo"  # fails, and is said to
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    status: Status
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class End:
+    """How the program ended: by an exit status or by a signal, else why not."""
+
+    code: int | None = None
+    signal: str = ""
+    trouble: str = ""  # a hang, an oops, a lost machine: never a pass
+
+    def __str__(self) -> str:
+        if self.trouble:
+            return self.trouble
+        return f"killed by {self.signal}" if self.signal else f"exit status {self.code}"
+
+
+# What an exit status means where no line of the output says it. 0 is a pass everywhere.
+EXIT_CODES: dict[str, dict[int, Status]] = {
+    "exit": {},
+    "ktap": {4: Status.SKIP},
+    "kselftest": {4: Status.SKIP},
+    "kselftest-exit": {4: Status.SKIP},
+    "automake": {77: Status.SKIP, 99: Status.BROKEN},
+    "openposix": {2: Status.BROKEN, 4: Status.SKIP, 5: Status.SKIP},
+    "ltp": {32: Status.SKIP},
+}
+
+
+@dataclass
+class Tally:
+    """Cases as they come: all counted, the first of them kept."""
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    cases: list[Case] = field(default_factory=list)
+    first_failure: str = ""
+
+    def add(self, name: str, status: Status, note: str = "") -> None:
+        self.counts[status] += 1
+        if len(self.cases) < MAX_CASES:
+            self.cases.append(Case(name[:MAX_NAME], status, note[:MAX_NAME]))
+        if status in (Status.FAIL, Status.BROKEN) and not self.first_failure:
+            self.first_failure = name[:MAX_NAME] or note[:MAX_NAME]
+
+    def failed(self) -> Status | None:
+        return next((s for s in (Status.FAIL, Status.BROKEN) if self.counts[s]), None)
+
+    def positive(self) -> Status | None:
+        """What came, where nothing failed; None: nothing did."""
+        kinds = (Status.PASS, Status.TODO, Status.SKIP)
+        found = next((kind for kind in kinds if self.counts[kind]), None)
+        return Status.SKIP if found is Status.TODO else found
+
+
+def by_cases(tally: Tally, end: End, form: str) -> tuple[Status, str]:
+    """Nothing has failed, by its own account."""
+    by_code = EXIT_CODES[form].get(end.code or 0)
+    positive = tally.positive()
+    if end.code != 0 and by_code is None:
+        return Status.FAIL, f"{end}, though nothing was reported as failed"
+    if by_code is not None:
+        return by_code, str(end)
+    if positive is None:
+        return Status.BROKEN, "no test ran"
+    if positive is Status.SKIP:
+        return Status.SKIP, "nothing ran that was not skipped"
+    return Status.PASS, ""
