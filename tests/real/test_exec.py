@@ -143,9 +143,14 @@ def test_results_of_suites(built: Path, tmp_path: Path) -> None:
     assert (done.returncode, record["form"], record["status"]) == (0, "ltp", "broken")
 
 
-def test_what_cannot_be_tried_says_so(built: Path) -> None:
+def test_what_cannot_be_tried_says_so(built: Path, tmp_path: Path) -> None:
+    source, dynamic = PROGRAMS / "plain.c", tmp_path / "dynamic"
+    subprocess.run([f"{ARCH}-linux-gnu-gcc", "-o", dynamic, source], check=True)
     for words, code, message in (
         (("/bin/ls",), 2, "compile it for m68k"),
+        ((dynamic,), 2, "dynamically linked (it needs /lib/ld.so.1)"),
+        ((tmp_path / "none",), 2, "does not exist"),
+        ((built / "plain", "segv"), 128 + 11, "killed by SIGSEGV"),
         (("--hugepages", 4, built / "plain"), 2, "--flavour full"),
         (("--expect", "SIGFOO", built / "plain"), 2, "a signal as SIGSEGV"),
         (("--disk", 4, built / "plain"), 2, "--flavour full"),
