@@ -26,6 +26,7 @@ from harness.catalog.kernels import (
     Kernel,
     TarballSource,
     TreeSource,
+    split_spec,
 )
 
 RECIPE = 1  # raise it when the same source would be unpacked differently
@@ -65,10 +66,11 @@ def resolve(
         return _snapshot(tree, store, check) if copied else tree
     if isinstance(source, GitSource):
         return _resolve_git(source, store, check)
+    plain = split_spec(kernel.name)[0]  # patches and fragments are no reason to ask again
     if isinstance(source, DebianSource):
-        name = f"{kernel.name} debian {source.package} {source.suite or ''}"
+        name = f"{plain} debian {source.package} {source.suite or ''}"
     elif isinstance(source, TarballSource):
-        name = f"{kernel.name} tarball {source.sha256}"
+        name = f"{plain} tarball {source.sha256}"
     else:
         raise BuildError(f"kernel {kernel.name} has no source: it is a ready image")
     refresh = refresh and name not in store.refreshed

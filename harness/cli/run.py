@@ -174,7 +174,7 @@ def _bisect_step(
     from harness.build import BuildError
     from harness.catalog.yamlfile import DeclarationError
     from harness.machine import QemuError
-    from harness.run.bisect import SKIP, Step, canonical
+    from harness.run.bisect import SKIP, Hopeless, Step, canonical
 
     try:
         run = plan()
@@ -195,7 +195,7 @@ def _bisect_step(
             click.echo(f"bisect step: {said}")
             if code != SKIP:
                 return code
-    except (BuildError, QemuError, click.ClickException, OSError) as error:
+    except (BuildError, QemuError, Hopeless, click.ClickException, OSError) as error:
         click.echo(f"bisect step: cannot be judged: {error}", err=True)
     return SKIP
 

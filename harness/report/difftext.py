@@ -147,7 +147,8 @@ def _counts(diff: Diff) -> Iterator[str]:
     for place, count in counts.items():
         said = [f"{count[Kind.SAME] + count[Kind.CHANGED]} compared"]
         said += [f"{count[kind]} {word}" for kind, word in (
-            (Kind.CHANGED, "changed"), (Kind.NOT_APPLICABLE, "n/a"), (Kind.FLAKE, "flakes"),
+            (Kind.CHANGED, "changed"), (Kind.NOT_APPLICABLE, "n/a"),
+            (Kind.FLAKE, "flake" if count[Kind.FLAKE] == 1 else "flakes"),
             (Kind.LOST, "not compared")) if count[kind]]  # fmt: skip
         yield f"{text.clean(place):<{width}}  {', '.join(said)}"
 

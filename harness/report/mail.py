@@ -80,7 +80,8 @@ def _summary(report: Report) -> Lines:
 
 def _agree(report: Report) -> Lines:
     alike = len([s for s in report.scenarios if s.observed_kind is Kind.AGREE])
-    nowhere = len([s for s in report.scenarios if s.observed_kind is Kind.NOT_APPLICABLE])
+    unrun = (Kind.NOT_APPLICABLE, Kind.NOT_RUN)
+    nowhere = len([s for s in report.scenarios if s.observed_kind in unrun])
     told = f"{text.plural(alike, 'scenario')} had one outcome everywhere, as expected."
     yield from _fold(told + (f" {nowhere} could not run on any column." if nowhere else ""))
 

@@ -48,6 +48,7 @@ class Kind(Enum):
     ARCH_DEFINED = "differing as expected"  # each outcome was expected by its row
     AGREE = "alike everywhere"
     NOT_APPLICABLE = "applicable nowhere"
+    NOT_RUN = "run nowhere"  # refused: it could do harm there
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ class Scenario:
             return Kind.KNOWN_BUG
         if len(self.groups) > 1:
             return Kind.ARCH_DEFINED
-        return Kind.AGREE if self.groups else Kind.NOT_APPLICABLE
+        if self.groups:
+            return Kind.AGREE
+        return Kind.NOT_RUN if Verdict.NOT_RUN in verdicts else Kind.NOT_APPLICABLE
 
     def cells_with(self, *verdicts: Verdict) -> list[ResultRecord]:
         return [cell for cell in self.cells.values() if cell.verdict in verdicts]
@@ -230,7 +233,7 @@ def stale_evidence(report: Report) -> dict[Evidence, list[ResultRecord]]:
 
 def shown_outcome(cell: ResultRecord) -> str:
     """The outcome, or the word that stands where there is none."""
-    instead = cell.verdict.value if cell.verdict in LOST else "n/a"
+    instead = "n/a" if cell.verdict is Verdict.NOT_APPLICABLE else cell.verdict.value
     return cell.observation.outcome or str(instead)
 
 

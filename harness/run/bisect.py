@@ -36,6 +36,10 @@ def canonical(text: str) -> str:
         raise DeclarationError("", 0, f"--outcome: {error}") from None
 
 
+class Hopeless(Exception):
+    """A commit that cannot be judged, however often it is looked at."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One commit judged: is it still as it was?"""
@@ -49,8 +53,10 @@ class Step:
         yield MORE * max(times, LOOKS)
 
     def judge(self, results: Path) -> tuple[int, str]:
-        """(exit code, why) of the one cell that a results file holds."""
+        """(exit code, why) of the one cell that a results file holds. Raises Hopeless."""
         seen, why = observed(read_results([results]))
+        if why.startswith("build:"):
+            raise Hopeless(why)
         if not seen:
             return SKIP, f"cannot be judged: {why}"
         if len(seen) > 1:

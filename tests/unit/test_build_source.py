@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_a_package_is_fetched_once_and_remembered(debian: FakeDebian, store: Sto
     assert resolve(KERNEL, Store(store.root)) == found
     assert debian.calls() == []
     assert list((store.root / "v1" / "tmp").iterdir()) == []
+
+
+def test_a_patch_or_a_fragment_is_no_reason_to_ask_again(debian: FakeDebian, store: Store) -> None:
+    first = resolve(KERNEL, store)
+    assert debian.calls()
+    assert resolve(replace(KERNEL, name="debian-6.12+patch:a+config:b"), store) == first
+    assert debian.calls() == []
 
 
 def test_apt_is_private_and_third_parties_are_left_out(debian: FakeDebian, store: Store) -> None:
