@@ -104,10 +104,10 @@ class Ktap:
         name, note = name or f"test {found[2] or level.seen}", directive[2] if directive else ""
         if word == "SKIP":
             status = Status.SKIP
-        elif not found[1]:
-            status = Status.PASS
+        elif word == "XFAIL" or (found[1] and word == "TODO"):  # kselftest's stands behind `ok`
+            status = Status.TODO
         else:
-            status = Status.TODO if word in ("TODO", "XFAIL") else Status.FAIL
+            status = Status.FAIL if found[1] else Status.PASS
         if children is None:
             self.tally.add(name, status, note)
         elif children.fault:
