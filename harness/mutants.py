@@ -27,7 +27,7 @@ from pathlib import Path
 
 from harness.build import BuildError
 from harness.build.kernel import build_kernel
-from harness.build.patches import apply_patch, patched
+from harness.build.patches import apply_patch, check_names, patched
 from harness.build.source import resolve
 from harness.build.store import Store
 from harness.build.tools import digest, output
@@ -47,7 +47,7 @@ Attempts = tuple[Cell, list[ResultRecord]]  # a cell, and all that was seen of i
 
 _HEAD = re.compile(r"^(Arch|Origin|What|Equivalent): *(.+)$")
 _TOUCHED = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
-_ORIGINS = ("blind", "seen", "reverses ")
+_ORIGIN = re.compile(r"(blind|seen|reverses \S.*)")
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ def load_mutants(root: Path, arches: Sequence[str]) -> list[Mutant]:
 
 def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
     file = path.relative_to(root).as_posix()
+    text = _read(path, file)
     head: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("--- "):
             break
         if match := _HEAD.match(line):
@@ -101,10 +102,28 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
     for name in names:
         if name not in arches:
             raise DeclarationError(file, 1, f"unknown arch {name!r}", f"known: {', '.join(arches)}")
-    if not head["Origin"].startswith(_ORIGINS):
+        if names.count(name) > 1:
+            raise DeclarationError(file, 1, f"arch {name!r} stands here twice")
+    if not _ORIGIN.fullmatch(head["Origin"]):
         hint = "write blind, seen, or `reverses` and the commit"
         raise DeclarationError(file, 1, f"unknown origin {head['Origin']!r}", hint)
     return Mutant(path.stem, path, names, head["Origin"], head["What"], head.get("Equivalent", ""))
+
+
+def _read(path: Path, file: str) -> str:
+    """The text of a patch that changes nothing outside the tree. Raises DeclarationError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        check_names(text, path)
+    except OSError as error:
+        raise DeclarationError(file, 0, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DeclarationError(file, 0, "not UTF-8", "save the file as UTF-8") from None
+    except BuildError as error:
+        raise DeclarationError(file, 0, str(error).removeprefix(f"{path}: ")) from None
+    if not _TOUCHED.search(text):
+        raise DeclarationError(file, 0, "changes no file: there is no line `+++ b/...`")
+    return text
 
 
 class Workbench:
@@ -139,6 +158,9 @@ class Workbench:
 
     def _renew(self, name: str) -> None:
         file = self.tree / name
+        assert file.parent.resolve().is_relative_to(self.tree.resolve()), (
+            f"{name} is not in the tree"
+        )
         file.unlink(missing_ok=True)  # it was a hard link to the original
         if (self._pristine / name).exists():
             shutil.copyfile(self._pristine / name, file)

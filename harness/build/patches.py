@@ -86,7 +86,7 @@ def apply_patch(tree: Path, file: Path) -> bool:
     whose context has moved on. Raises BuildError with the file and the hunk.
     """
     text = file.read_text(errors="replace")
-    _check_names(text, file)
+    check_names(text, file)
     need("patch")
     if _patch(tree, file, "--dry-run", "--fuzz=0") is None:
         fuzz = "--fuzz=0"
@@ -117,8 +117,8 @@ def _patch(tree: Path, file: Path, *options: str) -> list[str] | None:
     return done.stdout.splitlines() if done.returncode else None
 
 
-def _check_names(text: str, file: Path) -> None:
-    """Refuse what could change anything but regular files below the tree."""
+def check_names(text: str, file: Path) -> None:
+    """Refuse what could change anything but regular files below the tree. Raises BuildError."""
     names = [name for name in _NAMES.findall(text) if name != "/dev/null"]
     if not names:
         raise BuildError(f"{file}: expected a unified diff, with --- and +++ lines")

@@ -8,15 +8,18 @@ import pytest
 
 from harness.catalog.arches import arch_names
 from harness.catalog.yamlfile import DeclarationError
-from harness.mutants import load_mutants
+from harness.mutants import Workbench, load_mutants
 
 ROOT = Path(__file__).parents[2]
 DIFF = "\n--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -1 +1 @@\n-a\n+b\n"
 
 
-def load(folder: Path, head: str) -> None:
+HEAD = "Arch: m68k\nOrigin: seen\nWhat: x\n"
+
+
+def load(folder: Path, head: str, diff: str = DIFF) -> None:
     (folder / "mutants").mkdir()
-    (folder / "mutants" / "x.patch").write_text(head + DIFF)
+    (folder / "mutants" / "x.patch").write_text(head + diff, encoding="latin-1")
     load_mutants(folder, ["m68k", "alpha"])
 
 
@@ -33,9 +36,58 @@ def test_every_mutant_says_what_it_is() -> None:
         ("Arch: m86k\nOrigin: seen\nWhat: x\n", "unknown arch 'm86k'"),
         ("Arch: m68k\nOrigin: me\nWhat: x\n", "unknown origin 'me'"),
         ("Arch: m68k\nArch: alpha\nOrigin: seen\nWhat: x\n", "stands here twice"),
+        ("Arch: m68k, alpha m68k\nOrigin: seen\nWhat: x\n", "arch 'm68k' stands here twice"),
+        ("Arch: m68k\nOrigin: blindfold\nWhat: x\n", "unknown origin 'blindfold'"),
+        ("Arch: m68k\nOrigin: reverses\nWhat: x\n", "unknown origin 'reverses'"),
+        ("Arch: m68k\nOrigin: seen\nWhat: \xe9\n", "not UTF-8"),
     ],
 )
 def test_a_wrong_head_is_told_with_its_file(tmp_path: Path, head: str, words: str) -> None:
     with pytest.raises(DeclarationError, match=words) as caught:
         load(tmp_path, head)
     assert "mutants/x.patch" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("diff", "words"),
+    [
+        ("", "expected a unified diff"),
+        ("\n--- a/mm/memory.c\n", "changes no file"),
+        (DIFF.replace("b/mm", "b/../../mm"), r"'b/../../mm/memory.c', which could lie outside"),
+        (DIFF.replace("b/mm", "/mm"), "which could lie outside"),
+    ],
+)
+def test_a_patch_of_nothing_or_of_what_is_outside_is_refused_when_read(
+    tmp_path: Path, diff: str, words: str
+) -> None:
+    with pytest.raises(DeclarationError, match=words) as caught:
+        load(tmp_path, HEAD, diff)
+    assert str(caught.value).startswith("mutants/x.patch: ")
+
+
+@pytest.mark.parametrize("name", ["../outside", "link/outside", "mm/../../outside"])
+def test_a_workbench_unlinks_nothing_outside_its_tree(tmp_path: Path, name: str) -> None:
+    pristine, folder = tmp_path / "pristine", tmp_path / "bench"
+    (pristine / "mm").mkdir(parents=True)
+    (pristine / "mm" / "memory.c").write_text("as it was")
+    folder.mkdir()
+    bench = Workbench(pristine, folder)
+    (bench.tree / "link").symlink_to(folder)
+    outside = folder / "outside"
+    outside.write_text("precious")
+    with pytest.raises(AssertionError, match="is not in the tree"):
+        bench.touch([name])
+    assert outside.read_text() == "precious"
+
+
+def test_a_workbench_gives_back_what_it_was_told_of(tmp_path: Path) -> None:
+    pristine, folder = tmp_path / "pristine", tmp_path / "bench"
+    pristine.mkdir()
+    (pristine / "memory.c").write_text("as it was")
+    folder.mkdir()
+    bench = Workbench(pristine, folder)
+    bench.touch(["memory.c"])
+    (bench.tree / "memory.c").write_text("mutated")
+    assert (pristine / "memory.c").read_text() == "as it was"
+    bench.restore()
+    assert (bench.tree / "memory.c").read_text() == "as it was"
