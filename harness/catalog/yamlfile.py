@@ -62,6 +62,14 @@ class Node:
             raise self.error("expected a text, found nothing", "write a value behind the colon")
         return self.value.strip()
 
+    def word(self) -> str:
+        """A name that can be no option, no assignment, and no path that leads out of a folder."""
+        text = self.text()
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]*", text) or ".." in text.split("/"):
+            hint = "no leading - or /, no `..`; letters, digits and _ . + - / alone"
+            raise self.error(f"{quote(text)} is no name", hint)
+        return text
+
     def number(self) -> int:
         """A positive whole number."""
         text = self.text()

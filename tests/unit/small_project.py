@@ -17,7 +17,7 @@ kernel_arch: {name}
 cross: small-
 make_targets: vmlinux
 image: vmlinux
-qemu: {qemu}
+qemu: small-qemu
 machine: by-kernel
 memory: 64
 console: ttyS0
@@ -44,7 +44,7 @@ exec:
 
 def small_project(root: Path) -> Path:
     """The project's folder. `root/packaged` is the tree of its kernel, and `root/bin` is to be on
-    PATH: the host's compiler under the name of a cross compiler.
+    PATH: the host's compiler under the name of a cross compiler, and the stand-in for QEMU.
     """
     project = root / "project"
     files = {
@@ -57,7 +57,7 @@ def small_project(root: Path) -> Path:
         "guest-progs/main.c": "int main(void)\n{\n\treturn 0;\n}\n",
     }
     for name in ("m68k", "alpha"):
-        files[f"arches/{name}.yaml"] = ARCH.format(name=name, qemu=FAKE_QEMU)
+        files[f"arches/{name}.yaml"] = ARCH.format(name=name)
         files[f"arches/{name}.config"] = "CONFIG_A=y\n"
         files[f"guest-progs/arch/{name}.h"] = ""
     for name, text in files.items():
@@ -67,6 +67,7 @@ def small_project(root: Path) -> Path:
     (root / "bin").mkdir()
     for tool in ("gcc", "ld", "strip"):
         (root / "bin" / f"small-{tool}").symlink_to(shutil.which(tool) or tool)
+    (root / "bin" / "small-qemu").symlink_to(FAKE_QEMU)
     fake_tree(root / "packaged")
     return project
 

@@ -92,6 +92,18 @@ def test_an_arch_can_be_hashed(root: Path) -> None:
         ("-foo", "base: arm64\n", "'-foo' is no name for an arch"),
         ("bad\nname", "base: arm64\n", "is no name for an arch"),
         ("bad", "- base\n", "expected a mapping, found a list"),
+        ("bad", "base: arm64\nimage: ../../etc/hostname\n", "'../../etc/hostname' is no name"),
+        ("bad", "base: arm64\nimage: arch/../../x\n", "'arch/../../x' is no name"),
+        ("bad", "base: arm64\nimage: /etc/hostname\n", "bad.yaml:2: '/etc/hostname' is no name"),
+        ("bad", "base: arm64\nguest_header: ../../x.h\n", "'../../x.h' is no name"),
+        ("bad", "base: arm64\nmake_targets: [Image, -n]\n", "'-n' is no name"),
+        ("bad", "base: arm64\nmake_targets: ['--eval=x']\n", "'--eval=x' is no name"),
+        ("bad", "base: arm64\nmake_targets: [CC=x]\n", "'CC=x' is no name"),
+        ("bad", "base: arm64\nqemu: -x/../../bin/sh\n", "'-x/../../bin/sh' is no name"),
+        ("bad", "base: arm64\ncross: /tmp/x-\n", "'/tmp/x-' is no name"),
+        ("bad", "base: arm64\nguest_cross: -x\n", "'-x' is no name"),
+        ("bad", "base: arm64\nkernel_arch: ../x\n", "'../x' is no name"),
+        ("bad", "base: arm64\nimage: 'a b'\n", "'a b' is no name"),
     ],
 )
 def test_what_is_wrong_with_an_arch(root: Path, name: str, text: str, message: str) -> None:
