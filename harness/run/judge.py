@@ -17,6 +17,7 @@ class Expectation:
     bug: str = ""
     evidence: tuple[Evidence, ...] = ()
     declared: str = ""  # FILE:LINE
+    may: bool = False  # it may not count at all: only what fits it is held against it
 
 
 Expectations = tuple[Expectation, ...]
@@ -26,12 +27,13 @@ Expectations = tuple[Expectation, ...]
 def pick(expectations: Expectations, seen: Observation) -> Expectation | None:
     """The expectation that an observation is held against.
 
-    Of several it is the one that fits; where none does, the last, which needs no unknown fact.
+    Of several it is the one that fits; where none does, the last, which needs no unknown fact,
+    if there is such a one.
     """
     for expectation in expectations:
         if seen.outcome in (*expectation.outcomes, expectation.want):
             return expectation
-    return expectations[-1] if expectations else None
+    return expectations[-1] if expectations and not expectations[-1].may else None
 
 
 def judge(expectations: Expectations, seen: Observation) -> Verdict:

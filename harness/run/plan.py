@@ -117,8 +117,9 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
             expectations=(_lacking(scenario, facts),),
             lacks=scenario.needs.lacking(facts),
         )
-    # The last counts where none fits: a row, if there is one; without any, nothing is expected.
-    unsure = [_lacking(scenario, facts)] if rows and met is None else []
+    # The last counts where none fits: a row, if there is one; without any, nothing is expected
+    # of a guest that does find what it needs.
+    unsure = [replace(_lacking(scenario, facts), may=True)] if met is None else []
     return Cell(
         scenario=scenario.name,
         expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),

@@ -15,6 +15,8 @@ from harness.catalog.matrix import Facts, Scenario, load_matrix
 from harness.catalog.version import parse_version
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import command
+from harness.results import Observation, Verdict
+from harness.run.judge import judge
 from harness.run.plan import Cell, cell, machine_for
 
 PROJECT = Path(__file__).parents[2]
@@ -61,6 +63,18 @@ def test_unmet_needs_are_na_with_the_cause(tmp_path: Path, needs: str, because: 
     assert expected.declared == "expectations/file.yaml:3"
     assert (found.disks, found.wedges) == ((), False)
     assert found.lacks == because
+
+
+def test_a_guest_may_lack_what_is_not_known_also_where_no_row_speaks(tmp_path: Path) -> None:
+    one = scenario(tmp_path, "{config: CONFIG_SWAP=y}")
+    found = planned(dataclasses.replace(one, rows=()), dataclasses.replace(FACTS, config=None))
+
+    def verdict(outcome: str) -> Verdict:
+        return judge(found.expectations, Observation(scenario="file/edge", outcome=outcome))
+
+    assert found.lacks == ""
+    assert verdict("n/a") == Verdict.NOT_APPLICABLE
+    assert verdict("ok") == Verdict.NO_EXPECTATION
 
 
 def test_a_module_needs_a_kernel_that_loads_modules(tmp_path: Path) -> None:
