@@ -112,12 +112,13 @@ class Repository:
 
         Everything counts that git does not ignore. Raises BuildError.
         """
+        what = self._what_counts()
         with self._our_side(store) as (folder, env):
             index = folder / "index"
             for fresh in (False, True):
                 if fresh or not index.exists():
                     self._copy_index(index)
-                added = run_git(self.path, "add", "--all", "--", ".", env=env)
+                added = run_git(self.path, "add", "--all", *what, env=env)
                 wrote = run_git(self.path, "write-tree", env=env)
                 if added.returncode == 0 and wrote.returncode == 0:
                     break
@@ -125,6 +126,20 @@ class Repository:
                 raise _failed(f"git cannot read the files of {self.path}", added, wrote)
         state = wrote.stdout.decode().strip()
         return state, state != self._ask("rev-parse", "HEAD^{tree}")
+
+    def _what_counts(self) -> list[str]:
+        """For git add. Rules by which even the Makefile is ignored (Debian's source packages have
+        them) are for another repository: a new file would go unseen. There, all counts that lies
+        where HEAD has something.
+        """
+        rules = run_git(self.path, "check-ignore", "--no-index", "--quiet", "--", "Makefile")
+        if rules.returncode:
+            return ["--", "."]
+        return [
+            "--force",
+            "--",
+            *self._must("ls-tree", "-z", "--name-only", "HEAD").split("\0")[:-1],
+        ]
 
     def unpack(self, tree: str, to: Path, store: Store) -> None:
         """Write a tree's files to the folder `to`. Raises BuildError."""

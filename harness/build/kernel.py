@@ -25,7 +25,7 @@ from harness.build import BuildError
 from harness.build import kconfig as kc
 from harness.build.git import release_environment
 from harness.build.objects import forget_changed, is_configured, note_configured
-from harness.build.patches import PatchedSource, applicable, patch_digests, patched
+from harness.build.patches import PatchedSource, applicable, patch_digests, patched, remedies
 from harness.build.source import ResolvedSource, resolve, resolve_tree
 from harness.build.store import Check, Store
 from harness.build.tools import (
@@ -174,11 +174,22 @@ def _build(
     with _hold(store, source.source.key), _objects(to, plan, store) as (objects, keep):
         make = _Make(plan, tree, objects, store, log, keep, progress, jobs)
         _configure(make, plan, tree, objects)
-        make.run("compile", plan.arch.make_targets)
+        try:
+            make.run("compile", plan.arch.make_targets)
+        except BuildError as error:
+            error.excerpt += _advice(plan, source)
+            raise
         _check_unchanged(plan, tree, store)
         progress("collect", make.compiled)
         _collect(to, plan, source, objects)
     log.unlink(missing_ok=True)
+
+
+def _advice(plan: _Plan, source: PatchedSource) -> Iterator[str]:
+    """What may be amiss in a user's tree that does not build."""
+    for patch in remedies(plan.kernel, source.source, plan.arch):
+        yield f"{patch.file.name} may be what it lacks: {patch.because}."
+        yield f"Commit it (patch -p1 <{patch.file}), so that the base has it too."
 
 
 @contextmanager

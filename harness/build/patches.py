@@ -38,6 +38,17 @@ def applicable(kernel: Kernel, source: ResolvedSource, arch: Arch) -> list[Patch
     return [patch for patch in kernel.patches if patch.applies(arch, version)]
 
 
+def remedies(kernel: Kernel, source: ResolvedSource, arch: Arch) -> list[Patch]:
+    """Patches that would apply to a tree and that declared kernels of its version need."""
+    version = parse_version(source.version)
+    return [
+        patch
+        for patch in kernel.remedies
+        if patch.applies(arch, version)
+        and _patch(source.tree, patch.file, "--dry-run", "--fuzz=0") is None
+    ]
+
+
 def patched(
     kernel: Kernel, source: ResolvedSource, arch: Arch, store: Store, check: Check | None = None
 ) -> PatchedSource:

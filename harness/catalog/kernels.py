@@ -117,6 +117,8 @@ class Kernel:
     patches: tuple[Patch, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=dict, hash=False)  # arch -> why
     fragments: tuple[Path, ...] = ()  # kconfig fragments on top of arch and flavour
+    # What declared kernels need in order to build; a user's own may need it, and is left alone.
+    remedies: tuple[Patch, ...] = field(default=(), compare=False)
     file: str = ""  # where it is declared; "" for a spec that names a path
     line: int = 0
 
@@ -202,7 +204,7 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
         raise DeclarationError("", 0, f"kernel {quote(text)}: a path is missing behind the colon")
     path = Path(rest).expanduser()
     if kind == "tree":
-        return Kernel(text, TreeSource(path))
+        return Kernel(text, TreeSource(path), remedies=_remedies(kernels))
     if kind == "image":
         return Kernel(text, ImageSource(path))
     if kind == "ssh":
@@ -211,10 +213,15 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
         place, _, rev = rest.rpartition("#")
         if not place or not rev:
             raise DeclarationError("", 0, f"kernel {quote(text)}: expected git:PATH#REV")
-        return Kernel(text, GitSource(Path(place).expanduser(), rev))
+        source = GitSource(Path(place).expanduser(), rev)
+        return Kernel(text, source, remedies=_remedies(kernels))
     kinds = "tree:PATH, git:PATH#REV, image:PATH, local, ssh:HOST, qemu-user"
     hint = f"write {kinds} or a name from kernels.yaml"
     raise DeclarationError("", 0, f"unknown kind of kernel {quote(kind)}", hint)
+
+
+def _remedies(kernels: Mapping[str, Kernel]) -> tuple[Patch, ...]:
+    return tuple(patch for kernel in kernels.values() for patch in kernel.patches)
 
 
 def _kernel(root: Path, name: str, node: Node, arches: list[str]) -> Kernel:

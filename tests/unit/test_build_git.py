@@ -127,6 +127,21 @@ def test_ignored_files_and_results_are_no_changes(tree: Path, store: Store) -> N
     assert repository.state(store)[1] is False
 
 
+def test_rules_that_ignore_a_whole_kernel_hide_no_edit(tree: Path, store: Store) -> None:
+    (tree / ".gitignore").write_text("/*\n")
+    git(tree, "add", "--force", ".gitignore")
+    commit(tree, "as in a source package")
+    repository = open_repository(tree)
+    (tree / "out").mkdir()
+    (tree / "out" / "results.jsonl").write_text("{}")
+    states = [repository.state(store)]
+    assert not states[0][1]
+    for text in ("int one;", "int two;"):
+        (tree / "mm" / "new.c").write_text(text)
+        states.append(repository.state(store))
+    assert states[1][1] and len(set(states)) == 3
+
+
 def test_our_index_heals(tree: Path, store: Store) -> None:
     repository = open_repository(tree)
     first = repository.state(store)

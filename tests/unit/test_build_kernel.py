@@ -134,6 +134,22 @@ def test_a_compilers_error_is_shown_and_the_log_kept(
     assert [entry.kind for entry in store.list() if entry.kind == "kernel"] == []
 
 
+def test_a_tree_without_a_patch_that_its_version_needs(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store
+) -> None:
+    (tree / "fail").touch()
+    files = {name: tmp_path / f"{name}.patch" for name in ("uno", "other")}
+    files["uno"].write_text(PATCH)
+    files["other"].write_text(PATCH.replace("-one", "-another"))
+    remedies = tuple(Patch(file, (), None, "two are too few") for file in files.values())
+    kernel = Kernel("t", TreeSource(tree), remedies=remedies)
+    with pytest.raises(BuildError) as caught:
+        build_kernel(kernel, arch, "core", store)
+    assert "uno.patch may be what it lacks: two are too few." in caught.value.excerpt
+    assert "other" not in str(caught.value)
+    assert (tree / "text").read_text().startswith("one\n")  # it is only told
+
+
 def test_an_image_that_was_not_made(tree: Path, tmp_path: Path, arch: Arch, store: Store) -> None:
     object.__setattr__(arch, "image", "arch/m68k/boot/Image")
     with pytest.raises(BuildError, match=r"make made no arch/m68k/boot/Image: check `image`"):
