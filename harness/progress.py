@@ -25,8 +25,21 @@ def describe(record: ResultRecord) -> str:
     line = f"{clean(record.column)} {clean(record.scenario)}: {what}{confirmed}"
     if record.verdict in QUIET:
         return line
-    expected = " or ".join(record.expected) or "nothing"
-    return f"{line}  [{record.verdict.value}, expected {expected}]"
+    expected = f", expected {' or '.join(record.expected)}" if record.expected else ""
+    return f"{line}  [{record.verdict.value}{expected}]"
+
+
+class _Lost:
+    """What is lost together, as all of a column that was not built, is told once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, str] | None = None
+
+    def told(self, record: ResultRecord) -> bool:
+        lost = record.verdict is Verdict.INFRA
+        what = (record.column, record.observation.failure) if lost else None
+        told, self._last = lost and what == self._last, what
+        return told
 
 
 class PlainProgress(AbstractContextManager["PlainProgress"]):
@@ -36,6 +49,7 @@ class PlainProgress(AbstractContextManager["PlainProgress"]):
         self._started = time.monotonic()
         self._expected = self._done = 0
         self._last: dict[str, float] = {}
+        self._lost = _Lost()
 
     def __exit__(self, *exc: object) -> None:
         return None
@@ -55,7 +69,8 @@ class PlainProgress(AbstractContextManager["PlainProgress"]):
 
     def result(self, record: ResultRecord) -> None:
         self._done += record.attempt == 1
-        self.say(f"{self._done}/{self._expected} {describe(record)}")
+        if not self._lost.told(record):
+            self.say(f"{self._done}/{self._expected} {describe(record)}")
 
 
 class BarProgress(AbstractContextManager["BarProgress"]):
@@ -82,6 +97,7 @@ class BarProgress(AbstractContextManager["BarProgress"]):
             transient=True,
         )
         self._expected = 0
+        self._lost = _Lost()
         self._task: TaskID = self._progress.add_task("preparing", total=None)
 
     def __enter__(self) -> Self:
@@ -114,7 +130,7 @@ class BarProgress(AbstractContextManager["BarProgress"]):
         self._progress.update(
             self._task, description=clean(f"{record.column} {record.scenario}", 70)
         )
-        if record.verdict not in QUIET:
+        if not self._lost.told(record) and record.verdict not in QUIET:
             self.say(describe(record))
 
 

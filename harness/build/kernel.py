@@ -189,7 +189,7 @@ def _advice(plan: _Plan, source: PatchedSource) -> Iterator[str]:
     """What may be amiss in a user's tree that does not build."""
     for patch in remedies(plan.kernel, source.source, plan.arch):
         yield f"{patch.file.name} may be what it lacks: {patch.because}."
-        yield f"Commit it (patch -p1 <{patch.file}), so that the base has it too."
+        yield f"Commit it (patch -p1 <{patch.file}), so that the base has it; or use --patch."
 
 
 @contextmanager

@@ -183,7 +183,10 @@ def _lost(cells: Sequence[ResultRecord], width: int) -> Lines:
     yield from _fields(
         width,
         ("lost", ", ".join(_some(names, _NAMES_SHOWN, "more")), ""),
-        ("because", text.clean(first.observation.failure, text.PROSE_LIMIT), ""),
+        *(
+            ("because", text.clean(line, text.PROSE_LIMIT), "")
+            for line in first.observation.failure.splitlines()
+        ),
         ("run again", text.clean(first.confirmation), ""),
         *_console(first),
     )

@@ -168,6 +168,7 @@ def _prepare_all(
             )
         except (BuildError, QemuError) as error:
             progress.say(f"{column.id}: {error}")
+            progress.expect(len(scenarios))
             _record_unbuilt(run_id, column, scenarios, error, writer)
             continue
         for kind, key in ready.entries:  # no prune takes them away under a boot
@@ -184,10 +185,11 @@ def _announce(ready: Ready, progress: Progress) -> None:
     else:
         how = f"not booted: {facts['source']}"
     progress.say(f"{record.column}: Linux {record.version}, {how}")
-    for declared, piece in ready.stale:
+    for piece, rows in ready.stale.items():
+        more = f" and {len(rows) - 1} more" if rows[1:] else ""
         progress.say(
-            f"{declared}: stale evidence {piece.id!r}: {piece.file} of {record.version} does not "
-            f"have {piece.text!r} exactly once in {piece.function or 'the file'}\n"
+            f"{rows[0]}{more}: stale evidence {piece.id!r}: {piece.file} of {record.version} does "
+            f"not have {piece.text!r} exactly once in {piece.function or 'the file'}\n"
             f"  read the source anew, then mend expectations/decisions.yaml"
         )
     progress.expect(len(ready.cells))

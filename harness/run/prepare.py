@@ -79,16 +79,15 @@ class Ready:
         return self.kernel, self.spec
 
     @property
-    def stale(self) -> list[tuple[str, Evidence]]:
-        """(where the row is declared, evidence) that no longer stands in the built tree."""
-        found = {
-            (expectation.declared, piece)
-            for one in self.cells
-            for expectation in one.expectations
-            for piece in expectation.evidence
-            if piece.status == "stale"
-        }
-        return sorted(found, key=lambda item: (item[0], item[1].id))
+    def stale(self) -> dict[Evidence, list[str]]:
+        """Evidence that no longer stands in the built tree, and where the rows are that use it."""
+        found: dict[Evidence, dict[str, None]] = {}
+        for one in self.cells:
+            for expectation in one.expectations:
+                for piece in expectation.evidence:
+                    if piece.status == "stale":
+                        found.setdefault(piece, {})[expectation.declared] = None
+        return {piece: list(rows) for piece, rows in found.items()}
 
 
 def preflight(columns: Sequence[Column], options: Options) -> None:

@@ -157,6 +157,7 @@ def test_one_arch_of_two_that_does_not_build(tree: Path) -> None:
     told = done.output.partition("Against the base")[2]
     assert "1 difference in 3 compared cells; 3 not compared" in told
     assert "alpha: 3 cells: " in told and "make vmlinux failed" in told
+    assert done.output.count("make vmlinux failed  [infra]") == 1  # of three cells, while it runs
     edit(tree, "start")
     done = call("run", "--tree", "tree")
     assert done.exit_code == 3
