@@ -53,6 +53,17 @@ void align_long(void)
 	store_and_load(LONG);
 }
 
+/* Through registers that an emulation reaches in another way than those of integers. */
+void align_float(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (!execute("copy", code_copy_floats, at, at))
+		return;
+	load_data("double", at + 64, LONG, pattern(1, LONG));
+	load_data("single", at + 80, INT, pattern(1 + 16, INT));
+}
+
 void align_straddle_load(void)
 {
 	size_t at = page_size - 2;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How faults are counted: for the task (getrusage: major and minor), and for the locks that
+ * How faults are counted: for the task (getrusage: major and minor), for the machine (pgfault) and for the locks that
  * were taken (vma_lock_* of /proc/vmstat).
  */
 #include "fault.h"
@@ -140,9 +140,67 @@ void counters_uffd_read(void)
 	uffd_counted(read_counted);
 }
 
-/* -- which lock was taken: of the whole machine, but nobody else runs ----------------------------- */
+/* -- faults as the machine counts them ----------------------------------------------------------- */
 
 #define TOUCHED 64
+
+static void touch_each(char *page)
+{
+	for (int i = 0; i < TOUCHED; i++)
+		arch_store(page + i * page_size, 1, INT);
+}
+
+static char vmstat_text[16384];
+
+static void read_vmstat(void)
+{
+	int fd = must("open vmstat", open("/proc/vmstat", O_RDONLY | O_CLOEXEC));
+	ssize_t n, size = 0;
+
+	while ((n = must("read vmstat", read(fd, vmstat_text + size, sizeof(vmstat_text) - 1 - size))))
+		size += n;
+	close(fd);
+	vmstat_text[size] = '\0';
+}
+
+static long vmstat(const char *key)
+{
+	char name[40];
+	const char *at;
+
+	snprintf(name, sizeof(name), "\n%s ", key);
+	at = strstr(vmstat_text, name);
+	if (!at)
+		not_applicable("no %s in /proc/vmstat", key);
+	return strtol(at + strlen(name), NULL, 10);
+}
+
+/* A child waits for each page anew; nobody else runs, and who resolves touches nothing new. */
+void counters_uffd_pgfault(void)
+{
+	struct watch pages = { .start = anon_pages(TOUCHED, RW), .size = TOUCHED * page_size };
+	struct stuck child = watched_child(pages, touch_each);
+	struct uffdio_zeropage zero = { .range.len = page_size };
+	long before, after;
+
+	see_stuck(&child);
+	read_vmstat();
+	before = vmstat("pgfault");
+	for (int i = 0; i < TOUCHED; i++) {
+		if (i)
+			read_fault(&child);
+		zero.range.start = (uintptr_t)pages.start + i * page_size;
+		must("UFFDIO_ZEROPAGE", ioctl(child.uffd, UFFDIO_ZEROPAGE, &zero));
+	}
+	join_child(child.pid);
+	read_vmstat();
+	after = vmstat("pgfault");
+	detail("pgfault", "%ld", after - before);
+	step("each");
+	result("ok(%ld)", (after - before + TOUCHED / 2) / TOUCHED);
+}
+
+/* -- which lock was taken: of the whole machine, but nobody else runs ----------------------------- */
 
 static const char *const events[] = { "success", "abort", "retry", "miss" };
 
@@ -152,24 +210,14 @@ struct lock_events {
 
 static struct lock_events lock_events(void)
 {
-	static char text[16384];
 	struct lock_events found;
-	int fd = must("open vmstat", open("/proc/vmstat", O_RDONLY | O_CLOEXEC));
-	ssize_t n, size = 0;
 
-	while ((n = must("read vmstat", read(fd, text + size, sizeof(text) - 1 - size))))
-		size += n;
-	close(fd);
-	text[size] = '\0';
+	read_vmstat();
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
 		char name[40];
-		const char *at;
 
-		snprintf(name, sizeof(name), "\nvma_lock_%s ", events[i]);
-		at = strstr(text, name);
-		if (!at)
-			not_applicable("no vma_lock_%s in /proc/vmstat", events[i]);
-		found.count[i] = strtol(at + strlen(name), NULL, 10);
+		snprintf(name, sizeof(name), "vma_lock_%s", events[i]);
+		found.count[i] = vmstat(name);
 	}
 	return found;
 }
@@ -192,12 +240,6 @@ static void count_locks(void (*touch)(char *page))
 	before = lock_events();
 	touch(anon_pages(TOUCHED, RW));
 	result_events(before, lock_events());
-}
-
-static void touch_each(char *page)
-{
-	for (int i = 0; i < TOUCHED; i++)
-		arch_store(page + i * page_size, 1, INT);
 }
 
 void counters_lock_user(void)

@@ -163,6 +163,7 @@ bool execute(const char *label, const char *code, const void *arg, const void *t
 extern void (*granted_handler)(int sig, siginfo_t *info, void *context);	/* pkeys.c */
 
 #define DECLARE_CODE(name) extern const char code_##name[] __attribute__((weak))
+DECLARE_CODE(overflow);		/* integers whose sum does not fit, with the trap for it */
 DECLARE_CODE(div0);		/* an integer divided by zero */
 DECLARE_CODE(fdiv0);		/* a floating-point number divided by zero, with that trap enabled */
 DECLARE_CODE(breakpoint);	/* what a debugger writes over an instruction */
@@ -178,6 +179,10 @@ DECLARE_CODE(push_at);		/* a word below the stack pointer, which is arg */
 DECLARE_CODE(sigreturn_at);	/* rt_sigreturn(2) with arg as the stack pointer */
 DECLARE_CODE(vsyscall_time);	/* calls arg with a null pointer */
 DECLARE_CODE(vsyscall_time_to);	/* calls time() of the vsyscall page with arg */
+DECLARE_CODE(vsyscall_gettimeofday_to);	/* calls gettimeofday() of it with null and arg */
+DECLARE_CODE(vsyscall_getcpu_to);	/* calls getcpu() of it with null and arg */
+DECLARE_CODE(vsyscall_at_sp);	/* enters time() of it with arg as the stack pointer */
+DECLARE_CODE(copy_floats);	/* a double at arg to 64 behind it, a single at 16 behind to 80 */
 DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */
 DECLARE_CODE(store_int);	/* likewise */
 DECLARE_CODE(grant_keys);	/* a signal handler that grants itself all keys, then granted_handler */

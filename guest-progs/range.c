@@ -115,6 +115,38 @@ void range_vsyscall_to_kernel(void)
 	vsyscall_to((void *)KERNEL_ADDR);
 }
 
+void range_vsyscall_timezone_to_hole(void)
+{
+	char *hole = hole_page();
+
+	execute("", code_vsyscall_gettimeofday_to, hole, hole);
+}
+
+void range_vsyscall_timezone_to_kernel(void)
+{
+	execute("", code_vsyscall_gettimeofday_to, (void *)KERNEL_ADDR, (void *)KERNEL_ADDR);
+}
+
+void range_vsyscall_node_to_hole(void)
+{
+	char *hole = hole_page();
+
+	execute("", code_vsyscall_getcpu_to, hole, hole);
+}
+
+void range_vsyscall_node_to_kernel(void)
+{
+	execute("", code_vsyscall_getcpu_to, (void *)KERNEL_ADDR, (void *)KERNEL_ADDR);
+}
+
+/* The emulated return pops what cannot be read. */
+void range_vsyscall_stack_hole(void)
+{
+	char *hole = hole_page();
+
+	execute("", code_vsyscall_at_sp, hole, hole);
+}
+
 /* -- hints ------------------------------------------------------------------------------------- */
 
 static void prefetch(const void *addr)

@@ -436,6 +436,11 @@ void signal_int_div0(void)
 	execute("", code_div0, NULL, code_div0);
 }
 
+void signal_int_overflow(void)
+{
+	execute("", code_overflow, NULL, code_overflow);
+}
+
 void signal_fp_div0(void)
 {
 	execute("", code_fdiv0, NULL, code_fdiv0);

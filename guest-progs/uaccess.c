@@ -6,6 +6,7 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -804,4 +806,34 @@ void uaccess_open_edge(void)
 
 	memcpy(end - 3, "abc", 3);
 	call("", end, open(end - 3, O_RDONLY | O_CLOEXEC));
+}
+
+/* -- get_user() and put_user() of less than a word ----------------------------------------------- */
+
+/* With this flag kernels of 2024 look at the first byte, to see whether the path is empty. */
+void uaccess_get_1_hole(void)
+{
+	char *hole = hole_page();
+	struct stat st;
+	int fd = pipe_sink();
+
+	call("", hole, fstatat(fd, hole, &st, AT_EMPTY_PATH));
+}
+
+/* The count of 16 bits is the first that is read of the argument. */
+void uaccess_get_2_hole(void)
+{
+	char *hole = hole_page();
+	int fd = tmpfile_of(64);
+
+	call("", hole + offsetof(struct file_dedupe_range, dest_count),
+	     ioctl(fd, FIDEDUPERANGE, hole));
+}
+
+/* Where there are two calls of the name the old one stores 16 bits each. */
+void uaccess_put_2_ro(void)
+{
+	char *ro = anon_pages(1, PROT_READ);
+
+	call("", ro, syscall(SYS_getresuid, ro, ro + 2, ro + 4));
 }

@@ -75,6 +75,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "format", (word)[0] >> 12 & 15 }, { "vector", (word)[0] >> 2 & 0xff }
 
 #define ARCH_CODE \
+	CODE(overflow, "move.l #0x7fffffff, %d0; add.l %d0, %d0; trapv; rts") \
 	CODE(div0, "moveq #1, %d0; moveq #0, %d1; divu.l %d1, %d0; rts") \
 	CODE(breakpoint, "trap #15; rts") \
 	CODE(illegal, "illegal") \

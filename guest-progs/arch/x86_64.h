@@ -92,6 +92,12 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(grant_keys, "movq %rdx, %r8; xorl %eax, %eax; xorl %ecx, %ecx; xorl %edx, %edx; wrpkru; " \
 		"movq %r8, %rdx; jmp *granted_handler(%rip)") \
 	CODE(vsyscall_time, "movq %rdi, %rax; xorl %edi, %edi; call *%rax; ret") \
-	CODE(vsyscall_time_to, "movq $0xffffffffff600400, %rax; call *%rax; ret")
+	CODE(vsyscall_time_to, "movq $0xffffffffff600400, %rax; call *%rax; ret") \
+	CODE(vsyscall_gettimeofday_to, "movq %rdi, %rsi; xorl %edi, %edi; " \
+		"movq $0xffffffffff600000, %rax; call *%rax; ret") \
+	CODE(vsyscall_getcpu_to, "movq %rdi, %rsi; xorl %edi, %edi; " \
+		"movq $0xffffffffff600800, %rax; call *%rax; ret") \
+	CODE(vsyscall_at_sp, "movq %rdi, %rsp; xorl %edi, %edi; " \
+		"movq $0xffffffffff600400, %rax; jmp *%rax")
 
 #endif
