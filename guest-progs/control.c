@@ -62,7 +62,7 @@ void control_handler_return(void)
 	load_data("", hole, INT, 0);
 }
 
-void control_zero_dev(void)
+void control_zero_page(void)
 {
 	char *page = anon_pages(1, PROT_READ);
 
@@ -71,7 +71,7 @@ void control_zero_dev(void)
 }
 
 /* A fault cannot wait until somebody unblocks its signal: the default action is taken. */
-void control_bad_handler_stack(void)
+void control_blocked_fault(void)
 {
 	char *hole = hole_page();
 	pid_t child;

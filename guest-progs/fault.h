@@ -241,6 +241,8 @@ bool grows_down(const void *addr);
 unsigned long smaps_kib(const void *addr, const char *key);
 /* A page is in the page table: bit 63 in /proc/self/pagemap. */
 bool present(const void *addr);
+/* Its entry there is write-protected by a userfaultfd: bit 57, from 5.14 on. */
+bool write_protected(const void *addr);
 
 /* -- child.c: helper processes -------------------------------------------------------- */
 

@@ -30,6 +30,16 @@ void hole_read_byte(void)
 	load("", hole_page() + 0xabd, BYTE);
 }
 
+void hole_read_half(void)
+{
+	load("", hole_page() + 0xabe, HALF);
+}
+
+void hole_read_long(void)
+{
+	load("", hole_page() + 0xab8, LONG);
+}
+
 void hole_straddle(void)
 {
 	load("", hole_page() - 2, INT);

@@ -182,7 +182,7 @@ unsigned long smaps_kib(const void *addr, const char *key)
 	return smaps(addr, key, value, sizeof(value)) ? strtoul(value, NULL, 10) : 0;
 }
 
-bool present(const void *addr)
+static uint64_t pagemap(const void *addr)
 {
 	off_t at = (off_t)((uintptr_t)addr / page_size) * 8;
 	int fd = must("open pagemap", open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
@@ -190,7 +190,17 @@ bool present(const void *addr)
 
 	must("read pagemap", pread(fd, &entry, sizeof(entry), at));
 	close(fd);
-	return entry >> 63;
+	return entry;
+}
+
+bool present(const void *addr)
+{
+	return pagemap(addr) >> 63;
+}
+
+bool write_protected(const void *addr)
+{
+	return pagemap(addr) >> 57 & 1;
 }
 
 /* -- edges ------------------------------------------------------------------------------------ */

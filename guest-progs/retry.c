@@ -279,6 +279,21 @@ void retry_alarm_in_exec_argument(void)
 	alarm_in(exec_with_argument);
 }
 
+void retry_alarm_in_put_user(void)
+{
+	alarm_in(size_into);
+}
+
+void retry_alarm_in_get_user(void)
+{
+	alarm_in(flag_from);
+}
+
+void retry_alarm_in_exec_arguments(void)
+{
+	alarm_in(exec_with_arguments);
+}
+
 void retry_alarm_in_gup(void)
 {
 	alarm_in(vm_read_from);

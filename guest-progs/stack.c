@@ -230,6 +230,11 @@ void stack_growsdown_user(void)
 	store("", growable_region() - 4, INT);
 }
 
+void stack_growsdown_user_far(void)
+{
+	store("", growable_region() - 5 * page_size, INT);
+}
+
 void stack_growsdown_read(void)
 {
 	char *buffer = growable_region() - 10 * page_size;

@@ -7,11 +7,13 @@
 #include "uffd.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -593,6 +595,24 @@ void userfault_remote_read_kill(void)
 	kill_it(&child);
 }
 
+/* Where the dump has this page: the segment of that address, which is one page and all in the file. */
+static off_t core_offset(int core, char *page)
+{
+	ElfW(Ehdr) head;
+	ElfW(Phdr) segment;
+
+	prove("core header", pread(core, &head, sizeof(head), 0) == sizeof(head));
+	for (int i = 0; i < head.e_phnum; i++) {
+		off_t at = head.e_phoff + i * sizeof(segment);
+
+		prove("core segment", pread(core, &segment, sizeof(segment), at) == sizeof(segment));
+		if (segment.p_type == PT_LOAD && segment.p_vaddr == (uintptr_t)page &&
+		    segment.p_filesz == page_size)
+			return segment.p_offset;
+	}
+	setup_unproven("page in the core");
+}
+
 /* A page of shared memory: those of private memory that are not there are never dumped. */
 static void dump_core(char *page)
 {
@@ -605,9 +625,13 @@ static void dump_core(char *page)
 
 void userfault_coredump(void)
 {
-	char folder[] = "/tmp/core-XXXXXX", *page = map_file(tmpfile_of(64), 1, RW, MAP_SHARED);
+	char folder[] = "/tmp/core-XXXXXX", *page, *dumped = pattern_page();
+	int fd = tmpfile_of(0), core;
+	struct stat file;
 	pid_t pid;
 
+	must("ftruncate", ftruncate(fd, page_size));
+	page = map_file(fd, 1, RW, MAP_SHARED);
 	prove("folder", mkdtemp(folder) != NULL);
 	must("chdir", chdir(folder));
 	pid = fork_child();
@@ -615,9 +639,17 @@ void userfault_coredump(void)
 		dump_core(page);
 		child_done();
 	}
-	step("");
-	if (result_fate(pid))
-		must("core written", unlink("core"));
+	step("dump");
+	if (!result_fate(pid))
+		return;
+	core = must("core written", open("core", O_RDONLY | O_CLOEXEC));
+	must("unlink", unlink("core"));
+	prove("core is whole",
+	      pread(core, dumped, page_size, core_offset(core, page)) == (ssize_t)page_size);
+	load_data("core", dumped, LONG, 0);
+	must("fstat", fstat(fd, &file));
+	step("file");
+	result("ok(%ld)", (long)file.st_blocks);
 }
 
 /* -- minor faults: the page is in the cache, but not in the page table ------------------------- */
@@ -665,7 +697,13 @@ void userfault_minor_private(void)
 
 void userfault_minor_private_store(void)
 {
-	minor_continue(MAP_PRIVATE, store_it);
+	int fd = cached_file();
+	struct stuck child = minor_stuck(fd, MAP_PRIVATE, MINOR, store_it);
+
+	continue_("continue", child.uffd, child.page);
+	join_child(child.pid);
+	step("file");
+	result("ok data=%s", file_filled(fd, 64) ? "match" : "changed");
 }
 
 void userfault_minor_read(void)
@@ -817,13 +855,21 @@ void userfault_wp_sigbus(void)
 	store("", page + 8, INT);
 }
 
+static void result_protected(const char *label, char *page)
+{
+	step(label);
+	result("ok(%d)", write_protected(page));
+}
+
 /* Nobody is asked: the protection only shows, in pagemap, that the page was written. */
 void userfault_wp_async(void)
 {
 	char *page = pattern_page();
 
 	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP | FEATURE_WP_ASYNC });
-	store("", page + 8, INT);
+	result_protected("protected", page);
+	store("store", page + 8, INT);
+	result_protected("written", page);
 }
 
 /* The child of a fork is not watched, and its copy of the page is not protected. */
