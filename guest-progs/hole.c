@@ -37,7 +37,7 @@ void hole_read_half(void)
 
 void hole_read_long(void)
 {
-	load("", hole_page() + 0xab8, LONG);
+	load("", hole_page() + 0xab8, sizeof(long));
 }
 
 void hole_straddle(void)

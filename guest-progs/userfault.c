@@ -646,7 +646,7 @@ void userfault_coredump(void)
 	must("unlink", unlink("core"));
 	prove("core is whole",
 	      pread(core, dumped, page_size, core_offset(core, page)) == (ssize_t)page_size);
-	load_data("core", dumped, LONG, 0);
+	load_data("core", dumped, INT, 0);
 	must("fstat", fstat(fd, &file));
 	step("file");
 	result("ok(%ld)", (long)file.st_blocks);
