@@ -23,11 +23,12 @@ class VersionError(ValueError):
 
 
 def parse_version(text: str) -> Version:
-    """The comparable part of a release: ``6.13.0-rc2-dirty`` is 6.13.0rc2.
+    """The comparable part of a release: ``6.13.0-rc2-dirty`` is 6.13.0rc2, and so is what git
+    describes as ``v6.13-rc2-34-g0123abc`` 6.13rc2.
 
     Raises VersionError when the text does not begin with X.Y.
     """
-    return _version(_leading(text))
+    return _version(_leading(text.removeprefix("v")))
 
 
 def _leading(text: str) -> re.Match[str]:

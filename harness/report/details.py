@@ -28,7 +28,7 @@ _LINE = (  # of the kernel log: what differs from boot to boot and from build to
     (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+"), ""),
     (re.compile(r"\b(?:0x[0-9a-f]{3,16}|[0-9a-f]{8,16})\b", re.IGNORECASE), "ADDR"),
     (re.compile(r"\b(PID|pid|CPU|UID|ksp|exe)([:=# ]+)\d+"), r"\1\2N"),
-    (re.compile(r"\b(x|faults|init|exe)\[\d+\]"), r"\1[N]"),
+    (re.compile(r"\b(x|faults|init|exe)([\[(])\d+([\])])"), r"\1\2N\3"),
     (re.compile(r"^(Code|Comm|Hardware name|Not tainted|Tainted|Workqueue)\b.*"), r"\1"),
 )
 

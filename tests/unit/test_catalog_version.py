@@ -25,13 +25,17 @@ from harness.catalog.version import VersionError, VersionRange, covered, parse_v
         ("6.1.192+faultline", "6.1.192"),
         ("7.2.22 (Debian 1:7.2+dfsg-7)", "7.2.22"),
         ("6.6.1-arch1-1", "6.6.1"),
+        ("v6.12-1234-g0123abc", "6.12"),
+        ("v6.13-rc2-34-g0123abc-dirty", "6.13rc2"),
     ],
 )
 def test_only_the_leading_part_of_a_release_counts(text: str, version: str) -> None:
     assert parse_version(text) == Version(version)
 
 
-@pytest.mark.parametrize("text", ["", "6", "v6.12", "next-20240101", "6.x", " 6.12", "1234567.1"])
+@pytest.mark.parametrize(
+    "text", ["", "6", "v", "vv6.12", "next-20240101", "6.x", " 6.12", "1234567.1"]
+)
 def test_text_without_a_version(text: str) -> None:
     with pytest.raises(VersionError, match=r"does not begin with X\.Y"):
         parse_version(text)

@@ -231,6 +231,10 @@ def test_addresses_are_told_by_how_they_lie() -> None:
     ("line", "other"),
     [
         ("[    1.234567] x[12]: segfault at 0", "[   99.000001] x[345]: segfault at 0"),
+        ("[    1.2] exe(20): unaligned trap at 0000000120001a3c: 00000001200a2f41 29 1",
+         "[    1.3] exe(31): unaligned trap at 0000000120001a40: 00000001200a2f43 29 1"),
+        ("faults(20): Oops 0", "faults(9): Oops 0"),
+        ("faults[20] killed", "faults[1234] killed"),
         ("PC is at handle_mm_fault+0x1c/0x40", "PC is at handle_mm_fault+0x2c/0x44"),
         ("Unable to handle access at virtual address deadbeef", "Unable to handle access at "
          "virtual address 0badcafe"),

@@ -158,6 +158,36 @@ def test_ltp_by_its_bits(lines: list[str], code: int, status: str) -> None:
     assert say(*lines, code=code).status.value == status
 
 
+@pytest.mark.parametrize(
+    ("lines", "form", "status"),
+    [
+        (["TAP version 13", "1..1", "ok 1 a"], "auto", "pass"),
+        (["TAP version 13", "1..2", "ok 1 a", "not ok 2 b"], "auto", "fail"),
+        (["TAP version 13", "1..2", "ok 1 a"], "auto", "broken"),
+        (["TAP version 13", "1..1", "ok 1 # SKIP no swap"], "auto", "skip"),
+        (["TAP version 13", "1..0 # SKIP no swap"], "auto", "skip"),
+        (["a.c:1: TPASS: x"], "auto", "pass"),
+        (["a.c:1: TPASS: x", "a.c:2: TFAIL: y"], "auto", "fail"),
+        (["a.c:1: TCONF: x"], "auto", "skip"),
+        (["[FAIL] x"], "auto", "fail"),
+        (["nothing of any form"], "auto", "pass"),
+        (["nothing of any form"], "automake", "pass"),
+        (["nothing of any form"], "ktap", "broken"),
+    ],
+)
+@pytest.mark.parametrize("end", [End(code=77), End(signal="SIGSEGV")], ids=str)
+def test_an_end_that_is_expected_is_not_all(
+    lines: list[str], form: str, status: str, end: End
+) -> None:
+    """It takes the place of exit status 0, and of nothing that the output says."""
+    for expect, wanted in (("77", end.code == 77), ("SIGSEGV", bool(end.signal)), ("0", False)):
+        reading = Reading(form, expect)
+        reading.feed("stdout", "\n".join(lines).encode())
+        found = reading.judge(end)
+        assert found.status.value == (status if wanted else "fail")
+        assert wanted or found.reason == f"{end}, and {expect} was expected"
+
+
 def test_trouble_is_never_a_pass() -> None:
     for form in FORMS:
         reading = Reading(form, expect="0")
