@@ -2,7 +2,8 @@
 
 A table a kernel and flavour, a column an arch. Under each verdict stand the reasons that its
 cells give: the defect of a known bug, the cause of n/a. A kernel that cannot be had for an arch
-is such a cause.
+is such a cause. The first row says how many of all scenarios a column has observed: one from an
+older run shows there, and so does what it was never asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from harness.report.markdown import prose, table
 from harness.report.model import Column, Report, build
 from harness.results import ResultRecord, Results, Verdict
+
+UNSEEN = (Verdict.NOT_APPLICABLE, Verdict.NOT_RUN, Verdict.MISSING, Verdict.INFRA)
 
 
 def render_columns(results: Results) -> str:
@@ -33,7 +36,7 @@ def render_columns(results: Results) -> str:
 def _table(report: Report, columns: list[Column]) -> Iterator[str]:
     reasons = [_reasons(report, column) for column in columns]
     total = sum(reasons, Counter[tuple[Verdict, str]]())
-    rows = []
+    rows = [["observed", *(_observed(report, column) for column in columns)]]
     for verdict in Verdict:
         if any(column.counts[verdict] for column in columns):
             cells = (_number(column.counts[verdict]) for column in columns)
@@ -41,7 +44,15 @@ def _table(report: Report, columns: list[Column]) -> Iterator[str]:
         for (said, reason), _ in total.most_common():
             if said is verdict:
                 rows.append([prose(reason), *(_number(one[said, reason]) for one in reasons)])
+    holes = [len(report.scenarios) - sum(column.counts.values()) for column in columns]
+    if any(holes):
+        rows.append(["**not in these runs**", *map(_number, holes)])
     yield from table(("", *(prose(one.record.arch or one.id) for one in columns)), rows)
+
+
+def _observed(report: Report, column: Column) -> str:
+    seen = sum(count for verdict, count in column.counts.items() if verdict not in UNSEEN)
+    return f"{seen} of {len(report.scenarios)}"
 
 
 def _reasons(report: Report, column: Column) -> Counter[tuple[Verdict, str]]:

@@ -12,6 +12,8 @@ from harness.report.columns import render_columns
 from harness.report.markdown import prose
 from harness.results import Results, current
 
+HOLES = "not in these runs"
+
 
 def tables(page: str) -> dict[str, dict[tuple[str, str], list[str]]]:
     """Heading -> (verdict, reason) -> numbers; the verdict's own row has the reason ""."""
@@ -37,7 +39,7 @@ def test_totals_are_those_of_the_cells() -> None:
     told: Counter[str] = Counter()
     for rows in tables(render_columns(results)).values():
         for (verdict, reason), numbers in rows.items():
-            if verdict and not reason:
+            if verdict and not reason and verdict != HOLES:
                 told[verdict] += sum(int(number or 0) for number in numbers)
     assert told == counted
 
@@ -59,6 +61,29 @@ def test_a_reason_stands_under_its_verdict_and_counts_its_cells() -> None:
         "",
         "32-bit addresses",
     ]
+
+
+def test_what_a_column_has_not_observed_is_seen() -> None:
+    whole, older = "debian-6.12", "debian-6.1"
+    found = samples.results(
+        *samples.run_records(),
+        samples.column(whole, "m68k", planned=["hole/read", "hole/write", "uaccess/noncanonical"]),
+        samples.column(older, "m68k", planned=["hole/read", "hole/write"]),
+        samples.column(older, "alpha", planned=["hole/read"]),
+        *(samples.cell(name, whole, "m68k") for name in ("hole/read", "hole/write")),
+        samples.cell("uaccess/noncanonical", whole, "m68k"),  # n/a
+        samples.cell("hole/read", older, "m68k"),
+        samples.cell("hole/read", older, "alpha"),
+    )
+    tables_found = tables(render_columns(found))
+    complete = tables_found["debian-6.12 (6.12.117)"]
+    assert complete["", "observed"] == ["2 of 3"]
+    assert (HOLES, "") not in complete and ("missing", "") not in complete
+    rows = tables_found["debian-6.1 (6.1.192)"]
+    assert rows["", ""] == ["alpha", "m68k"]
+    assert rows["", "observed"] == ["1 of 3", "1 of 3"]
+    assert rows["missing", ""] == ["", "1"]
+    assert rows[HOLES, ""] == ["2", "1"]
 
 
 def test_hostile_text_stays_in_its_place() -> None:
