@@ -59,7 +59,9 @@ def matrix(report: Report, page: Sequence[Column], width: int | None) -> Iterato
         longest = max(width - names - sum(map(_mark_width, page)), 20)
     rows = [(scenario, _lines(scenario, page, longest)) for scenario in report.scenarios]
     outcomes = max((len(outcome) for _, lines in rows for outcome, _ in lines), default=0)
-    yield from _header(page, names + outcomes)
+    title = _title(page, names + longest)
+    outcomes = max(outcomes, len(title) - names)
+    yield from _header(page, names + outcomes, title)
     family = ""
     for scenario, lines in rows:
         if lines and scenario.family != family:
@@ -100,8 +102,8 @@ def _mark(scenario: Scenario, cell: ResultRecord | None, outcome: str) -> Mark:
     return LOOKS[cell.verdict][:2]
 
 
-def _header(page: Sequence[Column], indent: int) -> Iterator[Text]:
-    """A line of arches; above it, if there are several, each kernel over its first column."""
+def _header(page: Sequence[Column], indent: int, title: str) -> Iterator[Text]:
+    """A line of arches behind the title; without one, each kernel over its first column above."""
     kernels, line = " " * indent, " " * indent
     kernel = ""
     for column in page:
@@ -109,13 +111,19 @@ def _header(page: Sequence[Column], indent: int) -> Iterator[Text]:
             kernel = column.record.kernel
             kernels = f"{kernels:<{len(line)}}  {text.clean(kernel, 24)}"
         line += f"{_place(column):>{_mark_width(column)}}"
-    if all(column.record.kernel == kernel for column in page):
-        version = page[0].record.version
-        title = text.clean(f"{kernel} ({version})" if version else kernel, indent)
+    if title:
         line = title + line[len(title) :]
     else:
         yield Text(kernels, "bold")
     yield Text(line, "bold")
+
+
+def _title(page: Sequence[Column], limit: int) -> str:
+    """The kernel of a page that has one only, by its exact version; else ""."""
+    kernel, version = page[0].record.kernel, page[0].record.version
+    if any(column.record.kernel != kernel for column in page):
+        return ""
+    return text.clean(f"{kernel} ({version})" if version else kernel, limit)
 
 
 def _place(column: Column) -> str:

@@ -70,6 +70,19 @@ def test_a_scenario_that_differs_has_a_line_for_each_outcome() -> None:
     ]
 
 
+def test_the_kernel_is_told_in_full_where_there_is_room() -> None:
+    exact = "6.12.117-1~deb12u1"
+    found = samples.results(
+        *samples.run_records(),
+        samples.column("debian-6.12", "m68k", version=exact, planned=["hole/write"]),
+        samples.cell("hole/write", "debian-6.12", "m68k", outcome="ok"),
+    )
+    assert terminal(found, width=60)[0] == "debian-6.12 (6.12.117-1~deb12u1)  m68k"
+    assert plain(found)[0] == "debian-6.12 (6.12.117-1~deb12u1)  m68k"
+    narrow = terminal(found, width=36)
+    assert narrow[0].endswith("  m68k") and max(map(len, narrow[:3])) <= 36
+
+
 def test_a_page_for_each_kernel_unless_all_fit() -> None:
     def headers(lines: list[str]) -> list[str]:
         return [" ".join(line.split()) for line in lines if "x86_64" in line and "alpha" in line][
