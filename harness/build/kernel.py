@@ -26,7 +26,7 @@ from harness.build import kconfig as kc
 from harness.build.git import release_environment
 from harness.build.objects import forget_changed, is_configured, note_configured
 from harness.build.patches import PatchedSource, applicable, patch_digests, patched, remedies
-from harness.build.source import ResolvedSource, resolve, resolve_tree
+from harness.build.source import ResolvedSource, is_at_hand, resolve, resolve_tree
 from harness.build.store import Check, Store
 from harness.build.tools import (
     Toolchain,
@@ -128,6 +128,17 @@ def build_kernel(
         cached=cached,
         key=plan.key,
     )
+
+
+def find_kernel(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> BuiltKernel | None:
+    """What `build_kernel` has in the store; None: it would fetch or compile. Raises BuildError."""
+    if not isinstance(kernel.source, ImageSource):
+        if not is_at_hand(kernel, store):
+            return None
+        plan = _plan(kernel, arch, flavour, resolve(kernel, store))
+        if store.entry("kernel", plan.key) is None:
+            return None
+    return build_kernel(kernel, arch, flavour, store)
 
 
 def fragments(arch: Arch, flavour: str) -> list[Path]:

@@ -1,9 +1,11 @@
 """Kernel sources: what a declared kernel resolves to, unpacked in the store or on disk.
 
 A name resolves once: package version, checksum and store key are remembered, and a warm run
-asks neither network nor apt. `refresh` resolves anew. A source entry holds `linux/`, the tree,
-and nothing else; `patches.py` makes the entries of patched trees from it. A user's tree is built
-where it lies and never written to; a revision of their repository is unpacked into the store.
+asks neither network nor apt while the source is in the store. Evidence is looked up there, so
+one that was pruned is fetched again. `refresh` resolves anew. A source entry holds `linux/`, the
+tree, and nothing else; `patches.py` makes the entries of patched trees from it. A user's tree is
+built where it lies and never written to; a revision of their repository is unpacked into the
+store.
 """
 
 from __future__ import annotations
@@ -66,13 +68,7 @@ def resolve(
         return _snapshot(tree, store, check) if copied else tree
     if isinstance(source, GitSource):
         return _resolve_git(source, store, check)
-    plain = split_spec(kernel.name)[0]  # patches and fragments are no reason to ask again
-    if isinstance(source, DebianSource):
-        name = f"{plain} debian {source.package} {source.suite or ''}"
-    elif isinstance(source, TarballSource):
-        name = f"{plain} tarball {source.sha256}"
-    else:
-        raise BuildError(f"kernel {kernel.name} has no source: it is a ready image")
+    name = _name(kernel)
     refresh = refresh and name not in store.refreshed
     with store.name_lock(name):
         known = store.recall(name)
@@ -90,6 +86,25 @@ def resolve(
         known["version"], known["sha256"], entry / TREE, known["key"],
         {"source": known["source"], "source_sha256": known["sha256"]},
     )  # fmt: skip
+
+
+def is_at_hand(kernel: Kernel, store: Store) -> bool:
+    """Whether `resolve` would answer without fetching anything."""
+    if isinstance(kernel.source, (TreeSource, GitSource)):
+        return True
+    known = store.recall(_name(kernel))
+    return known is not None and store.entry("source", known["key"]) is not None
+
+
+def _name(kernel: Kernel) -> str:
+    """What a fetched source is remembered under. Raises BuildError: it has none."""
+    source = kernel.source
+    plain = split_spec(kernel.name)[0]  # patches and fragments are no reason to ask again
+    if isinstance(source, DebianSource):
+        return f"{plain} debian {source.package} {source.suite or ''}"
+    if isinstance(source, TarballSource):
+        return f"{plain} tarball {source.sha256}"
+    raise BuildError(f"kernel {kernel.name} has no source: it is a ready image")
 
 
 def _fetch(

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from harness.cli.common import UsageProblem, open_project
-from harness.cli.options import Where, column_options, results_option, scenarios_argument
+from harness.cli.options import Where, recorded_options, results_option, scenarios_argument
 from harness.cli.report import narrowed, read
 
 
 @click.command()
 @scenarios_argument
-@column_options
+@recorded_options
 @results_option
 @click.option(
     "--because",

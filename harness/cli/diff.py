@@ -15,8 +15,7 @@ from harness.cli.common import UsageProblem, choose, drop_stdout, open_project, 
 from harness.cli.execute import run_columns
 from harness.cli.options import (
     How,
-    arches_option,
-    flavours_option,
+    diff_options,
     run_options,
     scenarios_argument,
 )
@@ -40,8 +39,7 @@ Exit codes:
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
 @scenarios_argument
-@arches_option
-@flavours_option
+@diff_options
 @click.option(
     "--details",
     is_flag=True,

@@ -59,15 +59,43 @@ scenarios_argument = click.argument(
 scenario_argument = click.argument(
     "scenario", shell_complete=complete_from(lambda project: list(project.matrix.scenarios))
 )
-arches_option = click.option(
-    "--arch",
-    "arches",
-    multiple=True,
-    metavar="NAME",
-    help="Architecture or variant, repeatable. Default: all that the results have; to be run, all "
-    "but the variants.",
-    shell_complete=complete_from(lambda project: list(project.arches)),
-)
+
+
+def _arches(default: str) -> Decorator:
+    return click.option(
+        "--arch",
+        "arches",
+        multiple=True,
+        metavar="NAME",
+        help=f"Architecture or variant, repeatable. Default: {default}.",
+        shell_complete=complete_from(lambda project: list(project.arches)),
+    )
+
+
+def _kernels(default: str) -> Decorator:
+    return click.option(
+        "--kernel",
+        "--target",
+        "kernels",
+        multiple=True,
+        metavar="SPEC",
+        help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a target "
+        f"that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: {default}.",
+        shell_complete=complete_from(lambda project: list(project.kernels)),
+    )
+
+
+def _flavours(default: str) -> Decorator:
+    return click.option(
+        "--flavour",
+        "flavours",
+        multiple=True,
+        metavar="NAME",
+        help=f"kconfig flavour, repeatable. Default: {default}.",
+        shell_complete=complete_from(lambda project: list(project.flavours)),
+    )
+
+
 arch_option = click.option(
     "--arch",
     metavar="NAME",
@@ -75,30 +103,11 @@ arch_option = click.option(
     help="Architecture or variant.",
     shell_complete=complete_from(lambda project: list(project.arches)),
 )
-kernels_option = click.option(
-    "--kernel",
-    "--target",
-    "kernels",
-    multiple=True,
-    metavar="SPEC",
-    help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a target "
-    "that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: the one that kernels.yaml "
-    "calls default.",
-    shell_complete=complete_from(lambda project: list(project.kernels)),
-)
 kernel_option = click.option(
     "--kernel",
     metavar="SPEC",
     help="Default: the one kernels.yaml calls default.",
     shell_complete=complete_from(lambda project: list(project.kernels)),
-)
-flavours_option = click.option(
-    "--flavour",
-    "flavours",
-    multiple=True,
-    metavar="NAME",
-    help="kconfig flavour, repeatable. Default: all that the results have; to be run, core.",
-    shell_complete=complete_from(lambda project: list(project.flavours)),
 )
 flavour_option = click.option(
     "--flavour",
@@ -119,7 +128,26 @@ class Where:
     flavours: tuple[str, ...]
 
 
-column_options = as_one("where", Where, arches_option, kernels_option, flavours_option)
+_RECORDED = "all that the results have"
+column_options = as_one(
+    "where",
+    Where,
+    _arches("all but the variants"),
+    _kernels("the one that kernels.yaml calls default"),
+    _flavours("core"),
+)
+"""For a command that builds or runs columns."""
+recorded_options = as_one(
+    "where", Where, _arches(_RECORDED), _kernels(_RECORDED), _flavours(_RECORDED)
+)
+"""For a command that reads results."""
+diff_options = _all_of(
+    *(
+        option(f"{_RECORDED}; of what is run, {default}")
+        for option, default in ((_arches, "all but the variants"), (_flavours, "core"))
+    )
+)
+"""For a command that may do either, and has kernels as arguments."""
 
 # -- a kernel of the user's ------------------------------------------------------------------
 
@@ -197,7 +225,8 @@ jobs_option = click.option(
     "-j",
     type=click.IntRange(0),
     default=0,
-    help="Compilers, and machines, at a time. Default: CPUs.",
+    metavar="N",
+    help="Compilers, and machines, at a time. Default: 0, which is as many as there are CPUs.",
 )
 refresh_option = click.option(
     "--refresh", is_flag=True, help="Resolve kernel names anew (asks apt)."

@@ -11,7 +11,7 @@ import click
 
 from harness.catalog.yamlfile import quote, suggest
 from harness.cli.common import UsageProblem, drop_stdout
-from harness.cli.options import Where, column_options, results_option, scenarios_argument
+from harness.cli.options import Where, recorded_options, results_option, scenarios_argument
 from harness.report.formats import FORMATS, TERMINAL, render
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @scenarios_argument
-@column_options
+@recorded_options
 @results_option
 @click.option(
     "--format",

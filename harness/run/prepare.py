@@ -19,7 +19,13 @@ from harness.build.git import open_repository
 from harness.build.guest import build_guest
 from harness.build.initramfs import build_initramfs
 from harness.build.kept import Kept
-from harness.build.kernel import HOST_TOOLS, BuiltKernel, build_kernel, ready_image
+from harness.build.kernel import (
+    HOST_TOOLS,
+    BuiltKernel,
+    build_kernel,
+    find_kernel,
+    ready_image,
+)
 from harness.build.module import build_module
 from harness.build.store import Store
 from harness.build.tools import need, toolchain
@@ -223,8 +229,7 @@ def build(column: Column, options: Options, say: Say) -> BuiltKernel:
 
     Raises BuildError; Unavailable where it is declared that there can be none.
     """
-    if because := column.kernel.unavailable.get(column.arch.name):
-        raise Unavailable(f"{column.kernel.name} cannot be had for {column.arch.name}: {because}")
+    _check_available(column)
 
     def progress(stage: str, compiled: int) -> None:
         say(f"{compiled} objects compiled" if stage == "compile" else stage)
@@ -233,6 +238,31 @@ def build(column: Column, options: Options, say: Say) -> BuiltKernel:
         column.kernel, column.arch, column.flavour, options.store, progress,
         refresh=options.refresh, jobs=options.jobs,
     )  # fmt: skip
+
+
+def _check_available(column: Column) -> None:
+    if because := column.kernel.unavailable.get(column.arch.name):
+        raise Unavailable(f"{column.kernel.name} cannot be had for {column.arch.name}: {because}")
+
+
+def foresee(
+    column: Column, scenarios: Sequence[Scenario], project: Project, options: Options
+) -> list[Cell] | None:
+    """The cells of a column with what is expected of them under TCG, nothing built or booted.
+
+    None: the kernel is not built yet, so neither its version nor its .config is known, or it runs
+    already and has not been asked. Raises Unavailable, BuildError, QemuError.
+    """
+    _check_available(column)
+    if isinstance(column.kernel.source, RunningSource):
+        return None
+    arch = column.arch
+    built = find_kernel(column.kernel, arch, column.flavour, options.store)
+    if built is None:
+        return None
+    version = qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
+    spec = machine_spec(arch, built.image, Path(), "tcg")
+    return _cells(column, scenarios, project, built, spec, version, options)
 
 
 def guest_initramfs(arch: Arch, project: Project, store: Store, module: Path | None = None) -> Path:

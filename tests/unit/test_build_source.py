@@ -14,7 +14,7 @@ import pytest
 
 from harness.build import BuildError
 from harness.build.apt import source_options
-from harness.build.source import makefile_version, resolve, resolve_tree, unpack
+from harness.build.source import is_at_hand, makefile_version, resolve, resolve_tree, unpack
 from harness.build.store import Store
 from harness.build.tools import file_digest
 from harness.catalog.kernels import DebianSource, ImageSource, Kernel, TarballSource, TreeSource
@@ -147,7 +147,9 @@ def test_a_pruned_source_is_fetched_again(
     debian: FakeDebian, store: Store, said: list[str]
 ) -> None:
     first = resolve(KERNEL, store)
+    assert is_at_hand(KERNEL, store)
     store.prune()
+    assert not is_at_hand(KERNEL, store)
     assert resolve(KERNEL, store) == first
     assert not any("now" in line for line in said)
     store.prune()

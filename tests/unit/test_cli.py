@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from harness.build import BuildError, Unavailable, kept
@@ -72,11 +73,14 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("run", "--accel", "xen"), "xen"),
         (("run", "--jobs", "-1"), "-1"),
         (("run", "--out", "/proc/nowhere"), "writable"),
-        (("list", "arche"), "arche"),
         (("list", "arches", "m86k"), "did you mean m68k?"),
         (("list", "kernels", "m68k"), "debian-6.12"),
         (("list", "scenarios", "stak/*"), "stack/*"),
-        (("list", "--arch", "m68k"), "--arch"),
+        (("list", "arche"), "no scenario matches 'arche'"),
+        (("list", "arche"), "arches, kernels, scenarios"),
+        (("list", "stak/*"), "stack/*"),
+        (("list", "hole/read", "--arch", "m86k"), "did you mean m68k?"),
+        (("list", "kernels", "--arch", "m68k"), "no --arch, --kernel, --flavour of kernels"),
         (("store", "prune", "--kind", "zzz"), "'initramfs'"),
         (("report", "--results", "none.jsonl"), "run `faultline run` first"),
         (("store", "prune"), "--older"),
@@ -260,6 +264,8 @@ def test_an_interrupted_run_says_the_code_it_exits_with(
 def test_list_shows_what_is_declared(project: Path) -> None:
     assert "hole/read" in call("list").output
     assert call("list", "scenarios", "stack/*").output.count("stack/") >= 10
+    assert call("list", "stack/*").output == call("list", "scenarios", "stack/*").output
+    assert call("list", "stack/*", "hole/read").output.count("hole/") == 1
     assert "debian-6.12" in call("list", "kernels").output
     assert "m68k" in call("list", "arches").output
     assert call("list", "arches", "m68k").output.count("\n") == 1
@@ -356,6 +362,41 @@ def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "harness").rglob("*.py"))
     named = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
     assert set(KINDS) == named | {"logs", snapshots.KIND, kept.KIND}
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        ([], "kern", {"kernels"}),
+        ([], "stack/below-usp-25", {"stack/below-usp-256", "stack/below-usp-257"}),
+        (["arches"], "m68", {"m68k"}),
+        (["kernels"], "debian-6.1", {"debian-6.1", "debian-6.12"}),
+        (["scenarios"], "kern", set()),
+        (["stack/*"], "hole/read-b", {"hole/read-byte"}),
+        (["stack/*", "--arch"], "m68", {"m68k"}),
+        (["--kernel"], "debian-6.1", {"debian-6.1", "debian-6.12"}),
+        (["--flavour"], "cor", {"core"}),
+    ],
+)
+def test_list_completes(project: Path, words: list[str], incomplete: str, found: set[str]) -> None:
+    complete = ShellComplete(main, {}, "faultline", "_FAULTLINE_COMPLETE")
+    items = complete.get_completions(["list", *words], incomplete)
+    assert {item.value for item in items} == found
+
+
+def test_help_says_the_defaults_of_that_command() -> None:
+    def default(command: str, option: str) -> str:
+        words = " ".join(call(command, "--help").output.split())
+        return words.partition(f" {option}")[2].partition("Default: ")[2].partition(". ")[0]
+
+    for command in ("run", "build", "list"):
+        assert default(command, "--arch NAME") == "all but the variants"
+        assert default(command, "--flavour NAME") == "core"
+    for command in ("report", "bless"):
+        for option in ("--arch NAME", "--kernel, --target SPEC", "--flavour NAME"):
+            assert default(command, option) == "all that the results have"
+    assert "of what is run, core" in default("diff", "--flavour NAME")
+    assert default("run", "--jobs N") == "0, which is as many as there are CPUs"
 
 
 def test_completion_script() -> None:

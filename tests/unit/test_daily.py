@@ -54,6 +54,64 @@ def edit(tree: Path, text: str) -> None:
     (tree / "text").write_text(text + "\n")
 
 
+# -- list --
+
+EXPECTED = """\
+read:
+  summary: a load from a hole
+  expect:
+    - arch: m68k
+      outcome: EFAULT
+      because: m68k says so
+      bug: {ref: "unreported: x", want: ok}
+    - outcome: [ok, EIO]
+      because: the test says so
+lacking:
+  summary: what no kernel here has
+  needs: {config: [CONFIG_NOWHERE=y]}
+  expect:
+    - outcome: ok
+      because: the test says so
+"""
+KERNELS = """\
+default: packaged
+kernels:
+  packaged: {tree: ../packaged}
+  partly:
+    tree: ../packaged
+    unavailable:
+      - {arch: m68k, because: it does not compile}
+"""
+
+
+def list_cells(*words: str) -> str:
+    done = CliRunner().invoke(main, ["list", *words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_list_says_what_is_expected_where(work: Path) -> None:
+    (work / "project/expectations/hole.yaml").write_text(EXPECTED)
+    (work / "project/kernels.yaml").write_text(KERNELS)
+    both = ("--arch", "alpha", *M68K)
+    assert list_cells("hole/read", *both) == (
+        "hole/read  a load from a hole\n"
+        "  all columns: not known yet: `faultline build` this kernel first\n"
+    )
+    CliRunner().invoke(main, ["build", *both], catch_exceptions=False)
+    assert list_cells("hole/*", *both) == (
+        "hole/read  a load from a hole\n"
+        "  packaged,alpha: ok or EIO\n"
+        "  packaged,m68k: EFAULT (known bug: ok is right)\n"
+        "hole/lacking  what no kernel here has\n"
+        "  all columns: n/a: needs CONFIG_NOWHERE=y, which this kernel does not have\n"
+    )
+    assert "  partly,m68k: n/a: partly cannot be had for m68k: it does not compile\n" in list_cells(
+        "hole/read", "--kernel", "partly"
+    )
+    assert "a run asks that machine" in list_cells("--kernel", "ssh:x", "--arch", "m68k")
+
+
 # -- run --tree --
 
 
