@@ -81,3 +81,21 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (DOCS / link).exists(), f"{page.name}: {link}"
+
+
+def test_tables_are_in_one_piece() -> None:
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        for table in re.findall(r"(?<!\|\n)(?:^\|.*\n)+", page.read_text(), re.M):
+            assert re.match(r".*\n\|[ |:-]+\n", table), f"{page.name}: a row without head: {table}"
+
+
+@pytest.mark.parametrize("name", ["github", "gitlab"])
+def test_ready_made_ci_has_a_job_for_each_arch(name: str) -> None:
+    text = (DOCS.parent / "ci" / name / "matrix.yml").read_text()
+    listed = re.search(r"(?i)arch: \[(.*)\]", text)
+    plain = {
+        path.stem
+        for path in (DOCS.parent / "arches").glob("*.yaml")
+        if not re.search("^base:", path.read_text(), re.M)
+    }
+    assert listed and set(listed[1].split(", ")) == plain
