@@ -200,6 +200,45 @@ void counters_uffd_pgfault(void)
 	result("ok(%ld)", (after - before + TOUCHED / 2) / TOUCHED);
 }
 
+/* The page is there, but not mapped, or protected: the monitor is asked, and grants it. */
+void counters_uffd_minor(void)
+{
+	int fd = tmpfile_of(64);
+	struct watch w = { .mode = UFFDIO_REGISTER_MODE_MINOR, .features = UFFD_FEATURE_MINOR_SHMEM };
+	struct uffdio_continue cont;
+	struct stuck child;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	w.start = map_file(fd, 1, RW, MAP_SHARED);
+	child = watched_child(w, load_counted);
+	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
+	cont = (struct uffdio_continue){ .range = { (uintptr_t)w.start, page_size } };
+	must("UFFDIO_CONTINUE", ioctl(child.uffd, UFFDIO_CONTINUE, &cont));
+	join_child(child.pid);
+}
+
+static void store_counted(char *page)
+{
+	count_faults();
+	task('A');
+	store("store", page, INT);
+}
+
+void counters_uffd_wp(void)
+{
+	char *page = anon_pages(1, RW);
+	struct watch w = { .start = page, .mode = UFFDIO_REGISTER_MODE_WP,
+			   .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_writeprotect allow = { .range = { (uintptr_t)page, page_size } };
+	struct stuck child;
+
+	fill(page, page_size);
+	child = watched_child(w, store_counted);
+	prove("a fault on a protected page", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_WP);
+	must("UFFDIO_WRITEPROTECT", ioctl(child.uffd, UFFDIO_WRITEPROTECT, &allow));
+	join_child(child.pid);
+}
+
 /* -- which lock was taken: of the whole machine, but nobody else runs ----------------------------- */
 
 static const char *const events[] = { "success", "abort", "retry", "miss" };

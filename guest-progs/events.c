@@ -335,8 +335,5 @@ void events_kill_in_register(void)
 
 	waiting_fd = events_file();
 	child = stuck_child(register_here);
-	step("");
-	must("kill", kill(child.pid, SIGKILL));
-	if (!result_fate(child.pid))
-		release(&child);
+	kill_stuck(&child);
 }

@@ -292,6 +292,8 @@ uint64_t see_stuck(struct stuck *stuck);	/* both */
 int watch(struct watch watch);
 int userfaultfd(int flags);
 
+/* The only step: what becomes of the child when it is killed. One that does not end is released. */
+void kill_stuck(struct stuck *stuck);
 /* UFFDIO_COPY of a page of the pattern. */
 void resolve(struct stuck *stuck);
 /* Close the userfaultfd, which lets even an unkillable child go on, or not: a detail. */

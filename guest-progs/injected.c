@@ -340,8 +340,8 @@ static void see_it_wait(void)
 	}
 }
 
-/* What becomes of a child that is killed while the fault of its access waits. */
-static void kill_in(long (*act)(char *page))
+/* A child whose fault waits in its access. */
+static pid_t waiting_in(long (*act)(char *page))
 {
 	char *page = page_of(FAULTLINE_WAIT, 0, RW);
 	pid_t pid = fork_child();
@@ -351,6 +351,14 @@ static void kill_in(long (*act)(char *page))
 		child_done();
 	}
 	see_it_wait();
+	return pid;
+}
+
+/* What becomes of it when it is killed. */
+static void kill_in(long (*act)(char *page))
+{
+	pid_t pid = waiting_in(act);
+
 	step("");
 	must("kill", kill(pid, SIGKILL));
 	result_fate(pid);
@@ -379,6 +387,44 @@ void injected_kill_in_clear(void)
 void injected_kill_in_get(void)
 {
 	kill_in(get);
+}
+
+static int handled[2];		/* a pipe: the handler says that it runs */
+
+static void on_alarm(int sig)
+{
+	(void)!write(handled[1], &sig, 1);
+}
+
+/* What it does with a signal that does not kill. */
+static void alarm_in(long (*act)(char *page))
+{
+	char byte;
+	pid_t pid;
+
+	must("pipe2", pipe2(handled, O_CLOEXEC | O_NONBLOCK));
+	must("signal", signal(SIGALRM, on_alarm) == SIG_ERR ? -1 : 0);
+	pid = waiting_in(act);
+	must("kill", kill(pid, SIGALRM));
+	pause_ms(200);
+	call("handler", NULL, read(handled[0], &byte, 1));
+	step("alarm");
+	result_hang(pid);
+}
+
+void injected_alarm_in_load(void)
+{
+	alarm_in(load_from);
+}
+
+void injected_alarm_in_clear(void)
+{
+	alarm_in(clear);
+}
+
+void injected_alarm_in_get(void)
+{
+	alarm_in(get);
 }
 
 /* -- errors -------------------------------------------------------------------------------- */

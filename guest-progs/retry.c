@@ -114,10 +114,7 @@ static void kill_in(void (*act)(char *page))
 {
 	struct stuck child = stuck_child(act);
 
-	step("");
-	must("kill", kill(child.pid, SIGKILL));
-	if (!result_fate(child.pid))
-		release(&child);
+	kill_stuck(&child);
 }
 
 void retry_kill_in_read(void)

@@ -175,6 +175,14 @@ void resolve(struct stuck *stuck)
 	must("UFFDIO_COPY", ioctl(stuck->uffd, UFFDIO_COPY, &copy));
 }
 
+void kill_stuck(struct stuck *stuck)
+{
+	step("");
+	must("kill", kill(stuck->pid, SIGKILL));
+	if (!result_fate(stuck->pid))
+		release(stuck);
+}
+
 void release(struct stuck *stuck)
 {
 	close(stuck->uffd);

@@ -118,14 +118,6 @@ static void drop_until_killed(char *page)
 	detail("madvise", "%d", madvise(page, page_size, MADV_DONTNEED));
 }
 
-static void kill_it(struct stuck *child)
-{
-	step("");
-	must("kill", kill(child->pid, SIGKILL));
-	if (!result_fate(child->pid))
-		release(child);
-}
-
 /* -- missing pages --------------------------------------------------------------------------- */
 
 void userfault_copy_store(void)
@@ -537,7 +529,7 @@ void userfault_kill_in_event(void)
 {
 	struct stuck child = stuck_in_madvise(drop_until_killed);
 
-	kill_it(&child);
+	kill_stuck(&child);
 }
 
 /* -- faults that others take on our memory ---------------------------------------------------- */
@@ -592,7 +584,7 @@ void userfault_remote_read_kill(void)
 {
 	struct stuck child = remote_reader(read_remote_until_killed);
 
-	kill_it(&child);
+	kill_stuck(&child);
 }
 
 /* Where the dump has this page: the segment of that address, which is one page and all in the file. */
@@ -804,19 +796,17 @@ void userfault_register_minor_anon(void)
 #define FLAG_WP UFFD_FEATURE_PAGEFAULT_FLAG_WP
 
 /* A page that holds the pattern is write-protected; the child touches it. */
-static struct stuck wp_stuck(void (*act)(char *page))
+static struct stuck wp_stuck(char *page, void (*act)(char *page))
 {
-	struct watch w = { .start = pattern_page(), .mode = WP, .features = FLAG_WP };
+	struct watch w = { .start = page, .mode = WP, .features = FLAG_WP };
 	struct stuck child = watched_child(w, act);
 
 	prove("a fault on a protected page", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_WP);
 	return child;
 }
 
-static void wp_unprotect(void (*act)(char *page))
+static void wp_unprotect(struct stuck child)
 {
-	struct stuck child = wp_stuck(act);
-
 	task('B');
 	unprotect("unprotect", child.uffd, child.page);
 	join_child(child.pid);
@@ -824,12 +814,17 @@ static void wp_unprotect(void (*act)(char *page))
 
 void userfault_wp_store(void)
 {
-	wp_unprotect(store_it);
+	wp_unprotect(wp_stuck(pattern_page(), store_it));
+}
+
+void userfault_wp_store_shmem(void)
+{
+	wp_unprotect(wp_stuck(map_file(cached_file(), 1, RW, MAP_SHARED), store_it));
 }
 
 void userfault_wp_read(void)
 {
-	wp_unprotect(read_into);
+	wp_unprotect(wp_stuck(pattern_page(), read_into));
 }
 
 void userfault_wp_load(void)
@@ -842,9 +837,9 @@ void userfault_wp_load(void)
 
 void userfault_wp_kill(void)
 {
-	struct stuck child = wp_stuck(read_until_killed);
+	struct stuck child = wp_stuck(pattern_page(), read_until_killed);
 
-	kill_it(&child);
+	kill_stuck(&child);
 }
 
 void userfault_wp_sigbus(void)
@@ -890,4 +885,9 @@ void userfault_wp_fork(void)
 void userfault_register_wp(void)
 {
 	register_("", anon_pages(1, RW), page_size, WP);
+}
+
+void userfault_register_wp_shmem(void)
+{
+	register_("", map_file(cached_file(), 1, RW, MAP_SHARED), page_size, WP);
 }
