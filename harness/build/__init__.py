@@ -35,6 +35,10 @@ class BuildError(Exception):
         return "\n".join(lines)
 
 
+class InputError(BuildError):
+    """What was given is wrong, or a tool is missing: to be mended before anything can be built."""
+
+
 class Unavailable(BuildError):
     """A kernel that cannot be had for an arch, and is declared so: no failure, but n/a."""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.tools import clean_environment, need, output
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
@@ -79,7 +79,7 @@ class PrivateApt:
     def find(self, name: str, version: str = "") -> Package | None:
         """The candidate of a package, or just that version; None if there is none."""
         if not _PACKAGE.fullmatch(name):
-            raise BuildError(f"{name!r} is no name of a Debian package")
+            raise InputError(f"{name!r} is no name of a Debian package")
         asked = f"{name}={version}" if version else name
         text = output(["apt-cache", "show", "--no-all-versions", asked], env=self._env, ok=(0, 100))
         fields = dict(re.findall(r"^(Package|Version|SHA256): (\S+)$", text, re.MULTILINE))
@@ -183,14 +183,14 @@ def _sources(suite: str | None, types: str, indexes: str) -> str:
     targets = [target for target in _targets() if _is_debian(target)]
     if suite is not None:
         if not _SUITE.fullmatch(suite):
-            raise BuildError(f"{suite!r} is no name of a suite")
+            raise InputError(f"{suite!r} is no name of a suite")
         main = [item for item in targets if item.component == "main"]
         security = [item for item in main if item.last == "debian-security"]
         others = [item for item in main if item not in security]
         chosen = (security if "-security" in suite else others)[:1]
         targets = [Target(item.uri, suite, "main", item.file, "") for item in chosen]
     if not targets:
-        raise BuildError(
+        raise InputError(
             "apt's sources name no Debian mirror: add one to /etc/apt/sources.list.d, "
             "or declare the kernel as a tarball"
         )

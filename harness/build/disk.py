@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import InputError
 from harness.build.store import Store
 from harness.build.tools import clean_environment, digest, output
 
@@ -100,5 +100,5 @@ def _program(mkfs: Mkfs) -> str:
     tool = mkfs.argv[0]
     found = shutil.which(tool, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if found is None:
-        raise BuildError(f"{tool} is not installed: install the Debian package {mkfs.package}")
+        raise InputError(f"{tool} is not installed: install the Debian package {mkfs.package}")
     return found

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.store import Store
 from harness.build.tools import clean_environment, digest, need
 
@@ -61,7 +61,7 @@ class Repository:
         """The commit a revision names, 40 hex digits. Raises BuildError."""
         found = self._ask("rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
         if found is None:
-            raise BuildError(f"{self.path} has no revision {rev!r} (git fetch it, or name another)")
+            raise InputError(f"{self.path} has no revision {rev!r} (git fetch it, or name another)")
         return found
 
     def tree(self, commit: str) -> str:
@@ -214,7 +214,7 @@ def open_repository(folder: Path) -> Repository:
     path = folder.expanduser().resolve()
     found = find_repository(path) if path.is_dir() else None
     if found is None:
-        raise BuildError(f"{folder} is not the top of a git repository")
+        raise InputError(f"{folder} is not the top of a git repository")
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.store import Store
 from harness.build.tools import Toolchain, digest, file_digest, output, toolchain
 from harness.catalog.arches import Arch
@@ -56,7 +56,7 @@ def scenario_table(scenarios: Iterable[Scenario], arch: Arch | None = None) -> s
     for scenario in sorted(scenarios, key=lambda scenario: scenario.name):
         function = function_name(scenario.name)
         if function in taken:
-            raise BuildError(
+            raise InputError(
                 f"{scenario.file}:{scenario.line}: {scenario.name} and {taken[function]} "
                 f"would both be {function}() in C: rename one"
             )
@@ -73,10 +73,10 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     folder = root / "guest-progs"
     header = folder / "arch" / arch.guest_header
     if not header.is_file():
-        raise BuildError(f"{header} is missing: {arch.name} needs it (see guest-progs/arch/)")
+        raise InputError(f"{header} is missing: {arch.name} needs it (see guest-progs/arch/)")
     sources = sorted(folder.glob("*.c"))
     if not sources:
-        raise BuildError(f"{folder} holds no C files")
+        raise InputError(f"{folder} holds no C files")
     tools = toolchain(arch.guest_cross or arch.cross, arch.packages)
     table = scenario_table(scenarios, arch)
     inputs = [*sources, *sorted(folder.glob("*.h")), *sorted(folder.glob("kmod/*.h")), header]
@@ -145,4 +145,4 @@ def _explain(error: BuildError, arch: Arch, log: Path) -> BuildError:
     else:
         log.write_text(f"{text}\n")
         return BuildError(message, log=log, excerpt=error.excerpt)
-    return BuildError(message, excerpt=error.excerpt)
+    return InputError(message, excerpt=error.excerpt)

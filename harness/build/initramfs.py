@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.store import Store
 from harness.build.tools import digest, file_digest
 
@@ -64,13 +64,13 @@ def write_initramfs(out: Path, files: Mapping[str, Path]) -> None:
     for name, path in files.items():
         parts = name.split("/")
         if name in taken or not all(parts) or "." in parts or ".." in parts or "\0" in name:
-            raise BuildError(f"initramfs: {name!r} cannot be a file's name in it")
+            raise InputError(f"initramfs: {name!r} cannot be a file's name in it")
         if len(parts) > 1 and "/".join(parts[:-1]) not in FOLDERS:
-            raise BuildError(f"initramfs: {name!r}: its folder is none of {', '.join(FOLDERS)}")
+            raise InputError(f"initramfs: {name!r}: its folder is none of {', '.join(FOLDERS)}")
         try:
             members.append(_Member(name, stat.S_IFREG | 0o755, path.read_bytes()))
         except OSError as error:
-            raise BuildError(f"initramfs: cannot read {path}: {error.strerror}") from error
+            raise InputError(f"initramfs: cannot read {path}: {error.strerror}") from error
     members.sort(key=lambda member: member.name)  # "dev" sorts before "dev/null", as it must
     try:
         with open(out, "wb") as file:
@@ -98,7 +98,7 @@ def write_overlay(out: Path, base: Path, extras: Iterable[Extra]) -> None:
     for extra in extras:
         parts = extra.name.split("/")
         if not all(parts) or "." in parts or ".." in parts or "\0" in extra.name:
-            raise BuildError(f"initramfs: {extra.name!r} cannot be a file's name in it")
+            raise InputError(f"initramfs: {extra.name!r} cannot be a file's name in it")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             if folder not in FOLDERS:
@@ -109,10 +109,10 @@ def write_overlay(out: Path, base: Path, extras: Iterable[Extra]) -> None:
         try:
             data = extra.data.read_bytes() if isinstance(extra.data, Path) else extra.data
         except OSError as error:
-            raise BuildError(f"initramfs: {error.filename}: {error.strerror}") from None
+            raise InputError(f"initramfs: {error.filename}: {error.strerror}") from None
         files[extra.name] = _Member(extra.name, stat.S_IFREG | extra.mode, data)
     for name in files.keys() & folders.keys():
-        raise BuildError(f"initramfs: {name!r} would be a file and a folder")
+        raise InputError(f"initramfs: {name!r} would be a file and a folder")
     try:
         with open(out, "wb") as file:
             file.write(base.read_bytes())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from harness.build import BuildError
+from harness.build import InputError
 from harness.catalog.version import VersionRange
 
 _SET = re.compile(r'(CONFIG_\w+)=("(?:[^"\\]|\\.)*"|[^\s#"]+)\s*(?:#\s*(.*))?')
@@ -52,7 +52,7 @@ def read_fragment(path: Path, scope: Scope) -> list[Request]:
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BuildError(f"cannot read the kconfig fragment {path}: {error}") from error
+        raise InputError(f"cannot read the kconfig fragment {path}: {error}") from error
     found = []
     for number, text in enumerate(lines, 1):
         line = text.strip()
@@ -63,14 +63,14 @@ def read_fragment(path: Path, scope: Scope) -> list[Request]:
         elif not line or line.startswith("#"):
             continue
         else:
-            raise BuildError(
+            raise InputError(
                 f"{path}:{number}: expected CONFIG_NAME=value or # CONFIG_NAME is not set, "
                 f"found {line!r}"
             )
         try:
             counts = _counts(comment or "", scope)
         except ValueError as error:
-            raise BuildError(f"{path}:{number}: {error}") from error
+            raise InputError(f"{path}:{number}: {error}") from error
         if counts:
             value = NOT_SET if value == "n" else value
             found.append(Request(symbol, value, path, number))

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build import kconfig as kc
+from harness.build.elf import check_image
 from harness.build.git import release_environment
 from harness.build.objects import forget_changed, is_configured, note_configured
 from harness.build.patches import PatchedSource, applicable, patch_digests, patched, remedies
@@ -146,7 +147,7 @@ def fragments(arch: Arch, flavour: str) -> list[Path]:
     path = arch.fragment.parent.parent / "flavours" / f"{flavour}.config"
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in path.parent.glob("*.config")))
-        raise BuildError(f"there is no flavour {flavour!r}; there are: {known or 'none'}")
+        raise InputError(f"there is no flavour {flavour!r}; there are: {known or 'none'}")
     return [*arch.fragments, path]
 
 
@@ -235,7 +236,7 @@ def objects_of(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> Iterat
     """What the last build of a tree left in its kept folder, held. Raises BuildError."""
     plan = _plan(kernel, arch, flavour, resolve(kernel, store))
     if plan.source.key:
-        raise BuildError(f"{kernel.name}: only the objects of a tree are kept")
+        raise InputError(f"{kernel.name}: only the objects of a tree are kept")
     with _objects(Path(), plan, store) as (folder, _):
         yield folder
 
@@ -409,12 +410,13 @@ def ready_image(name: str, source: ImageSource, arch: Arch) -> BuiltKernel:
     """A kernel that somebody else built, as it lies there. Raises BuildError."""
     for path in (source.image, source.config):
         if path is not None and not os.access(path, os.R_OK):
-            raise BuildError(f"{name}: {path} is not a readable file")
+            raise InputError(f"{name}: {path} is not a readable file")
     if source.arch is not None and source.arch not in arch.bases:
-        raise BuildError(f"{name} is an image for {source.arch}, not for {arch.name}")
+        raise InputError(f"{name} is an image for {source.arch}, not for {arch.name}")
+    check_image(source.image, arch.kernel_arch)
     version = source.version or image_version(source.image)
     if version is None:
-        raise BuildError(
+        raise InputError(
             f"{name}: {source.image} does not tell its version (is it compressed?): "
             "declare `version` with the image in kernels.yaml"
         )

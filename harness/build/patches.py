@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.source import TREE, ResolvedSource
 from harness.build.store import Check, Store
 from harness.build.tools import clean_environment, digest, file_digest, need, output
@@ -86,7 +86,14 @@ def patch_digests(patches: Sequence[Patch]) -> list[str]:
     try:
         return [file_digest(patch.file) for patch in patches]
     except OSError as error:
-        raise BuildError(f"cannot read the patch {error.filename}: {error.strerror}") from error
+        raise InputError(f"cannot read the patch {error.filename}: {error.strerror}") from error
+
+
+def check_patches(patches: Sequence[Patch]) -> None:
+    """Read patches as far as that can be done without a tree. Raises InputError."""
+    patch_digests(patches)
+    for patch in patches:
+        check_names(patch.file.read_text(errors="replace"), patch.file)
 
 
 def apply_patch(tree: Path, file: Path) -> bool:
@@ -132,12 +139,12 @@ def check_names(text: str, file: Path) -> None:
     """Refuse what could change anything but regular files below the tree. Raises BuildError."""
     names = [name for name in _NAMES.findall(text) if name != "/dev/null"]
     if not names:
-        raise BuildError(f"{file}: expected a unified diff, with --- and +++ lines")
+        raise InputError(f"{file}: expected a unified diff, with --- and +++ lines")
     for name in names:
         if name.startswith(("/", '"')) or ".." in name.split("/"):
-            raise BuildError(f"{file}: names {name!r}, which could lie outside the source")
+            raise InputError(f"{file}: names {name!r}, which could lie outside the source")
     if re.search(r"^(?:new file mode|new mode) 120000", text, re.MULTILINE):
-        raise BuildError(f"{file}: makes a symbolic link, which is refused")
+        raise InputError(f"{file}: makes a symbolic link, which is refused")
 
 
 def _failed_hunks(text: str, said: list[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build import kconfig as kc
 from harness.build.apt import PrivateApt
 from harness.build.source import unpack_archive
@@ -69,7 +69,7 @@ def _archive(shell: ShellSource, store: Store) -> Path:
             apt.update()
             archive = apt.download_source(shell.package, to)
         if (found := file_digest(archive)) != shell.sha256:
-            raise BuildError(
+            raise InputError(
                 f"{archive.name}: its sha256 is {found}, and shell/shell.yaml declares "
                 f"{shell.sha256} for {shell.version}"
             )

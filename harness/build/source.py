@@ -17,7 +17,7 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.apt import Package, PrivateApt
 from harness.build.git import Repository, find_repository, open_repository
 from harness.build.store import Check, Store
@@ -39,6 +39,7 @@ _MAGIC = {  # first bytes -> the program tar reads them through, and its Debian 
     b"BZh": ("bzip2", "bzip2"),
     b"\x28\xb5\x2f\xfd": ("zstd", "zstd"),
 }
+_PROGRAMS = ", ".join(program.split()[0] for program, _ in _MAGIC.values())
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _name(kernel: Kernel) -> str:
         return f"{plain} debian {source.package} {source.suite or ''}"
     if isinstance(source, TarballSource):
         return f"{plain} tarball {source.sha256}"
-    raise BuildError(f"kernel {kernel.name} has no source: it is a ready image")
+    raise InputError(f"kernel {kernel.name} has no source: it is a ready image")
 
 
 def _fetch(
@@ -135,7 +136,7 @@ def _fetch_debian(
         package = apt.find(source.package, known["version"]) if known else None
         package = package or apt.find(source.package)
         if package is None:
-            raise BuildError(
+            raise InputError(
                 f"{kernel.name}: {where}: there is no package {source.package}; "
                 "name another package or `suite` in kernels.yaml"
             )
@@ -180,7 +181,7 @@ def _extract_archive(deb: Path, member: str, archive: Path) -> None:
         assert reader.stdout is not None
         reader.stdout.close()  # after an early end of tar, dpkg-deb must not wait for a reader
     if tar.returncode != 0 or archive.stat().st_size == 0:
-        raise BuildError(
+        raise InputError(
             f"{deb.name} has no {member}: is it a linux-source-X package (with a version)?",
             excerpt=tar.stderr.decode(errors="replace").splitlines()[-3:],
         )
@@ -192,7 +193,7 @@ def _extract_archive(deb: Path, member: str, archive: Path) -> None:
 def _fetch_tarball(
     kernel: Kernel, source: TarballSource, store: Store, check: Check | None
 ) -> dict[str, str]:
-    key = digest("source", RECIPE, "tarball", source.sha256)
+    key = _tarball_key(source)
 
     def fill(to: Path) -> None:
         archive = source.path
@@ -202,6 +203,7 @@ def _fetch_tarball(
             store.say(f"{kernel.name}: fetching {source.url}")
             _download(source.url or "", archive)
         _check_sha256(archive, source)
+        _check_archive(archive)
         store.say(f"{kernel.name}: unpacking")
         unpack(archive, to / TREE)
 
@@ -215,11 +217,38 @@ def _fetch_tarball(
     }
 
 
+def check_tarball(source: TarballSource, store: Store) -> None:
+    """Look at a tarball that lies here and is not unpacked yet. Raises InputError."""
+    known = store.entry("source", _tarball_key(source)) is not None
+    if source.path is not None and not known:
+        _check_sha256(source.path, source)
+        _check_archive(source.path)
+
+
+def _check_archive(archive: Path) -> None:
+    """Whether tar finds a file in it, without reading it all. Raises InputError."""
+    need("tar")
+    listing = ["tar", *_decompressor(archive), "--list", f"--file={archive}", "--force-local"]
+    with subprocess.Popen(
+        listing, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=clean_environment(),
+    ) as tar:  # fmt: skip
+        assert tar.stdout is not None
+        first = tar.stdout.readline()
+        tar.kill()
+    if not first:
+        raise InputError(f"{archive}: expected a tar archive, plain or by {_PROGRAMS}")
+
+
+def _tarball_key(source: TarballSource) -> str:
+    return digest("source", RECIPE, "tarball", source.sha256)
+
+
 def _download(url: str, to: Path) -> None:
     from urllib import error, request  # HTTP and TLS: most runs fetch nothing
 
     if not url.startswith(("https://", "http://", "file:///")):
-        raise BuildError(f"{url}: expected an https, http or file URL")
+        raise InputError(f"{url}: expected an https, http or file URL")
     try:
         with request.urlopen(url, timeout=60) as answer, open(to, "wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
@@ -231,10 +260,11 @@ def _check_sha256(archive: Path, source: TarballSource) -> None:
     try:
         found = file_digest(archive)
     except OSError as error:
-        raise BuildError(f"cannot read {archive}: {error.strerror}") from error
+        hint = "give `path` a file that is there, or `url`"
+        raise InputError(f"cannot read {archive}: {error.strerror}: {hint}") from error
     if found != source.sha256:
         name = source.url or archive
-        raise BuildError(f"{name}: its sha256 is {found}, declared is {source.sha256}")
+        raise InputError(f"{name}: its sha256 is {found}, declared is {source.sha256}")
 
 
 def unpack(archive: Path, to: Path) -> None:
@@ -243,7 +273,7 @@ def unpack(archive: Path, to: Path) -> None:
     try:
         makefile_version(to)
     except BuildError as error:
-        raise BuildError(
+        raise InputError(
             f"{archive.name} is no kernel source: expected one folder with the kernel's Makefile "
             f"in it ({error.message.rpartition(': ')[2]})"
         ) from None
@@ -284,7 +314,7 @@ def _check_links(tree: Path, name: str) -> None:
         if item.is_symlink():
             target = os.path.normpath(Path(item.path).parent / Path(item.path).readlink())
             if not target.startswith(top + "/"):
-                raise BuildError(f"{name}: the link {item.path[len(top) + 1 :]} leads outside")
+                raise InputError(f"{name}: the link {item.path[len(top) + 1 :]} leads outside")
 
 
 # -- trees --
@@ -296,11 +326,11 @@ def makefile_version(tree: Path) -> str:
         with open(tree / "Makefile", errors="replace") as file:
             head = file.read(4000)
     except OSError as error:
-        raise BuildError(f"{tree} is no kernel tree: Makefile: {error.strerror}") from error
+        raise InputError(f"{tree} is no kernel tree: Makefile: {error.strerror}") from error
     found: dict[str, str] = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(\S*)[ \t]*$", head, re.MULTILINE))
     numbers = [found.get(name, "") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
     if not all(number.isdigit() for number in numbers):
-        raise BuildError(f"{tree} is no kernel tree: its Makefile has no VERSION = number")
+        raise InputError(f"{tree} is no kernel tree: its Makefile has no VERSION = number")
     return ".".join(numbers) + found.get("EXTRAVERSION", "")
 
 
@@ -308,14 +338,14 @@ def resolve_tree(path: Path, store: Store) -> ResolvedSource:
     """A user's own tree as it is now. Raises BuildError."""
     tree = path.expanduser().resolve()  # one name, else one object folder for each way to say it
     if not tree.is_dir():
-        raise BuildError(f"tree:{path}: there is no such folder")
+        raise InputError(f"tree:{path}: there is no such folder")
     version = makefile_version(tree)
     if not os.access(tree / "Kconfig", os.R_OK):
-        raise BuildError(f"tree:{path}: its Kconfig is not readable: is it a kernel tree?")
+        raise InputError(f"tree:{path}: its Kconfig is not readable: is it a kernel tree?")
     used = [name for name in (".config", "include/config") if (tree / name).exists()]
     used += [str(item.relative_to(tree)) for item in tree.glob("arch/*/include/generated")]
     if used:
-        raise BuildError(
+        raise InputError(
             f"tree:{path} was built in place ({used[0]} is there); kernels are built outside of "
             "it, which needs a clean tree: run `make mrproper` in it (save .config first)"
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.lifetime import end_with
 
 PACKAGES = {  # host tool -> Debian package; cross compilers are declared by each arch
@@ -60,7 +60,7 @@ def need(tool: str, packages: Mapping[str, str] = PACKAGES) -> str:
     if shutil.which(tool) is None:
         package = packages.get(tool) or PACKAGES.get(tool)
         hint = f"install the Debian package {package}" if package else "install it"
-        raise BuildError(f"{tool} is not installed: {hint}")
+        raise InputError(f"{tool} is not installed: {hint}")
     return tool
 
 

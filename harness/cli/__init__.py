@@ -59,7 +59,7 @@ class _Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        from harness.build import BuildError
+        from harness.build import BuildError, InputError
         from harness.machine import QemuError
 
         try:
@@ -67,11 +67,10 @@ class _Group(click.Group):
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except (DeclarationError, QemuError) as error:
+        except (DeclarationError, InputError, QemuError) as error:
             raise UsageProblem(str(error)) from None
         except BuildError as error:
-            # What failed while it was compiled has left a log; all else is input or a tool.
-            raise (Infrastructure if error.log else UsageProblem)(str(error)) from None
+            raise Infrastructure(str(error)) from None
         except (KeyboardInterrupt, Terminated) as stop:
             number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
             click.echo(f"\ninterrupted: {number.name}", err=True)

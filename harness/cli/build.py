@@ -32,12 +32,13 @@ def command(
     from harness.build import Unavailable
     from harness.catalog.kernels import RunningSource
     from harness.progress import make_progress
-    from harness.run.prepare import Options, build, guest_binary, guest_initramfs
+    from harness.run.prepare import Options, build, guest_binary, guest_initramfs, preflight
 
     project = open_project(store_path)
     specs = kernel_specs(project, where, changes)
     columns = select(project, where.arches, specs, where.flavours)
     options = Options(store=open_store(store_path), refresh=refresh, jobs=jobs)
+    preflight(columns, options, boot=False)
     lines = []
     with make_progress() as progress:
         for column in columns:

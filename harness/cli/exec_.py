@@ -192,7 +192,7 @@ def _run(
     project: Project, column: Column, what: Program, options: Options, reading: Reading
 ) -> Ran:
     """Its streams are ours; what comes to no end of the program ends us."""
-    from harness.build import BuildError
+    from harness.build import BuildError, InputError
     from harness.machine.session import BootError
     from harness.run.program import run_program
 
@@ -202,9 +202,9 @@ def _run(
     except BrokenPipeError:  # whoever read has gone, as in `| head`
         drop_stdout()
         sys.exit(BROKEN_PIPE)
+    except InputError:  # the program or an option is wrong, not the build
+        raise
     except BuildError as error:
-        if not error.log:  # the program or an option is wrong, not the build
-            raise
         _end(INFRA, str(error))
     except BootError as error:
         _end(INFRA, f"{column.id} does not boot: {error}", error.console)

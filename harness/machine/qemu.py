@@ -144,6 +144,24 @@ def _ask(program: str, package: str) -> tuple[str, bool]:
     raise QemuError(f"{program} --version printed no version: {said!r}")
 
 
+def check_machine(spec: MachineSpec) -> None:
+    """Let QEMU make this machine without a kernel and end. Raises QemuError with its own words."""
+    argv = [spec.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-S"]
+    argv += ["-M", spec.machine, "-m", str(spec.memory), "-smp", str(spec.smp)]
+    argv += ["-cpu", spec.cpu] if spec.cpu else []
+    argv += ["-device", spec.port_device, *spec.args, "-monitor", "stdio"]
+    try:
+        done = subprocess.run(
+            argv, input="quit\n", capture_output=True, text=True, errors="replace", timeout=30,
+            env=environment(),
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise QemuError(f"{spec.qemu} does not make a machine: {error}") from None
+    if done.returncode:
+        said = done.stderr.strip() or f"exit status {done.returncode}"
+        raise QemuError(f"{spec.qemu} cannot make this machine: {said}")
+
+
 if TYPE_CHECKING:
     _PexpectSpawn = pexpect.spawn[bytes]
 else:

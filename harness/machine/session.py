@@ -329,9 +329,13 @@ class Session:
             )
 
     def _last_words(self) -> str:
-        """The line of the boot in which the kernel says what killed it, "" without one."""
-        lines = reversed(self.boot_console.lines())
-        return next((line for line in lines if classify(line) in _FATAL), "")
+        """The line of the boot in which the kernel says what killed it, else what QEMU said, which
+        writes to the same terminal; "" without either.
+        """
+        lines = self.boot_console.lines()[::-1]
+        fatal = (line for line in lines if classify(line) in _FATAL)
+        name = f"{self.spec.qemu.rpartition('/')[2]}: "
+        return next(fatal, next((line for line in lines if line.startswith(name)), ""))
 
     def _boot_error(self, message: str) -> BootError:
         return BootError(message, self.boot_console.lines(), self.command)

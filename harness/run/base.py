@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.build import BuildError
+from harness.build import InputError
 from harness.build.git import Repository, find_repository
 from harness.build.store import Store
 from harness.catalog.kernels import GitSource, Kernel, TreeSource, change_spec, split_spec
@@ -36,7 +36,7 @@ def choose_base(
         return same_way(plain), "the same without the patches"
     repository = _repository(kernel)
     if repository is None:
-        raise BuildError(
+        raise InputError(
             f"{plain} is no git repository of its own, so it has no base: say what it is to be "
             f"compared with (--base {project.kernels.default}, --base tree:PATH), or --no-base"
         )
@@ -60,7 +60,7 @@ def _default(kernel: Kernel, repository: Repository, store: Store) -> tuple[str 
 def _revision(kernel: Kernel, rev: str) -> str:
     repository = _repository(kernel)
     if repository is None:
-        raise BuildError(
+        raise InputError(
             f"--base {rev}: neither a kernel (see `faultline list kernels`), nor a revision, since "
             f"{split_spec(kernel.name)[0]} is no git repository of its own"
         )

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Protocol, Self
 
 from harness import __version__
-from harness.build import BuildError, Unavailable
+from harness.build import BuildError, InputError, Unavailable
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
 from harness.lifetime import end_with
@@ -88,7 +88,7 @@ def execute(
 
     `meanwhile` is done when all machines are on their way. Returns the exit code (design: 0, 1,
     2, 3, 130, 143). What was observed is in `out` whatever happens; the end record says how it
-    ended.
+    ended. Raises InputError for what is wrong in a declaration and could not be seen before.
     """
     timings: dict[str, float] = {}
     with ResultsWriter(out) as writer, _signals(), ExitStack() as held:
@@ -117,6 +117,9 @@ def execute(
             code, reason = exit_code(read_results([out]), ending=run_id), ""
         except Interrupted as stop:
             code, reason = stop.exit_code, str(stop)
+        except InputError as error:
+            code, reason = 2, str(error)
+            raise
         finally:
             rounded = {name: round(seconds, 3) for name, seconds in timings.items()}
             writer.write(
@@ -152,7 +155,8 @@ def _prepare_all(
 ) -> None:
     """Prepare every column, and have it booted while the next is prepared.
 
-    One that does not build is recorded, and does not stop the rest.
+    One that does not build is recorded, and does not stop the rest; a wrong declaration does:
+    it raises InputError.
     """
     progress = follow.progress
 
@@ -166,6 +170,8 @@ def _prepare_all(
             ready = prepare(
                 run_id, column, scenarios, project, options, functools.partial(say, column.id)
             )
+        except InputError:
+            raise
         except (BuildError, QemuError) as error:
             progress.say(f"{column.id}: {error}")
             progress.expect(len(scenarios))

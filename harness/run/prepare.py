@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import random
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.build import BuildError, Unavailable
+from harness.build import BuildError, InputError, Unavailable
 from harness.build.disk import build_disk
 from harness.build.evidence import look_up, read_source
 from harness.build.git import open_repository
@@ -27,6 +29,8 @@ from harness.build.kernel import (
     ready_image,
 )
 from harness.build.module import build_module
+from harness.build.patches import check_patches
+from harness.build.source import check_tarball
 from harness.build.store import Store
 from harness.build.tools import need, toolchain
 from harness.catalog.arches import Arch
@@ -40,9 +44,10 @@ from harness.catalog.kernels import (
 from harness.catalog.matrix import Facts, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
-from harness.machine.accel import prove_kvm
+from harness.machine import QemuError
+from harness.machine.accel import native, prove_kvm
 from harness.machine.hand import HandSpec
-from harness.machine.qemu import MachineSpec, command, qemu_version
+from harness.machine.qemu import MachineSpec, check_machine, command, qemu_version
 from harness.results import ColumnRecord, Evidence
 from harness.run.plan import Cell, Column, Job, cell, jobs, machine_spec, without_disks
 
@@ -81,7 +86,7 @@ class Ready:
     def to_boot(self) -> tuple[BuiltKernel, MachineSpec]:
         """For what needs a machine of its own. Raises BuildError where nothing is booted."""
         if self.kernel is None or isinstance(self.spec, HandSpec):
-            raise BuildError(f"{self.record.column} runs already: name a kernel that can be booted")
+            raise InputError(f"{self.record.column} runs already: name a kernel that can be booted")
         return self.kernel, self.spec
 
     @property
@@ -96,47 +101,64 @@ class Ready:
         return {piece: list(rows) for piece, rows in found.items()}
 
 
-def preflight(columns: Sequence[Column], options: Options) -> None:
+def preflight(columns: Sequence[Column], options: Options, boot: bool = True) -> None:
     """Look for what a run needs and a user can mend, before anything is built or written.
 
-    Raises QemuError, BuildError: the tool, file or folder that is missing, and what to do.
+    Raises QemuError, InputError: the tool, file or folder that is missing, and what to do.
     """
     try:
         options.store.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         hint = "give --store or FAULTLINE_STORE a folder that is writable"
-        raise BuildError(f"{options.store.root}: {error.strerror}: {hint}") from None
+        raise InputError(f"{options.store.root}: {error.strerror}: {hint}") from None
     for column in columns:
         arch, kernel = column.arch, column.kernel
         if isinstance(kernel.source, RunningSource):
             toolchain(arch.cross, arch.packages)
             continue
-        qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
+        if boot:
+            _look_at_machine(arch, options)
         for prefix in {arch.cross, arch.guest_cross or arch.cross}:
             toolchain(prefix, arch.packages)
         where = f"{kernel.file}:{kernel.line}: " if kernel.file else ""
         try:
-            _look_at_source(column)
+            _look_at_source(column, options.store)
         except (BuildError, OSError) as error:
-            raise BuildError(f"{where}{error}") from None
+            raise InputError(f"{where}{error}") from None
 
 
-def _look_at_source(column: Column) -> None:
+def _look_at_machine(arch: Arch, options: Options) -> None:
+    version = qemu_version(arch.qemu, arch.packages.get(arch.qemu, ""))
+    spec = machine_spec(arch, Path(), Path(), "tcg")
+    if options.accel == "kvm" and not native(spec):
+        raise QemuError(
+            f"--accel kvm: {spec.qemu} is not this host's architecture ({platform.machine()}), so "
+            f"{arch.name} runs under tcg only: leave --accel out, or choose another --arch"
+        )
+    made = [shutil.which(spec.qemu), version, command(spec, "")]
+    try:  # a QEMU that has made this machine once makes it again
+        Kept(options.store).get("machine", lambda: made, lambda: check_machine(spec))
+    except QemuError as error:
+        hint = "mend `machine`, `cpu`, `smp`, `memory` or `args` there"
+        raise QemuError(f"{arch.file}: {error}\n  {hint}") from None
+
+
+def _look_at_source(column: Column, store: Store) -> None:
     source = column.kernel.source
     if isinstance(source, ImageSource):
         ready_image(column.kernel.name, source, column.arch)
         return
     for tool in HOST_TOOLS:
         need(tool)
+    check_patches(column.kernel.patches)
     if isinstance(source, TreeSource):
         if not all(os.access(source.path / name, os.R_OK) for name in ("Makefile", "Kconfig")):
             what = "a readable kernel source tree: expected Makefile and Kconfig"
-            raise BuildError(f"{source.path} is not {what}")
+            raise InputError(f"{source.path} is not {what}")
     elif isinstance(source, GitSource):
         open_repository(source.path).commit(source.rev)
-    elif isinstance(source, TarballSource) and source.path is not None:
-        with open(source.path, "rb"):
-            pass
+    elif isinstance(source, TarballSource):
+        check_tarball(source, store)
 
 
 def prepare(

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.elf import check_static, read_elf
 from harness.build.initramfs import Extra, busybox_extras, write_overlay
 from harness.build.shell import build_shell
@@ -94,9 +94,9 @@ def run_program(
             held.enter_context(options.store.using(kind, key))
         config = built.config.read_text(errors="replace") if built.config else None
         if program.disk and config is not None and "CONFIG_VIRTIO_BLK=y" not in config:
-            raise BuildError(f"{column.id} has no virtio disks: use --flavour full")
+            raise InputError(f"{column.id} has no virtio disks: use --flavour full")
         if program.huge_pages and config is not None and "CONFIG_HUGETLBFS=y" not in config:
-            raise BuildError(
+            raise InputError(
                 f"{column.id} has no huge pages (CONFIG_HUGETLBFS): use --flavour full, on an arch "
                 "that has them"
             )
@@ -202,7 +202,7 @@ def _busybox(
     try:
         return build_shell(load_shell(project.root), arch, options.store)
     except BuildError as error:
-        raise BuildError(
+        raise type(error)(
             f"{error.message} (--no-shell goes without, --busybox brings another)",
             log=error.log, excerpt=error.excerpt,
         ) from None  # fmt: skip
@@ -259,7 +259,7 @@ def _interpreter(path: Path, guest: Path, arch: str, present: set[str]) -> list[
         with open(path, "rb") as file:
             script = _SHEBANG.match(file.read(256))
     except OSError as error:
-        raise BuildError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: {error.strerror}") from None
     if script is None:
         elf = read_elf(path)
         if elf is None or elf.interpreter not in present:
@@ -271,7 +271,7 @@ def _interpreter(path: Path, guest: Path, arch: str, present: set[str]) -> list[
     if words[0] in present:
         return words
     hint = "" if SHELLS[0] in present else " (there is no shell: --no-shell)"
-    raise BuildError(
+    raise InputError(
         f"{path} is a script for {words[0]}, which is not in the guest{hint}: "
         f"bring it with --file FILE:{words[0]}"
     )
@@ -281,14 +281,14 @@ def _file_extras(source: Path, target: str) -> Iterator[Extra]:
     parts = PurePosixPath(target).parts
     if not target.startswith("/") or len(parts) < 2 or parts[1] in HIDDEN:
         hidden = ", ".join(f"/{name}" for name in HIDDEN)
-        raise BuildError(
+        raise InputError(
             f"--file {source}:{target}: expected an absolute path outside {hidden}: "
             "something is mounted there"
         )
     try:
         mode = source.stat().st_mode
     except OSError as error:
-        raise BuildError(f"--file {source}: {error.strerror}") from None
+        raise InputError(f"--file {source}: {error.strerror}") from None
     name = "/".join(parts[1:])
     if not stat.S_ISDIR(mode):
         yield Extra(name, source, stat.S_IMODE(mode) & 0o7777)

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build.evidence import check_evidence
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import RunningSource
@@ -66,7 +66,7 @@ def arches_of(source: RunningSource, arches: Mapping[str, Arch]) -> list[Arch]:
     own = arch_of(machine, arches)
     if own is None:
         names = ", ".join(arch.name for arch in plain)
-        raise BuildError(f"{source}: a {machine} is none of {names}: say which with --arch")
+        raise InputError(f"{source}: a {machine} is none of {names}: say which with --arch")
     return [own]
 
 
@@ -173,7 +173,7 @@ def _ask_over_ssh(host: str) -> Running:
             timeout=_SSH_LIMIT,
         )  # fmt: skip
     except FileNotFoundError:
-        raise BuildError(f"{argv[0]} is not installed: install openssh-client") from None
+        raise InputError(f"{argv[0]} is not installed: install openssh-client") from None
     except subprocess.TimeoutExpired:
         raise BuildError(f"ssh:{host} does not answer within {_SSH_LIMIT:.0f} s") from None
     words = done.stdout.split()

@@ -18,6 +18,11 @@ if "--version" in argv:
     print("QEMU emulator version 7.2.0")
     sys.exit(0)
 play = argv[argv.index("-M") + 1]
+if "-monitor" in argv:  # asked only whether it can make this machine
+    assert "-S" in argv and sys.stdin.read() == "quit\n"
+    sys.exit(f"fake_qemu.py: unsupported machine type {play}" if play == "nope" else 0)
+if play == "dies-at-once":
+    sys.exit("fake_qemu.py: no such firmware")
 nonce = re.search(r"faultline\.nonce=(\w+)", " ".join(argv))[1]
 fd = int(re.search(r"socket,fd=(\d+),id=port", " ".join(argv))[1])
 port = socket.socket(fileno=fd)

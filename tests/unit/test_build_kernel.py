@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.build import BuildError
+from harness.build import BuildError, InputError
 from harness.build import kernel as kernel_module
+from harness.build.elf import check_image
 from harness.build.kernel import BuiltKernel, build_kernel, excerpt, image_version
 from harness.build.store import Store
 from harness.build.tools import file_digest
@@ -19,6 +20,7 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import ImageSource, Kernel, Patch, TarballSource, TreeSource
 from tests.unit.build_fakes import fake_arch, fake_tree, tarball
 
+ELF = b"\x7fELF\x02\x02".ljust(18, b"\0")  # 64 bits, big-endian
 PATCH = "--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n-one\n+uno\n two\n three\n"
 
 
@@ -333,6 +335,27 @@ def test_ready_images(tmp_path: Path, arch: Arch, store: Store) -> None:
         build_kernel(Kernel("i", ImageSource(image)), arch, "core", store)
     declared = Kernel("i", ImageSource(image, None, None, "6.9"))
     assert build_kernel(declared, arch, "core", store).version == "6.9"
+
+
+@pytest.mark.parametrize(
+    ("at", "head", "fits", "other", "name"),
+    [
+        (0, ELF + (4).to_bytes(2, "big"), "m68k", "arm64", "m68k"),
+        (0x38, b"ARM\x64", "arm64", "riscv", "arm64"),
+        (0x38, b"RSC\x05", "riscv", "arm64", "riscv"),
+        (0x202, b"HdrS", "x86_64", "m68k", "i386"),
+    ],
+)
+def test_an_image_for_another_arch_is_told(
+    tmp_path: Path, at: int, head: bytes, fits: str, other: str, name: str
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes((b"\0" * at + head).ljust(0x300, b"\0"))
+    check_image(image, fits)
+    with pytest.raises(InputError, match=f"is a kernel for {name}, not for {other}"):
+        check_image(image, other)
+    image.write_bytes(b"\0" * 0x300)
+    check_image(image, other)  # it does not tell
 
 
 def test_versions_in_images(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from harness.build import BuildError, Unavailable, kept
+from harness.build import BuildError, InputError, Unavailable, kept
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
@@ -154,7 +154,8 @@ def test_missing_qemu_is_named_before_anything_is_written(
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (BuildError("tree:x: no such folder"), 2, "Error: tree:x: no such folder"),
+        (InputError("tree:x: no such folder"), 2, "Error: tree:x: no such folder"),
+        (BuildError("cannot fetch it"), 3, "Error: cannot fetch it"),
         (BuildError("make failed", log=Path("kernel.log")), 3, "kernel.log"),
         (QemuError("too old"), 2, "Error: too old"),
         (DeclarationError("a.yaml", 3, "wrong"), 2, "a.yaml:3: wrong"),

@@ -137,6 +137,7 @@ def test_two_scenarios_on_one_boot() -> None:
         ("boot-silent", "no hello from the guest"),
         ("boot-exit", "exit status 1"),
         ("boot-protocol", "protocol 9"),
+        ("dies-at-once", "the machine ended: fake_qemu.py: no such firmware"),
     ],
 )
 def test_boot_error_says_why(play: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
