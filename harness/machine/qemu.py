@@ -27,6 +27,10 @@ SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=de
 KILL_LIMIT = 5000  # ms
 OLDEST = (6, 0)  # the first with m68k's machine `virt`
 FILE_LIMIT = 4 << 30  # bytes: what a guest writes to its scratch disks is a file of the host
+OPEN_FILES = 512  # alpha has most, 75: an eventfd for each queue of a PCI device
+# Bytes of addresses beside the guest's memory. It takes 1.7 GiB: 1 GiB for translated code, and a
+# stack and an arena a thread, which for the 64 threads that disks may have make 4 GiB more.
+OWN_MEMORY = 8 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,21 @@ def command(
 def environment() -> dict[str, str]:
     """All that QEMU gets of ours: what a guest could read there it should not know."""
     return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
+
+
+def resource_limits(memory: int) -> dict[int, int]:
+    """What QEMU may take of this host for a guest of `memory` MiB, and never more than we may."""
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: FILE_LIMIT,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_AS: (memory << 20) + OWN_MEMORY,
+    }
+    allowed = {kind: resource.getrlimit(kind)[1] for kind in wanted}
+    return {
+        kind: limit if allowed[kind] == resource.RLIM_INFINITY else min(limit, allowed[kind])
+        for kind, limit in wanted.items()
+    }
 
 
 def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:
@@ -201,7 +220,8 @@ class QemuProcess:
         incoming = "" if state is None else f"fd:{state}"
         self.argv = command(spec, nonce, port=port, qmp=qmp, streams=streams, incoming=incoming)
         try:
-            self._child = self._spawn(fds if state is None else (*fds, state), spec.package)
+            fds = fds if state is None else (*fds, state)
+            self._child = self._spawn(fds, spec.memory, spec.package)
         except BaseException:
             for near in (self.port, self.qmp, *self.streams.values()):
                 near.close()
@@ -213,16 +233,15 @@ class QemuProcess:
         self.pid: int = self._child.pid
         self.console_fd: int = self._child.child_fd
 
-    def _spawn(self, fds: tuple[int, ...], package: str) -> _Spawn:
+    def _spawn(self, fds: tuple[int, ...], memory: int, package: str) -> _Spawn:
         parent = os.getpid()
-        allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        limit = FILE_LIMIT if allowed == resource.RLIM_INFINITY else min(FILE_LIMIT, allowed)
+        limits = resource_limits(memory)
 
         def in_child() -> None:
             for fd in fds:
                 os.set_inheritable(fd, True)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            for kind, limit in limits.items():
+                resource.setrlimit(kind, (limit, limit))
             end_with(parent)
 
         try:

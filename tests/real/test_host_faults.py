@@ -29,6 +29,7 @@ from rig import (
 )
 
 from harness.build.store import Store, default_root
+from harness.machine.qemu import OPEN_FILES
 from tests.unit.small_project import small_project
 
 mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
@@ -136,6 +137,9 @@ def test_a_signal_in_any_phase_from_the_first_build_to_the_report(
     said = run.communicate(timeout=60)[0].decode()
     assert run.returncode in (0, 128 + number, -number), said
     assert all(map(gone, everybody))
+    # Before the first machine there is no file yet; after it, what is there is right.
+    if (out := tmp_path / "out" / "results.jsonl").exists() and out.stat().st_size:
+        assert set(outcomes_of(out.parent).values()) <= {"ok"}
     assert Store(tmp_path / "store").verify() == []
     again = subprocess.run(small, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -348,5 +352,8 @@ def test_qemu_has_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     assert not list(filter(refused.match, words))
     assert not [word for word in words if re.search("virtio-net|vhost|9p|file=fat", word)]
     assert re.search(r"Max core file size +0 +0 ", limits)
-    assert not re.search(r"Max file size +unlimited", limits)
+    for name in ("file size", "address space"):
+        assert re.search(rf"Max {name} +\d+ +\d+ +bytes", limits), name
+    (opened,) = re.findall(r"Max open files +(\d+) +\1 ", limits)
+    assert len(files) < int(opened) <= OPEN_FILES
     assert not [name for name in files if name.endswith((".jsonl", ".lock"))], files
