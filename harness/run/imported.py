@@ -25,7 +25,7 @@ from harness.machine.port import MAX_FRAME, PROTOCOL, Begin, End, Hello, Plan, R
 from harness.results import ColumnRecord, Observation, ResultRecord, Verdict
 from harness.run.job import make_record
 from harness.run.plan import Cell, Job
-from harness.run.target import claimed_cells
+from harness.run.target import Running, claimed_cells
 
 MAX_LINE = 4 * MAX_FRAME  # bytes; a longer one is looked at in pieces
 MAX_BOOTS = 1000
@@ -133,7 +133,7 @@ def make_column(
     told = _told(log.boots.values())
     planned = [scenario for scenario in project.matrix.scenarios.values() if scenario.name in told]
     unknown = sorted(told - set(project.matrix.scenarios))
-    cells = claimed_cells(arch, release, "", planned, project)
+    cells = claimed_cells(arch, Running(arch.name, release), "", planned, project)
     job = Job(
         run_id=run_id,
         column=f"{name},{arch.name}",

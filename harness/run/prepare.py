@@ -396,9 +396,11 @@ def page_size(config: Mapping[str, str] | None) -> int | None:
 
 
 def _read_config(path: Path | None) -> dict[str, str] | None:
-    """Symbols of a .config: "CONFIG_X" -> "y"; those that are not set are absent."""
-    if path is None:
-        return None
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = (re.fullmatch(r"(CONFIG_\w+)=(.*)", line) for line in lines)
+    """Symbols of a .config, see `config_symbols`."""
+    return None if path is None else config_symbols(path.read_text("utf-8", errors="replace"))
+
+
+def config_symbols(text: str) -> dict[str, str]:
+    """`CONFIG_X` -> `y` of a .config's text; those that are not set are absent."""
+    found = (re.fullmatch(r"(CONFIG_\w+)=(.*)", line) for line in text.splitlines())
     return {match[1]: match[2] for match in found if match}

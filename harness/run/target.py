@@ -8,13 +8,16 @@ nobody knows which source it was made from. Evidence is unchecked for the same r
 from __future__ import annotations
 
 import functools
+import gzip
 import os
 import platform
 import re
 import shlex
 import shutil
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from harness.build import BuildError, InputError
@@ -29,13 +32,18 @@ from harness.machine.hand import BINARY, NONCE, HandSpec
 from harness.machine.qemu import qemu_version
 from harness.results import ColumnRecord, Evidence
 from harness.run.judge import Expectation
-from harness.run.plan import Cell, Column, Job, cell
-from harness.run.prepare import Options, Ready, Say, guest_binary
+from harness.run.plan import Cell, Column, Job, cell, without_disks
+from harness.run.prepare import Options, Ready, Say, config_symbols, guest_binary, page_size
 
 SSH = "FAULTLINE_SSH"  # what is called instead of `ssh`, with options: "ssh -F FILE"
 _SSH_OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15",
                 "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3")  # fmt: skip
 _SSH_LIMIT = 60.0  # seconds for uname, host keys and all
+_MAX_CONFIG = 1 << 20  # bytes of a .config; they have about 300 KiB
+_ASK = (
+    "uname -m; uname -r; { zcat /proc/config.gz || cat /boot/config-$(uname -r); } 2>/dev/null"
+    f" | head -c {_MAX_CONFIG}"
+)
 QEMU_USER = "qemu-user"  # as `accel` in `when:`, and the Debian package
 
 
@@ -45,13 +53,25 @@ class Running:
 
     machine: str  # uname -m
     release: str  # uname -r
+    config: Mapping[str, str] | None = None  # None: it tells nobody how it was configured
 
 
 def look_at(source: RunningSource) -> Running:
     """Ask a machine what it is. Raises BuildError when it does not answer."""
     if source.kind == "ssh":
         return _ask_over_ssh(source.host)
-    return Running(platform.machine(), platform.release())
+    release = platform.release()
+    own = _own_config(release) if source.kind == "local" else ""  # of QEMU it would tell nothing
+    return Running(platform.machine(), release, config_symbols(own) or None)
+
+
+def _own_config(release: str) -> str:
+    """The .config of the kernel that runs here; "" where it is not to be had."""
+    with suppress(OSError, EOFError, zlib.error), gzip.open("/proc/config.gz") as file:
+        return file.read(_MAX_CONFIG).decode("utf-8", errors="replace")
+    with suppress(OSError), open(f"/boot/config-{release}", "rb") as file:
+        return file.read(_MAX_CONFIG).decode("utf-8", errors="replace")
+    return ""
 
 
 def arches_of(source: RunningSource, arches: Mapping[str, Arch]) -> list[Arch]:
@@ -101,7 +121,7 @@ def prepare_running(
         source, column.arch, HandSpec(argv=(), binary=binary, where=str(source))
     )
     accel = QEMU_USER if source.kind == QEMU_USER else ""
-    cells = claimed_cells(column.arch, running.release, accel, scenarios, project)
+    cells = claimed_cells(column.arch, running, accel, scenarios, project)
     cells = [one for one in cells if options.wedging or not one.wedges]
     job = Job(
         run_id=run_id,
@@ -120,7 +140,12 @@ def prepare_running(
         kernel=column.kernel.name,
         flavour=column.flavour,
         version=running.release,
-        provenance={"source": str(source), "machine": running.machine, **provenance},
+        provenance={
+            "source": str(source),
+            "machine": running.machine,
+            "config": "known" if running.config else "unknown",
+            **provenance,
+        },
         planned=[one.scenario for one in cells],
     )
     return Ready(
@@ -166,7 +191,7 @@ def _ssh(host: str) -> tuple[str, ...]:
 
 @functools.cache
 def _ask_over_ssh(host: str) -> Running:
-    argv = [*_ssh(host), "uname -m; uname -r"]
+    argv = [*_ssh(host), _ASK]
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
@@ -176,39 +201,51 @@ def _ask_over_ssh(host: str) -> Running:
         raise InputError(f"{argv[0]} is not installed: install openssh-client") from None
     except subprocess.TimeoutExpired:
         raise BuildError(f"ssh:{host} does not answer within {_SSH_LIMIT:.0f} s") from None
-    words = done.stdout.split()
-    if done.returncode or len(words) != 2:
+    machine, release, *config = [*done.stdout.splitlines(), "", ""]
+    if done.returncode or not _is_word(machine) or not _is_word(release):
         why = next(reversed(done.stderr.strip().splitlines()), f"exit status {done.returncode}")
         hint = "a key without a passphrase, or an agent, and a known host key are needed"
         raise BuildError(f"ssh:{host}: {why[:300]}\n  {hint}: only BatchMode is used")
-    return Running(words[0][:40], words[1][:80])
+    return Running(machine[:40], release[:80], config_symbols("\n".join(config)) or None)
+
+
+def _is_word(line: str) -> bool:
+    return len(line.split()) == 1
 
 
 # -- expectations --------------------------------------------------------------------------
 
 
 def claimed_cells(
-    arch: Arch, release: str, accel: str, scenarios: Sequence[Scenario], project: Project
+    arch: Arch, running: Running, accel: str, scenarios: Sequence[Scenario], project: Project
 ) -> list[Cell]:
     """The cells of a system that claims to be this release on this arch; refused are those
     that could harm it. Nothing is expected of what claims no release that can be read.
     """
     try:
-        version = parse_version(release)
+        version = parse_version(running.release)
     except VersionError:
         return [Cell(scenario=one.name, expectations=(), refused=one.harm_on(arch))
                 for one in scenarios]  # fmt: skip
-    facts = Facts(arch=arch, version=version, accel=accel, cpu=None)
+    config = running.config
+    facts = Facts(
+        arch=arch, version=version, accel=accel, cpu=None, config=config,
+        page_size=page_size(config),
+    )  # fmt: skip
 
     @functools.cache
     def look(name: str) -> tuple[Evidence, ...]:
         return tuple(check_evidence(None, project.matrix.decisions[name], arch, version))
 
-    return [_claimed(cell(scenario, facts, look), scenario.harm_on(arch)) for scenario in scenarios]
+    return [_claimed(cell(scenario, facts, look), scenario, arch) for scenario in scenarios]
 
 
-def _claimed(one: Cell, refused: str) -> Cell:
+def _claimed(one: Cell, scenario: Scenario, arch: Arch) -> Cell:
+    if one.disks and not one.lacks:
+        why = "a scratch disk is given to no machine but our own"
+        one = without_disks(one, why, scenario.needs.declared)
     expectations = [part for whole in one.expectations for part in _right_or_as_ours(whole)]
+    refused = scenario.harm_on(arch)
     return replace(one, expectations=tuple(expectations), refused=refused, memory=0, disks=())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ from harness.catalog.project import Project, load_project
 from harness.catalog.yamlfile import DeclarationError
 from harness.results import Observation, Verdict
 from harness.run.judge import judge
-from harness.run.target import SSH, _ssh, arch_of, claimed_cells, look_at
+from harness.run.prepare import config_symbols
+from harness.run.target import (
+    _ASK,
+    SSH,
+    Running,
+    _ask_over_ssh,
+    _ssh,
+    arch_of,
+    claimed_cells,
+    look_at,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,13 +98,13 @@ def test_only_its_very_name_makes_it_run(project: Project) -> None:
     arch = project.arch("x86_64")
     for globs, refused in ((("hwpoison/*",), True), (("hwpoison/twice", "hwpoison/*"), False)):
         chosen = [s for s in project.matrix.select(globs) if s.name == "hwpoison/twice"]
-        (cell,) = claimed_cells(arch, "6.1.0", "", chosen, project)
+        (cell,) = claimed_cells(arch, Running("", "6.1.0"), "", chosen, project)
         assert bool(cell.refused) is refused
 
 
 def test_the_right_outcome_and_the_known_bug_are_both_known(project: Project) -> None:
     scenario = project.matrix.scenarios["retry/kill-in-read"]
-    (cell,) = claimed_cells(project.arch("m68k"), "6.1.0", "", [scenario], project)
+    (cell,) = claimed_cells(project.arch("m68k"), Running("", "6.1.0"), "", [scenario], project)
 
     def verdict(outcome: str) -> Verdict:
         return judge(cell.expectations, Observation(scenario=scenario.name, outcome=outcome))
@@ -110,13 +121,46 @@ def test_rows_that_a_cpu_decides_are_all_possible_where_it_is_not_known(project:
         if any(row.when.cpu and project.arch("x86_64").matches(row.arch) for row in scenario.rows)
     ]
     assert scenarios
-    cells = claimed_cells(project.arch("x86_64"), "6.12.0", "", scenarios, project)
+    cells = claimed_cells(project.arch("x86_64"), Running("", "6.12.0"), "", scenarios, project)
     assert any(len(cell.expectations) > 1 for cell in cells)
+
+
+INJECTED = "madvise=ok[SIGBUS/BUS_MCEERR_AR @exact lsb=12]; load=SIGBUS/BUS_MCEERR_AR @exact lsb=12"
+
+
+@pytest.mark.parametrize(
+    ("config", "fits"),
+    [
+        (None, {"madvise=EINVAL", INJECTED}),  # nobody knows: either may be
+        ({"CONFIG_MMU": "y"}, {"madvise=EINVAL"}),
+        ({"CONFIG_MEMORY_FAILURE": "y"}, {INJECTED}),
+    ],
+)
+def test_a_config_decides_where_it_is_known(
+    project: Project, config: dict[str, str] | None, fits: set[str]
+) -> None:
+    scenario = project.matrix.scenarios["hwpoison/anon-load"]
+    running = Running("x86_64", "6.12.0", config)
+    (cell,) = claimed_cells(project.arch("x86_64"), running, "", [scenario], project)
+    outcomes = {outcome for one in cell.expectations for outcome in one.outcomes}
+    assert outcomes & {"madvise=EINVAL", INJECTED} == fits
+
+
+def test_no_disk_is_given_to_others(project: Project) -> None:
+    """Though their kernel could use one."""
+    scenario = next(
+        one for one in project.matrix.scenarios.values() if str(one.needs) == "disk ext4"
+    )
+    config = {"CONFIG_VIRTIO_BLK": "y", "CONFIG_EXT4_FS": "y"}
+    running = Running("x86_64", "6.12.0", config)
+    (cell,) = claimed_cells(project.arch("x86_64"), running, "", [scenario], project)
+    assert [one.outcomes for one in cell.expectations] == [("n/a",)]
+    assert "scratch disk" in cell.expectations[0].because
 
 
 def test_what_claims_no_version_has_no_expectations(project: Project) -> None:
     scenario = project.matrix.scenarios["hole/read"]
-    (cell,) = claimed_cells(project.arch("x86_64"), "unknown", "", [scenario], project)
+    (cell,) = claimed_cells(project.arch("x86_64"), Running("", "unknown"), "", [scenario], project)
     assert cell.expectations == ()
 
 
@@ -149,3 +193,30 @@ def test_ssh_asks_nobody_and_takes_no_options_from_a_host_name(
     monkeypatch.setenv(SSH, str(fake))
     with pytest.raises(BuildError, match="no route to host"):
         look_at(RunningSource("ssh", "nowhere.invalid"))
+
+
+@pytest.mark.parametrize(
+    ("said", "config"),
+    [
+        ("x86_64\n6.12.1\nCONFIG_A=y\n# CONFIG_B is not set\n", {"CONFIG_A": "y"}),
+        ("x86_64\n6.12.1\n", None),
+        ("x86_64\n6.12.1\n<html>\n", None),
+    ],
+)
+def test_ssh_asks_for_the_config(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, config: dict[str, str] | None
+) -> None:
+    fake = tmp_path / "ssh"
+    fake.write_text(f"#!/bin/sh\ncat <<'END'\n{said}END\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv(SSH, str(fake))
+    assert _ask_over_ssh.__wrapped__("board") == Running("x86_64", "6.12.1", config)
+
+
+def test_here_the_config_is_that_of_the_running_kernel() -> None:
+    """Its question over ssh is for the same, so that here they have one answer."""
+    said = subprocess.run(["sh", "-c", _ASK], capture_output=True, text=True, check=True).stdout
+    machine, release, *config = said.splitlines()
+    symbols = config_symbols("\n".join(config)) or None
+    assert look_at(RunningSource("local")) == Running(machine, release, symbols)
+    assert look_at(RunningSource("qemu-user")).config is None, "it is not this kernel's"
