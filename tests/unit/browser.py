@@ -24,7 +24,14 @@ def find_chromium() -> str | None:
 class Browser:
     """One page. What it asked the network for and what it complained of is kept."""
 
-    def __init__(self, program: str, profile: Path, width: int = 1280, height: int = 900) -> None:
+    def __init__(
+        self,
+        program: str,
+        profile: Path,
+        width: int = 1280,
+        height: int = 900,
+        scrollbars: bool = False,
+    ) -> None:
         (our_read, its_write), (its_read, our_write) = os.pipe(), os.pipe()
 
         def move_pipes() -> None:  # the browser reads on 3 and writes on 4
@@ -38,7 +45,7 @@ class Browser:
                 "--headless=new",
                 "--no-sandbox",  # as root there is none to be had; the page is our own
                 "--disable-gpu",
-                "--hide-scrollbars",
+                *(() if scrollbars else ("--hide-scrollbars",)),
                 "--no-first-run",
                 "--remote-debugging-pipe",
                 f"--user-data-dir={profile}",

@@ -21,7 +21,7 @@ from test_report_terminal import HOSTILE, hostile_results
 
 from harness.report.html import render_html
 from harness.report.pagedata import tone
-from harness.results import Observation, Results, Verdict
+from harness.results import Observation, ResultRecord, Results, Verdict
 
 EVIL = (
     '<img src=http://evil.test/x onerror="window.pwned=1">\'"><svg/onload=window.pwned=1>'
@@ -287,6 +287,31 @@ def test_filters(reader: Reader) -> None:
     assert reader.shown() == ["file/eof-read"]
 
 
+def test_what_was_not_seen_does_not_differ(reader: Reader) -> None:
+    """Neither what is not applicable in a column, nor what was lost there."""
+    plan = ["x/alike", "x/changed"]
+    kernels = ["k-1", "k-2", "k-3", "k-4"]
+    columns = [samples.column(kernel, "m68k", planned=plan) for kernel in kernels]
+
+    def seen(name: str, kernel: str, outcome: str, verdict: Verdict) -> ResultRecord:
+        observation = Observation(scenario=name, outcome=outcome)
+        return samples.cell(name, kernel, "m68k", observation=observation, verdict=verdict)
+
+    last = {"x/alike": "ok", "x/changed": "EFAULT"}
+    cells = [
+        record
+        for name in plan
+        for record in (
+            seen(name, "k-1", "ok", Verdict.MATCH),
+            seen(name, "k-2", "n/a", Verdict.NOT_APPLICABLE),
+            seen(name, "k-3", "", Verdict.INFRA),
+            seen(name, "k-4", last[name], Verdict.MATCH),
+        )
+    ]
+    reader.read(samples.results(*samples.run_records(), *columns, *cells), "#?differ=1")
+    assert reader.shown() == ["x/changed"]
+
+
 def test_the_address_has_the_filters(reader: Reader) -> None:
     reader.read(troubled())
     reader.browser.click("[data-kind=kernel][data-value='debian-6.1']")
@@ -437,6 +462,21 @@ def test_paper_is_wide_enough(reader: Reader) -> None:
     assert reader.browser.run("grid.getBoundingClientRect().right <= innerWidth + 1") is True
     assert "SEGV_MAPERR @exact" in reader.text("table[role=grid]")
     reader.browser.size(1280, 900)
+
+
+@pytest.mark.parametrize("width", [1440, 900])
+def test_a_vertical_scrollbar_brings_no_other(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, width: int
+) -> None:
+    """Where scrollbars take room, a page that is as wide as the window is too wide."""
+    program, folder = find_chromium(), tmp_path_factory.mktemp("scrollbars")
+    assert program
+    with Browser(program, folder / "profile", width, 500, scrollbars=True) as other:
+        reader = Reader(other, folder)
+        reader.read(troubled())
+        assert other.run("document.documentElement.clientWidth < innerWidth") is True
+        script = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert other.run(f"new Promise(done => setTimeout(() => done({script}), 50))") == 0
 
 
 @pytest.mark.parametrize("width", [1440, 900, 390])

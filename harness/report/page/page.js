@@ -8,6 +8,7 @@ const panel = document.getElementById("panel");
 const form = document.getElementById("filters");
 const byId = (id) => document.getElementById(id);
 const LOST = new Set(["infra", "missing", "not-run"]);
+const NO_OUTCOME = new Set([...LOST, "not-applicable"]); // nothing that could differ from another
 
 // --- what is where: rows[scenario].cells[column] = {td, cell}
 
@@ -106,11 +107,16 @@ function isShown(row, columns, wanted) {
   if (cells.length === 0) return false;
   if (chosen.verdict.size && !cells.some((cell) => chosen.verdict.has(cell.v))) return false;
   if (byId("differ").checked) {
-    const seen = new Set(cells.filter((cell) => !LOST.has(cell.v)).map((cell) => cell.o));
+    const seen = new Set(cells.filter((cell) => !NO_OUTCOME.has(cell.v)).map((cell) => cell.o));
     if (seen.size < 2) return false;
   }
   return wanted.every((word) => words(row).includes(word));
 }
+
+/** What 100vw would be without the vertical scrollbar, see the style. */
+new ResizeObserver(([page]) => {
+  page.target.style.setProperty("--view", `${page.target.clientWidth}px`);
+}).observe(document.documentElement);
 
 const hiding = new CSSStyleSheet(); // columns that are not chosen; one rule instead of many cells
 document.adoptedStyleSheets = [hiding];
@@ -291,7 +297,9 @@ function contents(row, place, cell) {
     ...section("Console", (cell.console || []).length &&
       element("pre", { tabindex: "0" }, cell.console.join("\n"))),
     ...section("Repeat it", cell.repeat && command(cell.repeat)),
-    ...section("The column's QEMU", column.facts.command && command(column.facts.command)),
+    ...section("The column's QEMU", column.facts.command && element("div", {}, command(column.facts.command),
+      element("p", { class: "hint" }, "As the harness starts it. The line that runs one scenario by hand is what ",
+        element("code", {}, "faultline repro --print-command"), " prints."))),
     ...section("Details, recorded and not compared", cell.details && list(cell.details)),
     ...section("Column", list(Object.fromEntries(
       Object.entries(column.facts).filter(([name]) => name !== "command")))),
