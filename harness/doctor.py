@@ -11,16 +11,16 @@ from pathlib import Path
 
 from harness.build import BuildError
 from harness.build.store import Store
-from harness.build.tools import PACKAGES
+from harness.build.tools import HEADERS, OF_DEBIAN, PACKAGES
 from harness.catalog.arches import Arch
 from harness.catalog.project import Project
 from harness.machine import QemuError
 from harness.machine.accel import DEVICE, native, prove_kvm
+from harness.machine.qemu import OLDEST
 from harness.run.plan import machine_spec
 from harness.run.prepare import guest_initramfs
 
 OPTIONAL = {"ccache": "ccache"}  # faster second builds
-MIN_QEMU = (7, 0)  # the m68k virt machine and arm64 mte=on are older; nothing earlier is tested
 
 Say = Callable[[str], None]
 
@@ -30,7 +30,12 @@ def examine(project: Project, arches: Iterable[Arch], store: Store, say: Say) ->
     missing: dict[str, str] = {}
     arches = list(arches)
     for tool, package in PACKAGES.items():
-        _tool(tool, package, say, missing)
+        if tool in OF_DEBIAN and shutil.which("apt-get") is None:
+            say(f"{tool}: needed for Debian's kernels only, and there is no apt here")
+        else:
+            _tool(tool, package, say, missing)
+    for header, package in HEADERS.items():
+        _header(header, package, say, missing)
     for tool, package in OPTIONAL.items():
         _tool(tool, package, say, {}, "optional: ")
     for arch in arches:
@@ -60,13 +65,23 @@ def _tool(tool: str, package: str, say: Say, missing: dict[str, str], indent: st
         return
     version = _version(tool)
     found = re.match(r"(\d+)\.(\d+)", version)
-    old = tool.startswith("qemu-") and found and (int(found[1]), int(found[2])) < MIN_QEMU
+    old = tool.startswith("qemu-") and found and (int(found[1]), int(found[2])) < OLDEST
     say(
         f"{indent}{tool}: {version}"
-        + (f"  TOO OLD, expected {MIN_QEMU[0]}.{MIN_QEMU[1]}" if old else "")
+        + (f"  TOO OLD, expected {OLDEST[0]}.{OLDEST[1]}" if old else "")
     )
     if old:
         missing[tool] = package
+
+
+def _header(name: str, package: str, say: Say, missing: dict[str, str]) -> None:
+    if shutil.which("gcc") is None:  # which is told
+        return
+    look = ["gcc", "-E", "-x", "c", "-o", "/dev/null", "-"]
+    done = subprocess.run(look, input=f"#include <{name}>\n", capture_output=True, text=True)
+    say(f"{name}: there" if done.returncode == 0 else f"{name}: MISSING, Debian package {package}")
+    if done.returncode:
+        missing[name] = package
 
 
 def _version(tool: str) -> str:

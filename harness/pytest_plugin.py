@@ -308,14 +308,18 @@ def explain(record: ResultRecord) -> str:
     if record.declared:
         lines.append(f"declared: {record.declared}")
         lines.append(f"because:  {record.because}")
+    if record.want:
+        lines.append(f"correct:  {clean(record.want, OUTCOME_LIMIT)}")
+    if record.bug:
+        lines.append(f"known bug: {clean(record.bug)}")
     for piece in record.evidence:
         place = f"{piece.file}:{piece.line}" if piece.line else piece.file
         found = f"{piece.id} ({piece.status}): {place} {piece.function}"
         lines.append(f"evidence: {found}: {clean(piece.text)}")
     for key, value in sorted(seen.details.items()):
         lines.append(f"detail:   {clean(key)} = {clean(value)}")
-    if seen.console:
-        lines += ["console:", *(f"    {clean(line)}" for line in seen.console[-20:])]
+    said = [f"    {clean(line)}" for line in seen.console[-20:]]
+    lines += ["console:", *said] if said else ["console:  nothing was said"]
     if record.repeat:
         lines.append(f"repeat:   {record.repeat}")
     return "\n".join(lines)

@@ -26,11 +26,14 @@ PACKAGES = {  # host tool -> Debian package; cross compilers are declared by eac
     "patch": "patch",
     "tar": "tar",
     "xz": "xz-utils",
+    "bzip2": "bzip2",
     "cp": "coreutils",
+    "git": "git",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
-    "git": "git",
 }
+OF_DEBIAN = ("apt-get", "dpkg-deb")  # needed for kernels that are Debian packages, only
+HEADERS = {"libelf.h": "libelf-dev"}  # of the host, for objtool of x86
 
 
 def digest(*parts: object) -> str:

@@ -40,7 +40,8 @@ def command(
 ) -> None:
     """Show results files, whole or narrowed to SCENARIO globs and columns.
 
-    Exits as a run does: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete.
+    Exits by what is shown: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete, as after
+    an interrupted run.
 
     \b
     Examples:
@@ -64,8 +65,14 @@ def read(files: tuple[Path, ...]) -> Results:
     """The results files that were named, else the last run's. Raises UsageProblem."""
     from harness.results import read_results
 
+    files = files or (Path("out/results.jsonl"),)
     try:
-        return read_results(files or (Path("out/results.jsonl"),))
+        found = read_results(files)
+        for path in files if found.damaged else ():
+            one = read_results([path])
+            if one.damaged and not (one.runs or one.columns or one.results or one.ends):
+                raise UsageProblem(f"{path} is no results file: no line of it is a record")
+        return found
     except OSError as error:
         hint = "run `faultline run` first, or name a results file"
         raise UsageProblem(f"{error.filename}: {error.strerror}; {hint}") from None

@@ -42,7 +42,7 @@ def prove_kvm(spec: MachineSpec, memory: Path) -> tuple[bool, str]:
     answer = _boot(replace(spec, accel="kvm"))
     memory.parent.mkdir(parents=True, exist_ok=True)
     aside = memory.with_suffix(f".{os.getpid()}")
-    aside.write_bytes(msgspec.json.encode({key: answer}))
+    aside.write_bytes(msgspec.json.encode(remembered | {key: answer}))
     aside.replace(memory)
     return answer
 

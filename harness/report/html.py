@@ -43,6 +43,7 @@ _LIMIT = 100  # entries of a section, and notes: the matrix has all of them
 _FACTS = {  # heading: key of the provenance
     "kernel": "version",
     "patches": "patches",
+    "patches there already": "patches_skipped",
     "compiler": "compiler",
     "QEMU": "qemu",
     "machine": "machine",

@@ -31,6 +31,7 @@ _EVIDENCE_SHOWN = 12  # places a group
 _NOTES_SHOWN = 50
 _FACTS = {  # heading: key of the provenance
     "patches": "patches",
+    "patches there already": "patches_skipped",
     "compiler": "compiler",
     "QEMU": "qemu",
     "accelerator": "accel",
@@ -228,14 +229,22 @@ def _lost(report: Report) -> Lines:
     if not lost:
         return
     rows = [
-        [code(column), verdict.value, code(failure), str(len(names)), _names(names)]
+        [code(column), verdict.value, code(_first(failure)), str(len(names)), _names(names)]
         for (column, verdict, failure), names in lost.items()
     ]
     yield from table(("column", "verdict", "why", "cells", "scenarios"), rows)
+    for column, _, failure in lost:
+        if "\n" in failure:  # what the compiler said
+            yield from (f"{code(column)}:", "")
+            yield from fence(failure.splitlines())
     for (column, _, failure), console in consoles.items():
         if console:
-            yield from (f"Console of {code(column)}, {code(failure)}:", "")
+            yield from (f"Console of {code(column)}, {code(_first(failure))}:", "")
             yield from fence(console[-_CONSOLE_TAIL:])
+
+
+def _first(failure: str) -> str:
+    return next(iter(failure.splitlines()), "")
 
 
 def _stale(report: Report) -> Lines:

@@ -191,6 +191,8 @@ def _announce(ready: Ready, progress: Progress) -> None:
     else:
         how = f"not booted: {facts['source']}"
     progress.say(f"{record.column}: Linux {record.version}, {how}")
+    if skipped := facts.get("patches_skipped"):
+        progress.say(f"{record.column}: skipped, its change is in the tree already: {skipped}")
     for piece, rows in ready.stale.items():
         more = f" and {len(rows) - 1} more" if rows[1:] else ""
         progress.say(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from harness.build.store import Store
 from harness.machine.snapshot import STATE
+from harness.report.text import clean_lines
 
 KIND = "snapshot"
+
+
+def _say(line: str) -> None:
+    """On a worker's stderr, which is that of the run."""
+    print(clean_lines(line), file=sys.stderr, flush=True)
 
 
 class StoreSnapshots:
@@ -19,7 +26,7 @@ class StoreSnapshots:
     """
 
     def __init__(self, root: Path) -> None:
-        self._store = Store(root)
+        self._store = Store(root, say=_say)
 
     def find(self, key: str) -> Path | None:
         if self.refused(key):

@@ -15,9 +15,13 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from harness.build import BuildError, InputError, Unavailable, kept
+from harness.build.store import Store
+from harness.build.tools import HEADERS, OF_DEBIAN, PACKAGES
+from harness.catalog.project import load_project
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
+from harness.doctor import OPTIONAL, examine
 from harness.machine import QemuError
 from harness.machine.qemu import _ask
 from harness.results import (
@@ -311,6 +315,17 @@ def test_report_exits_as_the_run_did(tmp_path: Path, verdict: Verdict, code: int
         assert "k,m68k" in done.output
 
 
+def test_a_file_that_holds_no_record_is_no_results_file(tmp_path: Path) -> None:
+    path, other = tmp_path / "r.jsonl", tmp_path / "passwd"
+    write_results(path, Verdict.MATCH)
+    other.write_text("root:x:0:0:root:/root:/bin/bash\n")
+    done = call("report", "--results", str(path), "--results", str(other))
+    assert done.exit_code == 2 and f"{other} is no results file" in done.output
+    with open(path, "a") as file:  # a torn line beside records is damage
+        file.write("{")
+    assert call("report", "--results", str(path)).exit_code == 3
+
+
 def test_report_narrows_and_writes_files(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write_results(path, Verdict.MATCH)
@@ -405,7 +420,6 @@ def test_completion_script() -> None:
 
 
 def test_every_tool_that_is_needed_is_installed_by_ci_setup() -> None:
-    from harness.build.tools import PACKAGES
     from harness.catalog.arches import load_arches
 
     lines = (ROOT / "ci/packages.txt").read_text().splitlines()
@@ -413,3 +427,41 @@ def test_every_tool_that_is_needed_is_installed_by_ci_setup() -> None:
     needed = {package for arch in load_arches(ROOT).values() for package in arch.packages.values()}
     essential = {"coreutils", "apt", "dpkg"}
     assert needed | set(PACKAGES.values()) <= installed | essential
+    # What set-up installs for the host is what doctor looks for, and the other way round.
+    host = {tool for tool, _ in (line.split() for line in lines if line and line[0] != "#")}
+    host = {tool for tool in host if not re.match(r"python3|qemu-|.*libc\.a$|.*-gnu\w*-gcc$", tool)}
+    known = {*PACKAGES, *HEADERS, *OPTIONAL} - {*OF_DEBIAN, "cp"}
+    assert host == known
+
+
+def ask_doctor(project: Path, tmp_path: Path) -> tuple[int, str]:
+    said: list[str] = []
+    code = examine(load_project(project), [], Store(tmp_path / "store"), said.append)
+    return code, "\n".join(said)
+
+
+def test_doctor_looks_for_headers_and_asks_for_apt_only_where_it_is(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, gcc = tmp_path / "bin", shutil.which("gcc")
+    folder.mkdir()
+    for tool in PACKAGES.keys() - {*OF_DEBIAN, "gcc"}:
+        (folder / tool).write_text(f"#!{sys.executable}\nprint('{tool} 1.2')\n")
+    (folder / "gcc").write_text(
+        f"#!{sys.executable}\nimport sys\nsys.exit('#include <libelf.h>' in sys.stdin.read())\n"
+        if gcc
+        else ""
+    )
+    for path in folder.iterdir():
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    code, said = ask_doctor(project, tmp_path)
+    assert code == 3 and "libelf.h: MISSING, Debian package libelf-dev" in said
+    assert "\nmissing: libelf.h\ninstall: apt-get install libelf-dev" in said
+    (folder / "gcc").write_text(f"#!{sys.executable}\nprint('gcc 1.2')\n")
+    code, said = ask_doctor(project, tmp_path)
+    assert code == 0 and "libelf.h: there" in said and "nothing is missing" in said
+    assert "dpkg-deb: needed for Debian's kernels only" in said
+    (folder / "bzip2").unlink()
+    code, said = ask_doctor(project, tmp_path)
+    assert code == 3 and "missing: bzip2\n" in said

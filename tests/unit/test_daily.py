@@ -285,6 +285,17 @@ def test_a_patch_is_compared_with_the_same_without_it(work: Path, tree: Path) ->
     assert "3 not compared (3: new: infra: build:" in done.output
 
 
+def test_a_patch_whose_change_is_there_is_skipped_and_told(work: Path, tree: Path) -> None:
+    (work / "fix.patch").write_text("--- a/text\n+++ b/text\n@@ -1 +1 @@\n-begin\n+start\n")
+    done = call("run", "--tree", "tree", "--patch", "fix.patch", *M68K, "--no-base")
+    assert done.exit_code == 0, done.output
+    assert "skipped, its change is in the tree already: fix.patch" in done.output
+    report = (work / "out/report.md").read_text()
+    assert "patches there already" in report and "fix.patch |" in report
+    page = (work / "out/report.html").read_text()
+    assert "patches there already" in page
+
+
 def test_a_fragment_counts_for_both_sides(work: Path, tree: Path) -> None:
     (work / "my.config").write_text("CONFIG_MINE=y\n")
     edit(tree, "hole/read=EFAULT")

@@ -317,3 +317,18 @@ def test_a_result_without_any_text_is_told() -> None:
     )
     assert "nothing" in describe(nothing)
     assert "observed: nothing" in explain(nothing)
+    assert "console:  nothing was said" in explain(nothing)
+
+
+def test_a_failure_tells_what_is_correct_and_the_known_bug() -> None:
+    record = ResultRecord(
+        run_id="r",
+        column="c",
+        scenario="f/a",
+        observation=Observation(scenario="f/a", outcome="SIGBUS", console=["[1.0] words"]),
+        want="ok",
+        bug="abc123 (a fix)",
+    )
+    lines = explain(record).splitlines()
+    assert {"correct:  ok", "known bug: abc123 (a fix)", "    [1.0] words"} <= set(lines)
+    assert "nothing was said" not in explain(record)

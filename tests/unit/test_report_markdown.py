@@ -12,7 +12,7 @@ from msgspec import structs
 from test_report_terminal import HOSTILE, hostile_results
 
 from harness.report.markdown import code, fence, prose, render_markdown, table
-from harness.results import Results, Verdict
+from harness.results import Observation, ResultRecord, Results, Verdict
 
 
 def section(report: str, title: str) -> str:
@@ -24,6 +24,27 @@ def section(report: str, title: str) -> str:
 
 def headings(report: str) -> list[str]:
     return re.findall(r"^## (.*)$", report, flags=re.M)
+
+
+def test_what_the_compiler_said_keeps_its_lines() -> None:
+    seen = Observation(
+        scenario="a/a", failure="build: make failed\n    x.c:1: error\n    y", alive=False
+    )
+    text = render_markdown(
+        samples.results(
+            *samples.run_records(),
+            samples.column("debian-6.1", "m68k", planned=["a/a"]),
+            ResultRecord(
+                run_id="r1",
+                column="debian-6.1,m68k",
+                scenario="a/a",
+                verdict=Verdict.INFRA,
+                observation=seen,
+            ),
+        )
+    )
+    assert "```text\nbuild: make failed\n    x.c:1: error\n    y\n```\n" in text
+    assert "| `build: make failed` |" in text
 
 
 def test_what_needs_a_decision_comes_first() -> None:
