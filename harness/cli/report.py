@@ -52,6 +52,9 @@ def command(
     """
     from harness.results import exit_code
 
+    for name in scenarios:
+        if Path(name).suffix and Path(name).is_file():  # the name of no scenario has a dot
+            raise UsageProblem(f"{name} is a file: --results reads it")
     results = narrowed(read(files), scenarios, where)
     code = exit_code(results)
     try:

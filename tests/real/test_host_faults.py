@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from rig import (
+    MOMENTS,
     ROOT,
     descendants,
     gone,
@@ -119,8 +120,19 @@ def test_a_build_on_a_disk_that_fills_up_goes_on_when_there_is_room(
 # -- processes that end, in any phase ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("moment", range(6))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+PHASES = 6
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    # By default one signal a phase, with FAULTLINE_MOMENTS each in each.
+    [
+        (number, moment)
+        for moment in range(PHASES)
+        for number in (SIGNALS if MOMENTS > PHASES else [SIGNALS[moment % 3]])
+    ],
+)
 def test_a_signal_in_any_phase_from_the_first_build_to_the_report(
     number: signal.Signals, moment: int, small: list[str], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ FATE = {  # outcome, or why there is none
     "kill-agent": "ok",
     "kill-all": r"kill=ok; .*|.*killed\(SIGKILL\)",
     "open-files": HANG,
+    "panic": "panic",
     "port-endless": HANG + "|.*damaged.*",
     "port-garbage": "ok|.*damaged.*",
     "power-off": "lost",

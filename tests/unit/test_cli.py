@@ -87,6 +87,7 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("list", "kernels", "--arch", "m68k"), "no --arch, --kernel, --flavour of kernels"),
         (("store", "prune", "--kind", "zzz"), "'initramfs'"),
         (("report", "--results", "none.jsonl"), "run `faultline run` first"),
+        (("report", str(ROOT / "kernels.yaml")), "kernels.yaml is a file: --results reads it"),
         (("store", "prune"), "--older"),
         (("nonsense",), "nonsense"),
     ],

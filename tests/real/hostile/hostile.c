@@ -315,6 +315,13 @@ void hostile_reboot(void)
 	reboot(RB_AUTOBOOT);
 }
 
+/* Root may ask for it. (These kernels have no sysrq.) */
+void hostile_panic(void)
+{
+	must_write(must("panic_on_oom", open("/proc/sys/vm/panic_on_oom", O_WRONLY)), "2", 1);
+	hostile_eat_memory();
+}
+
 void hostile_power_off(void)
 {
 	step("");

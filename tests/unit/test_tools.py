@@ -1,0 +1,129 @@
+"""tools/: what they make of their arguments, and what tools/repeat calls a difference."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from harness.results import ColumnRecord, Observation, ResultRecord, Results, Verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+def call(tool: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "tools" / tool, *words],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+FATE = {"mutant": "m68k-mmap-lock-leaked", "arch": "m68k", "fate": "killed", "scenario": "stack/x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "table.jsonl: No such file or directory: name the --output of a run"),
+        ("{", "table.jsonl:1: not what a run writes"),
+        ("[]", "table.jsonl:1: not what a run writes"),
+        (json.dumps(FATE) + '\n{"mutant": 1}', "table.jsonl:2: not what a run writes"),
+        (json.dumps({**FATE, "mutant": "me"}), "there is no mutant 'me'"),
+    ],
+)
+def test_a_table_of_what_no_run_wrote(tmp_path: Path, text: str | None, words: str) -> None:
+    file = tmp_path / "table.jsonl"
+    if text is not None:
+        file.write_text(text)
+    done = call("mutants", "--table", str(file))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_table_says_who_killed(tmp_path: Path) -> None:
+    file = tmp_path / "table.jsonl"
+    file.write_text(json.dumps(FATE) + "\n")
+    done = call("mutants", "--table", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "| m68k-mmap-lock-leaked | m68k | killed | `stack/x` |" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "message"),
+    [
+        ("mutants", ("--arch", "m86k"), "unknown arch 'm86k': did you mean m68k"),
+        ("repeat", ("0",), "RUNS is 0: at least 1"),
+    ],
+)
+def test_usage_errors(tool: str, words: tuple[str, ...], message: str) -> None:
+    done = call(tool, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_environment_it_says_so() -> None:
+    argv = [sys.executable, "-I", "-S", ROOT / "tools" / "mutants"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "activate the environment" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def repeat() -> ModuleType:
+    loader = SourceFileLoader("repeat", str(ROOT / "tools" / "repeat"))
+    spec = spec_from_loader("repeat", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def one(outcome: str, *expected: str, confirmation: str = "") -> Results:
+    """A run of one cell; without an outcome, one that did not come to it."""
+    results = Results()
+    results.add(ColumnRecord(run_id="r", column="c", planned=["a/b"]))
+    if outcome:
+        verdict = Verdict.MATCH if outcome in expected else Verdict.MISMATCH
+        seen = Observation(scenario="a/b", outcome=outcome)
+        results.add(
+            ResultRecord(
+                run_id="r",
+                column="c",
+                scenario="a/b",
+                expected=list(expected),
+                verdict=verdict,
+                confirmation=confirmation,
+                observation=seen,
+            )
+        )
+    return results
+
+
+@pytest.mark.parametrize(
+    ("runs", "differ", "loose"),
+    [
+        ([one("ok", "ok"), one("ok", "ok")], 0, 0),
+        ([one("ok", "ok"), one("EFAULT", "ok")], 1, 0),
+        ([one("ok", "ok", "EFAULT"), one("EFAULT", "ok", "EFAULT")], 0, 1),
+        ([one("ok", "ok", "EFAULT"), one("EIO", "ok", "EFAULT")], 1, 0),
+        ([one("ok", "ok", "EFAULT"), one("EFAULT", "ok", "EFAULT", confirmation="x")], 1, 0),
+        ([one("ok", "ok"), one("ok", "ok", confirmation="x")], 1, 0),
+        ([one("ok", "ok"), one("")], 1, 0),
+        ([one("ok", "ok"), Results()], 1, 0),
+    ],
+)
+def test_what_is_a_difference(
+    repeat: ModuleType, runs: list[Results], differ: int, loose: int
+) -> None:
+    different, within = repeat.differences(runs)
+    assert (len(different), within) == (differ, loose)
