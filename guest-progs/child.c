@@ -2,6 +2,7 @@
 /* Helper processes of a scenario, and how they end. */
 #include "runtime.h"
 
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 
 /* A line is progress to those who watch; sleep at most this long without one. */
@@ -31,6 +32,21 @@ pid_t fork_child(void)
 void child_done(void)
 {
 	_exit(0);
+}
+
+pid_t fork_tracee(void)
+{
+	pid_t pid = fork_child();
+	int status;
+
+	if (pid == 0) {
+		must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+		raise(SIGSTOP);
+		child_done();
+	}
+	must("waitpid", waitpid(pid, &status, 0));
+	prove("child stopped", WIFSTOPPED(status));
+	return pid;
 }
 
 static void result_status(int status)

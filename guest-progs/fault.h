@@ -41,6 +41,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -58,6 +59,13 @@
 #endif
 #ifndef ODD_RETURN_STUB
 #define ODD_RETURN_STUB RETURN_STUB
+#endif
+
+/* Of 32 bits a kernel need not have the one without 64-bit time. */
+#ifdef SYS_futex_time64
+#define FUTEX SYS_futex_time64
+#else
+#define FUTEX SYS_futex
 #endif
 
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -249,6 +257,8 @@ bool write_protected(const void *addr);
 /* fork; the child must end with child_done() or by its step. */
 pid_t fork_child(void);
 void child_done(void) __noreturn;
+/* One that is stopped, whose memory is a copy of ours, and that we trace. */
+pid_t fork_tracee(void);
 /* Wait for it without limit. It took its steps itself; a death is the result of its last. */
 void join_child(pid_t pid);
 /* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a second, */

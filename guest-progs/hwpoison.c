@@ -178,7 +178,7 @@ void hwpoison_futex(void)
 	char *page = anon_page();
 
 	if (inject(page))
-		call("futex", page, syscall(SYS_futex, page, FUTEX_WAIT, 0, NULL, NULL, 0));
+		call("futex", page, syscall(FUTEX, page, FUTEX_WAIT, 0, NULL, NULL, 0));
 }
 
 void hwpoison_path(void)

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -92,12 +93,7 @@ static long open_path(char *page)
 /* The value is never the expected one: it would sleep. */
 static long futex_wait(char *page)
 {
-#ifdef SYS_futex_time64		/* the other is optional on 32 bits */
-	long number = SYS_futex_time64;
-#else
-	long number = SYS_futex;
-#endif
-	return syscall(number, page, 128 /* FUTEX_WAIT_PRIVATE */, 0x55555555, NULL, NULL, 0);
+	return syscall(FUTEX, page, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0x55555555, NULL, NULL, 0);
 }
 
 static bool faults_disabled;

@@ -378,7 +378,7 @@ void mte_futex(void)
 	char *page = tagged_page(GRANULE, GOOD);
 
 	check_tags(PR_MTE_TCF_SYNC);
-	call("", page, syscall(SYS_futex, tagged(page, BAD), FUTEX_WAIT, 0, NULL, NULL, 0));
+	call("", page, syscall(FUTEX, tagged(page, BAD), FUTEX_WAIT, 0, NULL, NULL, 0));
 }
 
 /*
@@ -409,21 +409,6 @@ void mte_btrfs_search(void)
 
 /* -- through ptrace ----------------------------------------------------------------------------------- */
 
-static pid_t traced_child(void)
-{
-	pid_t child = fork_child();
-	int status;
-
-	if (child == 0) {
-		must("traceme", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-		raise(SIGSTOP);
-		child_done();
-	}
-	must("waitpid", waitpid(child, &status, 0));
-	prove("child stopped", WIFSTOPPED(status));
-	return child;
-}
-
 /* Four tags of the child's memory. */
 static void access_tags(const char *label, int request, pid_t child, void *at, unsigned char tag[4])
 {
@@ -441,7 +426,7 @@ void mte_ptrace_peek(void)
 	char *page = tagged_page(4 * GRANULE, GOOD);
 	unsigned char tag[4] = { 0 };
 
-	access_tags("peek", PEEK_TAGS, traced_child(), page, tag);
+	access_tags("peek", PEEK_TAGS, fork_tracee(), page, tag);
 	step("tags");
 	result("ok data=%s", tag[0] == GOOD && tag[3] == GOOD ? "match" : "changed");
 }
@@ -453,7 +438,7 @@ void mte_ptrace_peek_plain(void)
 
 	tagged_page(0, 0);
 	fill(plain, page_size);
-	access_tags("", PEEK_TAGS, traced_child(), plain, tag);
+	access_tags("", PEEK_TAGS, fork_tracee(), plain, tag);
 }
 
 void mte_ptrace_peek_hole(void)
@@ -463,7 +448,7 @@ void mte_ptrace_peek_hole(void)
 
 	tagged_page(0, 0);
 	hole = hole_page();
-	access_tags("", PEEK_TAGS, traced_child(), hole, tag);
+	access_tags("", PEEK_TAGS, fork_tracee(), hole, tag);
 }
 
 /* What the tracer writes is what the tracee then reads: copied on write from the parent's. */
@@ -471,7 +456,7 @@ void mte_ptrace_poke(void)
 {
 	char *page = tagged_page(4 * GRANULE, GOOD);
 	unsigned char bad[4] = { BAD, BAD, BAD, BAD }, tag[4] = { 0 };
-	pid_t child = traced_child();
+	pid_t child = fork_tracee();
 
 	access_tags("poke", POKE_TAGS, child, page, bad);
 	access_tags("peek", PEEK_TAGS, child, page, tag);

@@ -33,22 +33,6 @@ static char *file_page(int flags)
 
 /* -- ptrace --------------------------------------------------------------------------------- */
 
-/* A stopped child whose memory is a copy of ours, and that we trace. */
-static pid_t tracee(void)
-{
-	pid_t pid = fork_child();
-	int status;
-
-	if (pid == 0) {
-		must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-		raise(SIGSTOP);
-		child_done();
-	}
-	must("waitpid", waitpid(pid, &status, 0));
-	prove("child stopped", WIFSTOPPED(status));
-	return pid;
-}
-
 /* The word that a peek gives is its return value: only errno tells a failure from -1. */
 static long peek(pid_t pid, char *addr, long *word)
 {
@@ -95,7 +79,7 @@ static void end_tracee(pid_t pid)
 
 static void peek_once(char *addr)
 {
-	pid_t pid = tracee();
+	pid_t pid = fork_tracee();
 
 	peek_known("", pid, addr, pattern_word());
 	end_tracee(pid);
@@ -121,7 +105,7 @@ void remote_peek_edge(void)
 void remote_poke_ro(void)
 {
 	char *page = file_page(MAP_PRIVATE);
-	pid_t pid = tracee();
+	pid_t pid = fork_tracee();
 
 	poke_step("poke", pid, page, 0x5a);
 	peek_known("peek", pid, page, 0x5a);
@@ -132,7 +116,7 @@ void remote_poke_ro(void)
 void remote_poke_ro_shared(void)
 {
 	char *page = file_page(MAP_SHARED);
-	pid_t pid = tracee();
+	pid_t pid = fork_tracee();
 
 	poke_step("poke", pid, page, 0x5a);
 	load_data("own", page, INT, pattern(0, INT));
@@ -142,7 +126,7 @@ void remote_poke_ro_shared(void)
 void remote_poke_none(void)
 {
 	char *page = filled_page(PROT_NONE);
-	pid_t pid = tracee();
+	pid_t pid = fork_tracee();
 
 	poke_step("poke", pid, page, 0x5a);
 	peek_known("peek", pid, page, 0x5a);

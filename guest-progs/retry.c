@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
 static void read_into(char *page)
@@ -64,12 +63,6 @@ static void vector_from(char *page)
 
 	detail("writev", "%s", n < 0 ? errno_name(errno) : "ok");
 }
-
-#ifdef SYS_futex_time64
-#define FUTEX SYS_futex_time64
-#else
-#define FUTEX SYS_futex
-#endif
 
 static void futex_in(char *page)
 {

@@ -186,14 +186,8 @@ void stack_mem_write(void)
 void stack_poke(void)
 {
 	char *touch = far_below();
-	pid_t pid = fork_child();
+	pid_t pid = fork_tracee();
 
-	if (pid == 0) {
-		must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-		raise(SIGSTOP);
-		child_done();
-	}
-	must("waitpid", waitpid(pid, NULL, 0));
 	call("", touch, ptrace(PTRACE_POKEDATA, pid, touch, (void *)1L));
 	must("kill", kill(pid, SIGKILL));
 	waitpid(pid, NULL, 0);

@@ -476,12 +476,6 @@ void uaccess_noncanonical(void)
 
 /* -- futex ----------------------------------------------------------------------------------- */
 
-#ifdef SYS_futex_time64		/* the other is optional on 32 bits */
-#define FUTEX SYS_futex_time64
-#else
-#define FUTEX SYS_futex
-#endif
-
 /* The word is never 1, so this does not wait. */
 static long futex_wait(void *word, int flag)
 {
