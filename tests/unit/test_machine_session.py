@@ -15,7 +15,7 @@ from stand_in import FAKE, spec
 from harness.machine import QemuError
 from harness.machine import session as session_module
 from harness.machine import snapshot as snapshot_module
-from harness.machine.qemu import MachineSpec, QemuProcess, command
+from harness.machine.qemu import MachineSpec, QemuProcess, command, resource_limits
 from harness.machine.session import BootError, Session
 
 
@@ -269,3 +269,10 @@ def test_a_snapshot_belongs_to_one_kernel_and_one_command_line(tmp_path: Path) -
     assert key != snapshot_module.snapshot_key(replace(one, memory=256))
     one.image.write_bytes(b"another")
     assert key != snapshot_module.snapshot_key(one)
+
+
+def test_a_machine_may_take_no_more_than_we_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = resource_limits(128)
+    assert free[resource.RLIMIT_AS] >= 128 << 20
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (8, 16))
+    assert set(resource_limits(128).values()) == {0, 16}

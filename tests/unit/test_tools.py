@@ -60,6 +60,7 @@ def test_a_table_says_who_killed(tmp_path: Path) -> None:
     ("tool", "words", "message"),
     [
         ("mutants", ("--arch", "m86k"), "unknown arch 'm86k': did you mean m68k"),
+        ("coverage", ("--arch", "m86k"), "unknown arch 'm86k': did you mean m68k"),
         ("repeat", ("0",), "RUNS is 0: at least 1"),
     ],
 )
