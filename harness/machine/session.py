@@ -52,6 +52,7 @@ SAMPLING = 0.5  # seconds the agent takes to look at a hang; then it waits for S
 MIN_KILL = 1.0  # seconds, or as long as the limit: guest-protocol.md
 BOOTS = 3  # grace for a slow host, in boots
 GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
+AT_ONCE = 0.2  # seconds in which nearly all scenarios end: nothing is asked about them
 LOOK_LIMIT = 10.0  # seconds for QMP to answer
 _FATAL = (Sign("panic"), Sign("oops"))
 MAX_SIGNS = 100  # kept of one scenario
@@ -408,11 +409,12 @@ class Session:
     async def _follow(self, cell: Cell, patience: float) -> str:
         """Wait until the cell is complete: "" then, else "gone" or "silent".
 
-        What the machine waits for a CPU of a busy host is not counted.
+        What the machine waits for a CPU of a busy host is not counted, but for its first moment:
+        to ask for that costs as much as half of a scenario that ends at once.
         """
         assert self._qemu is not None
-        progress, deadline = 0, time.monotonic() + patience
-        starved = self._qemu.starved()
+        started = time.monotonic()
+        progress, deadline, starved = 0, started + patience, -1.0
         while True:
             if cell.end or cell.error:
                 return ""
@@ -423,8 +425,11 @@ class Session:
             if cell.has("oops") or cell.has("panic"):
                 # The rest is on its way, or will never come.
                 deadline = min(deadline, time.monotonic() + GRACE)
-            if not await self._wait(deadline):
+            asked = starved >= 0
+            if not await self._wait(deadline if asked else min(deadline, started + AT_ONCE)):
                 before, starved = starved, self._qemu.starved()
+                if not asked:
+                    continue
                 if starved - before < 0.1:
                     return "silent"
                 deadline = time.monotonic() + starved - before

@@ -86,6 +86,19 @@ def test_a_host_that_is_busy_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> N
     assert observe("slow")[0] == "ok"
 
 
+def test_what_ends_at_once_is_not_asked_how_long_it_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(QemuProcess, "starved", lambda process: asked.append(0.0) or 0.0)
+    monkeypatch.setattr(session_module, "AT_ONCE", 60.0)
+    assert observe("good")[0] == "ok"
+    assert not asked
+    monkeypatch.setattr(session_module, "AT_ONCE", 0.0)
+    assert observe("good")[0] == "ok"
+    assert len(asked) == 1
+
+
 def test_a_gib_on_the_results_port_is_neither_kept_nor_believed() -> None:
     with Session(spec("port-flood")) as machine:
         started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
