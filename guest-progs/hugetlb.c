@@ -135,7 +135,7 @@ void hugetlb_uffd_copy_small(void)
 }
 
 /* A child whose load waits for a huge page that the file has and its page table has not. */
-static struct stuck minor_stuck(int fd)
+static struct stuck minor_stuck(int fd, int flags, void (*act)(char *page))
 {
 	struct watch w = {
 		.size = SIZE, .mode = UFFDIO_REGISTER_MODE_MINOR,
@@ -144,8 +144,8 @@ static struct stuck minor_stuck(int fd)
 	struct stuck child;
 
 	fill(huge_pages(SIZE, 1, MAP_SHARED, fd), 2 * page_size);
-	w.start = huge_pages(SIZE, 1, MAP_SHARED, fd);
-	child = watched_child(w, load_it);
+	w.start = huge_pages(SIZE, 1, flags, fd);
+	child = watched_child(w, act);
 	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
 	task('B');
 	return child;
@@ -165,12 +165,64 @@ void hugetlb_uffd_minor(void)
 	struct stuck child;
 
 	huge_pool(SIZE, 4);
-	child = minor_stuck(file_of(SIZE));
+	child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
 	continue_(&child);
 	join_child(child.pid);
 }
 
 /* The page goes between the event and the answer. */
+static void store_it(char *page)
+{
+	task('A');
+	store("store", page + 8, INT);
+	load_data("load", page, INT, pattern(0, INT));
+}
+
+/* The page of the cache must not get the store: the copy is the child's. */
+void hugetlb_uffd_minor_private(void)
+{
+	struct stuck child;
+	int fd;
+
+	huge_pool(SIZE, 4);
+	fd = file_of(SIZE);
+	child = minor_stuck(fd, MAP_PRIVATE, store_it);
+	continue_(&child);
+	join_child(child.pid);
+	step("file");
+	result("ok data=%s", filled(huge_pages(SIZE, 1, MAP_SHARED, fd), 64) ? "match" : "changed");
+}
+
+void hugetlb_uffd_continue_twice(void)
+{
+	struct stuck child;
+	struct uffdio_continue again;
+
+	huge_pool(SIZE, 4);
+	child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
+	continue_(&child);
+	again = (struct uffdio_continue){ .range = { (uintptr_t)child.page, SIZE } };
+	call("again", child.page, ioctl(child.uffd, UFFDIO_CONTINUE, &again));
+	join_child(child.pid);
+}
+
+/* The file is cut off between the event and the answer. */
+void hugetlb_uffd_continue_eof(void)
+{
+	struct uffdio_range range = { .len = SIZE };
+	struct stuck child;
+	int fd;
+
+	huge_pool(SIZE, 4);
+	fd = file_of(SIZE);
+	child = minor_stuck(fd, MAP_SHARED, load_it);
+	must("ftruncate", ftruncate(fd, 0));
+	continue_(&child);
+	range.start = (uintptr_t)child.page;
+	call("wake", child.page, ioctl(child.uffd, UFFDIO_WAKE, &range));
+	join_child(child.pid);
+}
+
 void hugetlb_uffd_minor_punched(void)
 {
 	struct uffdio_range range = { .len = SIZE };
@@ -179,7 +231,7 @@ void hugetlb_uffd_minor_punched(void)
 
 	huge_pool(SIZE, 4);
 	fd = file_of(SIZE);
-	child = minor_stuck(fd);
+	child = minor_stuck(fd, MAP_SHARED, load_it);
 	must("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE));
 	continue_(&child);
 	range.start = (uintptr_t)child.page;
