@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -144,3 +145,15 @@ def open_store(path: Path | None) -> Store:
     from harness.report.text import clean_lines
 
     return Store(path, say=lambda line: click.echo(clean_lines(line), err=True))
+
+
+_OF_EXEC = re.compile(rb'\s*\{\s*"type"\s*:\s*"program"')
+
+
+def no_program(path: Path) -> None:
+    """Raises UsageProblem for what `faultline exec --results` wrote; OSError."""
+    with path.open("rb") as file:
+        if _OF_EXEC.match(file.read(200)):
+            what = f"{path} is what `faultline exec` says of one program: no run of the matrix"
+            hint = "exec itself writes it for others: --results FILE.xml, FILE.ktap"
+            raise UsageProblem(f"{what}\n  {hint}")

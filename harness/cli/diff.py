@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import DeclarationError
-from harness.cli.common import UsageProblem, choose, drop_stdout, open_project, select
+from harness.cli.common import UsageProblem, choose, drop_stdout, no_program, open_project, select
 from harness.cli.execute import run_columns
 from harness.cli.options import (
     How,
@@ -125,6 +125,7 @@ def _read(word: str, wanted: _Wanted) -> Results | None:
             raise UsageProblem(f"{name}: there is no such results file")
         return None
     try:
+        no_program(path)
         found = read_results([path])
     except OSError as error:
         raise UsageProblem(f"{name}: {error.strerror}") from None

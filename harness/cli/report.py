@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import quote, suggest
-from harness.cli.common import UsageProblem, drop_stdout
+from harness.cli.common import UsageProblem, drop_stdout, no_program
 from harness.cli.options import Where, recorded_options, results_option, scenarios_argument
 from harness.report.formats import FORMATS, TERMINAL, render
 
@@ -70,6 +70,8 @@ def read(files: tuple[Path, ...]) -> Results:
 
     files = files or (Path("out/results.jsonl"),)
     try:
+        for path in files:
+            no_program(path)
         found = read_results(files)
         for path in files if found.damaged else ():
             one = read_results([path])

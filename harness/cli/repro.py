@@ -200,7 +200,15 @@ def _gdb(case: Case, column: Column, port: int) -> None:
         names = dict.fromkeys([*(piece.function for piece in pieces), *_HANDLERS])
         stops = [name for name in names if name in known]
         words = ["gdb-multiarch", *([str(symbols)] if symbols else [])]
-        commands = [f"target remote 127.0.0.1:{port}", *(f"hbreak {name}" for name in stops[:4])]
+        commands = [
+            "set confirm off",  # of add-symbol-file
+            f"add-symbol-file {case.guest}",
+            f"target remote 127.0.0.1:{port}",
+            # PID 1 faults, too: the handler is of interest from here on.
+            f"thbreak *{case.scenario.function}",
+            "continue",
+            *(f"hbreak {name}" for name in stops[:4]),
+        ]
         if case.kernel.source:
             commands.insert(0, f"directory {case.kernel.source}")
         for text in commands:
@@ -212,7 +220,11 @@ def _gdb(case: Case, column: Column, port: int) -> None:
         elif not _has_lines(case):
             hint = f"--kernel '{column.kernel.name}+config:FILE' with {_DEBUG_INFO} in FILE"
             click.echo(f"\nfunctions only, no lines; for lines: {hint}", err=True)
-        click.echo("\nthen `continue`. To end QEMU: ^C\n", err=True)
+        click.echo(
+            "\nit goes on to where the scenario begins, so that no earlier fault stops it; "
+            "from there `continue`. To end QEMU: ^C\n",
+            err=True,
+        )
         argv = by_hand(case.machine, f"faultline.run={case.scenario.name}", gdb=port)
         with _sane_terminal():
             sys.exit(subprocess.run(argv).returncode)

@@ -229,6 +229,13 @@ def _machine(
         yield replace(spec, initrd=initrd, disks=disks, memory=memory, streams=STREAMS)
 
 
+def environment_of(program: Program) -> dict[str, str]:
+    """Where it is, what there is to use, and what the caller says."""
+    disk = {"LTP_DEV": "/dev/vda"} if program.disk else {}
+    slow = {"LTP_TIMEOUT_MUL": str(EMULATED)}
+    return {**ENVIRONMENT, **slow, **disk, **(program.environment or {})}
+
+
 def _program_extras(
     program: Program, guest: Path, busybox: Path | None, arch: str
 ) -> Iterator[Extra]:
@@ -238,8 +245,7 @@ def _program_extras(
     yield Extra(f"{FOLDER}/{name}", program.path, 0o755)
     if busybox is not None:
         yield from busybox_extras(busybox)
-    environment = {**ENVIRONMENT, **(program.environment or {})}
-    environment.setdefault("LTP_TIMEOUT_MUL", str(EMULATED))
+    environment = environment_of(program)
     words = [*interpreter, f"./{name}", *program.arguments]
     yield Extra(f"{WORDS}/argv", _words(words))
     yield Extra(f"{WORDS}/env", _words([f"{key}={value}" for key, value in environment.items()]))

@@ -54,6 +54,13 @@ def test_what_is_in_it(tmp_path: Path, binary: Path) -> None:
     assert stat.S_ISCHR(modes["dev/console"]) and members["dev/console"][0][9:11] == [5, 1]
     assert stat.S_ISCHR(modes["dev/null"]) and members["dev/null"][0][9:11] == [1, 3]
     assert b"nobody:x:65534:65534:" in members["etc/passwd"][1]
+    for file, wanted in (
+        ("passwd", {"root", "daemon", "bin", "nobody"}),
+        ("group", {"root", "daemon", "bin", "sys", "users", "nogroup"}),
+    ):
+        lines = members[f"etc/{file}"][1].decode().splitlines()
+        assert {line.partition(":")[0] for line in lines} == wanted
+        assert {line.count(":") for line in lines} == {6 if file == "passwd" else 3}
     names = list(members)
     assert all(names.index(name.rpartition("/")[0]) < names.index(name)
                for name in names if "/" in name)  # fmt: skip

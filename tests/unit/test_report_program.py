@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree as xml
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import main
 from harness.program_record import SCHEMA, ProgramRecord
 from harness.report.program import render_program
+from harness.run.program import Program, environment_of
 from harness.run.suite import Reading
 from harness.run.tally import End
 
@@ -71,3 +75,22 @@ def test_nothing_known_is_an_error() -> None:
     suite = xml.fromstring(render_program(record, ".xml")).findall("testsuite")[0]
     assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
     assert render_program(record, ".tap").splitlines()[-1].startswith("not ok 1 ./test two words #")
+
+
+@pytest.mark.parametrize("command", [("report", "--results"), ("diff",)])
+def test_one_program_is_no_run_of_the_matrix(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Said once, not as a damaged line for each line of the file."""
+    path = tmp_path / "exec.json"
+    path.write_text(render_program(RECORD, ".json"))
+    rest = [str(path)] if command == ("diff",) else []
+    done = CliRunner().invoke(main, [*command, str(path), *rest])
+    assert done.exit_code == 2
+    assert "what `faultline exec` says of one program" in done.output
+    assert len(done.output.splitlines()) < 6
+
+
+def test_what_programs_find_in_their_environment() -> None:
+    plain = environment_of(Program(path=Path("x")))
+    assert "LTP_DEV" not in plain and plain["LTPROOT"] == "/work"
+    disk = environment_of(Program(path=Path("x"), disk=64, environment={"LTPROOT": "/opt"}))
+    assert (disk["LTP_DEV"], disk["LTPROOT"]) == ("/dev/vda", "/opt")
