@@ -120,6 +120,7 @@ def preflight(columns: Sequence[Column], options: Options, boot: bool = True) ->
             _look_at_machine(arch, options)
         for prefix in {arch.cross, arch.guest_cross or arch.cross}:
             toolchain(prefix, arch.packages)
+        check_patches(kernel.patches)  # each is named by its file: it may be an option's
         where = f"{kernel.file}:{kernel.line}: " if kernel.file else ""
         try:
             _look_at_source(column, options.store)
@@ -150,7 +151,6 @@ def _look_at_source(column: Column, store: Store) -> None:
         return
     for tool in HOST_TOOLS:
         need(tool)
-    check_patches(column.kernel.patches)
     if isinstance(source, TreeSource):
         if not all(os.access(source.path / name, os.R_OK) for name in ("Makefile", "Kconfig")):
             what = "a readable kernel source tree: expected Makefile and Kconfig"
