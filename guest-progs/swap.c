@@ -284,11 +284,17 @@ void swap_error_swapoff(void)
 
 static char *pages;
 
+static volatile int looked;	/* pages, by all of them */
+
+/* The others get their turn between two pages, also on one CPU. */
 static bool intact(void)
 {
-	for (int i = 0; i < PAGES; i++)
+	for (int i = 0; i < PAGES; i++) {
 		if (!filled(pages + i * page_size, 16))
 			return false;
+		__atomic_add_fetch(&looked, 1, __ATOMIC_SEQ_CST);
+		sched_yield();
+	}
 	return true;
 }
 
@@ -299,6 +305,8 @@ static int look(void *unused)
 	_exit(intact() ? 0 : 1);
 }
 
+static volatile int changes;	/* of the mappings, while the pages came in */
+
 static bool swap_in_by_all(void)
 {
 	static char stacks[TASKS][16 * 1024] __attribute__((aligned(64)));
@@ -306,6 +314,7 @@ static bool swap_in_by_all(void)
 	bool good = true;
 	int status;
 
+	looked = 0;
 	for (int i = 0; i < TASKS; i++)
 		pid[i] = must("clone", clone(look, stacks[i] + sizeof(stacks[i]), CLONE_VM | CLONE_FILES | SIGCHLD, NULL));
 	for (int i = 0; i < 50; i++) {
@@ -313,6 +322,8 @@ static bool swap_in_by_all(void)
 
 		other[0] = 1;
 		must("munmap", munmap(other, 2 * page_size));
+		changes += looked > 0 && looked < TASKS * PAGES;
+		sched_yield();
 	}
 	for (int i = 0; i < TASKS; i++) {
 		must("waitpid", waitpid(pid[i], &status, 0));
@@ -335,5 +346,7 @@ void swap_threads(void)
 		good = swap_in_by_all();
 	}
 	result("ok data=%s", good ? "match" : "changed");
+	detail("changes-meanwhile", "%d", changes);
+	prove("mapped while pages came in", !good || changes >= ROUNDS);
 	swap_off();
 }
