@@ -286,6 +286,29 @@ void counters_lock_user(void)
 	count_locks(touch_each);
 }
 
+static char *growable(void)
+{
+	return must("mmap", mmap(NULL, page_size, RW,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0));
+}
+
+static void grow(char *page)
+{
+	for (int i = 1; i <= TOUCHED; i++)
+		arch_store(page - i * page_size, 1, INT);
+}
+
+void counters_lock_growth(void)
+{
+	char *page = growable();
+	struct lock_events before;
+
+	lock_events();
+	before = lock_events();
+	grow(page);
+	result_events(before, lock_events());
+}
+
 static void read_each(char *page)
 {
 	for (int i = 0; i < TOUCHED; i++) {
