@@ -61,8 +61,8 @@ def test_a_shell_with_the_scenarios_at_hand() -> None:
         REPRO[0], [*REPRO[1:], "--shell"], cwd=str(ROOT), timeout=120, encoding="utf-8"
     )
     try:
-        console.expect_exact("faults> ")  # no static busybox here is one for m68k
-        console.sendline(SCENARIO)
+        console.expect_exact("\n# ", timeout=600)  # it may have to be compiled
+        console.sendline(f"faults {SCENARIO}")
         console.expect_exact(OUTCOME)
         console.send("\x1d")
         console.expect(pexpect.EOF)
