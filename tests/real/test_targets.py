@@ -129,7 +129,7 @@ def test_over_ssh_and_nothing_stays_there(ssh: str, tmp_path: Path) -> None:
 def test_an_ssh_that_lets_nobody_in_says_so(tmp_path: Path, ssh: str) -> None:
     (tmp_path / "authorized").write_text("")
     code, results, said = run(tmp_path / "out", "--target", "ssh:board", env={"FAULTLINE_SSH": ssh})
-    assert code == 2, said
+    assert code == 3, said
     assert "Permission denied" in said
     assert "BatchMode" in said
     assert not results.results
