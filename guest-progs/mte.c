@@ -136,6 +136,22 @@ void mte_tbi_read_enabled(void)
 	read_tagged();
 }
 
+/* The tracer has asked for nothing: a debugger hands on the pointers of the program as they are. */
+void mte_tbi_peek(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	pid_t child;
+	long word;
+
+	need_tags();
+	fill(page, page_size);
+	child = fork_tracee();
+	call_begin("", page);
+	errno = 0;
+	word = ptrace(PTRACE_PEEKDATA, child, tagged(page, 0x5a), NULL);
+	call_end(errno ? -1 : 0, -1, (uint64_t)word == pattern(0, LONG));
+}
+
 /* -- the program's own accesses ---------------------------------------------------------------- */
 
 void mte_right_tag(void)
