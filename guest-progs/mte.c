@@ -141,7 +141,7 @@ void mte_tbi_peek(void)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
 	pid_t child;
-	long word;
+	long word, ret;
 
 	need_tags();
 	fill(page, page_size);
@@ -149,7 +149,8 @@ void mte_tbi_peek(void)
 	call_begin("", page);
 	errno = 0;
 	word = ptrace(PTRACE_PEEKDATA, child, tagged(page, 0x5a), NULL);
-	call_end(errno ? -1 : 0, -1, (uint64_t)word == pattern(0, LONG));
+	ret = errno ? -1 : 0;
+	call_end(ret, -1, ret < 0 || (uint64_t)word == pattern(0, LONG));
 }
 
 /* -- the program's own accesses ---------------------------------------------------------------- */
