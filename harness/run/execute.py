@@ -41,6 +41,7 @@ from harness.results import (
 from harness.run.job import BOOT, run_job, surprising
 from harness.run.plan import Column, Job, repeat_command
 from harness.run.prepare import Options, Ready, prepare
+from harness.run.spool import Parcel, Spool
 
 POLL = 0.1  # seconds between looks at the results file while jobs run
 
@@ -256,6 +257,7 @@ class Dispatcher:
         self._out, self._follow, self._progress = out, follow, progress
         self._workers = jobs or len(os.sched_getaffinity(0))
         self._pool: Executor | None = None
+        self._spool = Spool()
         self._all: list[Job] = []
         self._wedging: dict[str, list[Job]] = {}  # by column: wait for its ordinary jobs
         self._running: dict[Future[None], Job] = {}
@@ -266,12 +268,13 @@ class Dispatcher:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Whatever ends the block, no worker goes on after it."""
-        if self._pool is None:
-            return
-        if error is not None:
-            for child in multiprocessing.active_children():
-                child.terminate()
-        self._pool.shutdown(cancel_futures=True)
+        with self._spool:
+            if self._pool is None:
+                return
+            if error is not None:
+                for child in multiprocessing.active_children():
+                    child.terminate()
+            self._pool.shutdown(cancel_futures=True)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Start what can share a machine now; keep what wedges one for later."""
@@ -311,7 +314,7 @@ class Dispatcher:
             self._pool = ProcessPoolExecutor(
                 self._workers, context, initializer=_worker, initargs=(os.getpid(),)
             )
-        self._running[self._pool.submit(_work, job, self._out)] = job
+        self._running[self._pool.submit(_work, self._spool.put(job), self._out)] = job
 
     def _drain(self) -> None:
         while self._running or self._wedging:
@@ -385,10 +388,10 @@ class Follower:
         return replace(job, cells=tuple(left))
 
 
-def _work(job: Job, out: Path) -> None:
+def _work(parcel: Parcel[Job], out: Path) -> None:
     """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is."""
     try:
-        run_job(job, out)
+        run_job(parcel.open(), out)
     except SystemExit as stop:  # which the pool would take for the job's own failure
         os._exit(int(str(stop.code)))
 

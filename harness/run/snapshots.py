@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.build.store import Store
 from harness.machine.snapshot import STATE
-from harness.report.text import clean_lines
+from harness.text import clean_lines
 
 KIND = "snapshot"
 

@@ -85,6 +85,26 @@ def test_the_harness_ended_by_a_signal_leaves_its_results_and_no_machine(
         assert ends[0]["exit_code"] == run.returncode
 
 
+@pytest.mark.usefixtures("undisturbed")  # which has built the kernel
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_of_everything_ends_when_it_is_told_to(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """With long jobs that wait for a worker, the last of which is ended at its work."""
+    argv = [sys.executable, "-m", "harness", "run", "--arch", "m68k", "--arch", "alpha"]
+    with subprocess.Popen(
+        [*argv, "--jobs", "1", "--out", str(tmp_path)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as run:  # fmt: skip
+        machine = wait_for_machine(run)
+        time.sleep(0.5)
+        run.send_signal(number)
+        assert run.wait(timeout=30) == 128 + number
+    assert gone(machine)
+    (ended,) = [record for record in records(tmp_path) if record["type"] == "end"]
+    assert ended["exit_code"] == 128 + number
+
+
 def test_two_runs_share_one_store(
     tmp_path: Path, undisturbed: tuple[dict[str, str], float]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -363,6 +364,58 @@ def _burn(fuse: Path) -> None:
     """Kill this process, once."""
     fuse.unlink()
     os._exit(9)
+
+
+def long_jobs() -> list[Job]:
+    """More than workers take at once, each longer than a pipe holds (64 KiB)."""
+    return [job(cell(f"a/x{n}"), replace(cell(f"a/y{n}"), summary="x" * 200_000)) for n in range(8)]
+
+
+def ends_within(seconds: float, act: Callable[[], None]) -> bool:
+    """Whether `act`, in a process of its own, comes to its end."""
+    process = multiprocessing.get_context("fork").Process(target=act)
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    return process.exitcode == 0
+
+
+def test_a_run_that_is_stopped_with_long_jobs_in_its_queue_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.execute.run_job", lambda *_: time.sleep(60))
+
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+
+    def stop() -> None:
+        dispatcher = Dispatcher(out, 2, Follower(out, "r1", listener), listener)
+        with pytest.raises(KeyboardInterrupt), dispatcher:
+            dispatcher.submit(long_jobs())
+            time.sleep(0.5)  # workers are at work, and the queue is filled
+            raise KeyboardInterrupt
+
+    assert ends_within(30, stop)
+
+
+def test_a_worker_that_dies_before_long_jobs_is_replaced(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    fuse = tmp_path / "fuse"
+    fuse.touch()
+
+    def run() -> None:
+        with Dispatcher(out, 1, Follower(out, "r1", listener), listener) as dispatcher:
+            dispatcher.submit([job(cell("a/a"))])
+            assert dispatcher._pool is not None
+            dispatcher._running[dispatcher._pool.submit(_burn, fuse)] = job()
+            dispatcher.submit(long_jobs())
+            dispatcher.finish()
+
+    assert ends_within(60, run)
+    assert len(read_results([out]).last()) == 17
 
 
 def test_run_job_writes_what_a_dying_machine_left(tmp_path: Path) -> None:
