@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from harness.report.text import OUTCOME_LIMIT, clean, clean_lines
 from harness.results import ResultRecord, Verdict
+from harness.text import OUTCOME_LIMIT, clean, clean_lines
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

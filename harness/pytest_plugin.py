@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.catalog.yamlfile import DeclarationError, load
-from harness.report.text import OUTCOME_LIMIT, clean
 from harness.results import (
     ColumnRecord,
     EndRecord,
@@ -30,6 +29,7 @@ from harness.results import (
     Verdict,
     exit_code,
 )
+from harness.text import OUTCOME_LIMIT, clean
 
 if TYPE_CHECKING:
     from harness.catalog.matrix import Scenario

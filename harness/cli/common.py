@@ -37,7 +37,7 @@ class _Problem(click.ClickException):
     """An error whose words may come from files and programs: none reaches a terminal as it is."""
 
     def __init__(self, message: str) -> None:
-        from harness.report.text import clean_lines
+        from harness.text import clean_lines
 
         super().__init__(clean_lines(message))
 
@@ -142,7 +142,7 @@ def choose(project: Project, globs: tuple[str, ...]) -> list[Scenario]:
 
 def open_store(path: Path | None) -> Store:
     from harness.build.store import Store
-    from harness.report.text import clean_lines
+    from harness.text import clean_lines
 
     return Store(path, say=lambda line: click.echo(clean_lines(line), err=True))
 

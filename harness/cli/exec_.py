@@ -13,7 +13,7 @@ import click
 
 from harness.cli.common import UsageProblem, drop_stdout, open_project, open_store, select
 from harness.cli.options import as_one, busybox_option, one_column_options, store_option
-from harness.report.text import clean
+from harness.text import clean
 
 if TYPE_CHECKING:
     from harness.catalog.project import Project

@@ -129,8 +129,9 @@ def _code(record: ResultRecord) -> int:
 
 
 def _show(case: Case, root: Path, records: list[ResultRecord]) -> None:
-    from harness.report.text import clean, expected, observed
+    from harness.report.words import expected, observed
     from harness.run.repro import guest_source, source_excerpt
+    from harness.text import clean
 
     record, facts = records[-1], case.column.provenance
     click.echo(

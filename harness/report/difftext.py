@@ -10,7 +10,8 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.diff import CellDiff, Diff, Kind
 from harness.results import ResultRecord, Verdict
 
@@ -31,9 +32,9 @@ def verdict_line(diff: Diff) -> str:
     if not diff.cells:
         said = "Nothing to compare"
     elif changed:
-        said = f"{text.plural(changed, 'difference')} in {text.plural(compared, 'compared cell')}"
+        said = f"{words.plural(changed, 'difference')} in {words.plural(compared, 'compared cell')}"
     else:
-        said = f"No difference in {text.plural(compared, 'compared cell')}"
+        said = f"No difference in {words.plural(compared, 'compared cell')}"
     if diff.with_details:
         same = compared - changed
         said += f"; details differ in {len(diff.changed_details)} of the {same} with equal outcome"
@@ -94,7 +95,7 @@ def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
         new = cell.new
         where = f" ({cell.place})" if len(group) > 1 else ""
         if new is not None and new.verdict not in _EXPECTED:
-            yield f"    matrix   expects {text.expected(new)}{where}"
+            yield f"    matrix   expects {words.expected(new)}{where}"
         if new is not None and new.confirmation:
             yield f"    again    {text.clean(new.confirmation)}{where}"
         for side, record in (("old", cell.old), ("new", new)):
@@ -106,7 +107,7 @@ def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
 def _console(side: str, record: ResultRecord | None, where: str) -> Iterator[str]:
     lines = record.observation.console if record is not None else []
     if (left_out := len(lines) - _CONSOLE_HEAD - _CONSOLE_TAIL) > 0:
-        more = f".. {text.plural(left_out, 'line')} .."
+        more = f".. {words.plural(left_out, 'line')} .."
         lines = [*lines[:_CONSOLE_HEAD], more, *lines[-_CONSOLE_TAIL:]]
     for line in lines:
         yield f"    console  {side}{where}: {text.clean(line)}"
@@ -135,7 +136,7 @@ def _not_compared(cells: Iterable[CellDiff]) -> Iterator[str]:
     for (place, cause), names in groups.items():
         some = ", ".join(text.clean(name, 60) for name in names[:_NAMES_SHOWN])
         more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        yield f"  {text.clean(place)}: {text.plural(len(names), 'cell')}: {text.clean(cause, 400)}"
+        yield f"  {text.clean(place)}: {words.plural(len(names), 'cell')}: {text.clean(cause, 400)}"
         yield f"    {some}{more}"
 
 

@@ -21,7 +21,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.matrix import LOOKS
 from harness.report.model import (
     COMPARED,
@@ -139,10 +140,10 @@ def _environment() -> Environment:
         clean=text.clean,
         digest=_digest,
         outcome=lambda words: text.clean(words, text.OUTCOME_LIMIT),
-        place=text.place,
-        plural=text.plural,
+        place=words.place,
+        plural=words.plural,
         prose=lambda words: text.clean(words, text.PROSE_LIMIT),
-        short=text.short_outcome,
+        short=words.short_outcome,
         shown=shown_outcome,
         tone=tone,
         where=where,

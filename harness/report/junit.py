@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as xml
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import Column, Report, build
 from harness.results import ResultRecord, Results, Verdict
 
@@ -64,24 +65,24 @@ def _case(suite: xml.Element, cell: ResultRecord) -> None:
     elif stale:
         _trouble(case, "error", "stale evidence", cell)
     elif cell.verdict in (Verdict.NOT_APPLICABLE, Verdict.NOT_RUN):
-        xml.SubElement(case, "skipped", message=text.observed(cell))
+        xml.SubElement(case, "skipped", message=words.observed(cell))
     elif cell.verdict is Verdict.KNOWN_BUG:
-        message = f"known bug: {text.observed(cell)}; {text.clean(cell.bug)}"
+        message = f"known bug: {words.observed(cell)}; {text.clean(cell.bug)}"
         xml.SubElement(case, "skipped", message=message)
     said = "fixed: amend the row" if cell.verdict is Verdict.FIXED else cell.verdict.value
-    out = [f"{said}: {text.observed(cell)}", text.clean(cell.because, text.PROSE_LIMIT)]
+    out = [f"{said}: {words.observed(cell)}", text.clean(cell.because, text.PROSE_LIMIT)]
     out += [text.clean(line) for line in cell.observation.console]
     xml.SubElement(case, "system-out").text = "\n".join(filter(None, out))
 
 
 def _trouble(case: xml.Element, tag: str, kind: str, cell: ResultRecord) -> None:
-    message = f"expected {text.expected(cell)}, observed {text.observed(cell)}"
+    message = f"expected {words.expected(cell)}, observed {words.observed(cell)}"
     told = [
-        ("expected", text.expected(cell)),
-        ("observed", text.observed(cell)),
+        ("expected", words.expected(cell)),
+        ("observed", words.observed(cell)),
         ("run again", text.clean(cell.confirmation)),
         ("because", text.clean(cell.because, text.PROSE_LIMIT)),
-        *(("evidence", f"{text.place(e)}: {text.clean(e.text)}") for e in cell.evidence),
+        *(("evidence", f"{words.place(e)}: {text.clean(e.text)}") for e in cell.evidence),
         ("declared", text.clean(cell.declared)),
         ("repeat", text.clean(cell.repeat, text.PROSE_LIMIT)),
     ]

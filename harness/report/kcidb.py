@@ -12,7 +12,8 @@ import json
 import re
 from typing import Any
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import Column, build
 from harness.results import ColumnRecord, ResultRecord, Results, Verdict
 
@@ -108,7 +109,7 @@ def _test(column: Column, cell: ResultRecord, started: str) -> Object:
         "build_id": _build_id(column.record),
         "origin": ORIGIN,
         "path": ".".join([ORIGIN, *(_node(part) for part in cell.scenario.split("/"))]),
-        "comment": f"{cell.verdict.value}: {text.observed(cell)}",
+        "comment": f"{cell.verdict.value}: {words.observed(cell)}",
         "status": _status(cell),
         "environment": {"comment": _text(" ".join([*qemu, *machine]))},
         "misc": {
@@ -116,7 +117,7 @@ def _test(column: Column, cell: ResultRecord, started: str) -> Object:
             "outcome": _text(seen.outcome),
             "expected": [_text(outcome) for outcome in cell.expected],
             "because": _text(cell.because),
-            "evidence": [text.place(item) for item in cell.evidence],
+            "evidence": [words.place(item) for item in cell.evidence],
             "repeat": _text(cell.repeat),
         },
     }

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import WRONG, Column, Report, build
 from harness.results import ResultRecord, Results, Verdict
 
@@ -47,21 +48,21 @@ def _column(report: Report, column: Column, number: int) -> Iterator[str]:
 def _result(cell: ResultRecord) -> tuple[str, str]:
     """ok or not ok, and the directive with its words."""
     if cell.verdict in (Verdict.NOT_APPLICABLE, Verdict.NOT_RUN):
-        return "ok", f" # SKIP {text.observed(cell)}"
+        return "ok", f" # SKIP {words.observed(cell)}"
     if cell.verdict in (Verdict.INFRA, Verdict.MISSING):
-        return "not ok", f" # ERROR {text.observed(cell)}"
+        return "not ok", f" # ERROR {words.observed(cell)}"
     stale = next((item for item in cell.evidence if item.status == "stale"), None)
     if cell.verdict not in WRONG and stale is not None:
         return "not ok", f" # ERROR stale evidence {text.clean(stale.id)}"
     if cell.verdict is Verdict.KNOWN_BUG:
-        return "ok", f" # XFAIL {text.observed(cell)}; {text.clean(cell.bug)}"
+        return "ok", f" # XFAIL {words.observed(cell)}; {text.clean(cell.bug)}"
     return ("not ok" if cell.verdict in WRONG else "ok"), ""
 
 
 def _diagnosis(cell: ResultRecord) -> Iterator[str]:
     yield f"{cell.verdict.value}: {_name(cell.scenario)}"
-    yield f"expected: {text.expected(cell)}"
-    yield f"observed: {text.observed(cell)}"
+    yield f"expected: {words.expected(cell)}"
+    yield f"observed: {words.observed(cell)}"
     if cell.because:
         yield f"because: {text.clean(cell.because, text.PROSE_LIMIT)}"
     if cell.repeat:

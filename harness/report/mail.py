@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from textwrap import wrap
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import (
     LOST,
     WRONG,
@@ -59,10 +60,10 @@ def render_mail(results: Results) -> str:
 
 
 def _summary(report: Report) -> Lines:
-    scenarios = text.plural(len(report.scenarios), "scenario")
+    scenarios = words.plural(len(report.scenarios), "scenario")
     kinds = ((kind, len(report.of_kind(kind))) for kind in Kind)
     told = ", ".join(f"{count} {kind.value}" for kind, count in kinds if count)
-    columns = text.plural(len(report.columns), "column")
+    columns = words.plural(len(report.columns), "column")
     yield from _fold(f"Page faults, {scenarios} on {columns}: {told or 'nothing'}.")
     yield ""
     longest = min(max((len(column.id) for column in report.columns), default=0), 28)
@@ -75,14 +76,14 @@ def _summary(report: Report) -> Lines:
     for note in report.notes[:_NOTES_SHOWN]:
         yield from _field("note", note)
     if (more := len(report.notes) - _NOTES_SHOWN) > 0:
-        yield f"  and {text.plural(more, 'note')} more"
+        yield f"  and {words.plural(more, 'note')} more"
 
 
 def _agree(report: Report) -> Lines:
     alike = len([s for s in report.scenarios if s.observed_kind is Kind.AGREE])
     unrun = (Kind.NOT_APPLICABLE, Kind.NOT_RUN)
     nowhere = len([s for s in report.scenarios if s.observed_kind in unrun])
-    told = f"{text.plural(alike, 'scenario')} had one outcome everywhere, as expected."
+    told = f"{words.plural(alike, 'scenario')} had one outcome everywhere, as expected."
     yield from _fold(told + (f" {nowhere} could not run on any column." if nowhere else ""))
 
 
@@ -119,7 +120,7 @@ def _stale(report: Report) -> list[Lines]:
         yield from _field("used by", _some(list(dict.fromkeys(c.scenario for c in cells))))
 
     return [
-        entry(f"{item.id}: {text.place(item)}", item.text, cells)
+        entry(f"{item.id}: {words.place(item)}", item.text, cells)
         for item, cells in stale_evidence(report).items()
     ]
 
@@ -158,12 +159,12 @@ def _of_kind(report: Report, kind: Kind) -> list[Scenario]:
 def _cell(cell: ResultRecord) -> Lines:
     again = f", {cell.confirmation}" if cell.confirmation else ""
     yield from _fold(f"{cell.scenario} on {cell.column}: {cell.verdict.value}{again}")
-    yield from _field("expected", text.expected(cell))
-    yield from _field("observed", text.observed(cell))
+    yield from _field("expected", words.expected(cell))
+    yield from _field("observed", words.observed(cell))
     yield from _field("correct", cell.want)
     yield from _field("because", cell.because)
     for item in cell.evidence:
-        yield from _field("evidence", text.place(item))
+        yield from _field("evidence", words.place(item))
         yield from _field("", item.text)
     yield from _field("declared", cell.declared)
     yield from _console(cell)

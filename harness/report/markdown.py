@@ -11,7 +11,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import (
     LOST,
     WRONG,
@@ -71,13 +72,13 @@ def _summary(report: Report) -> Lines:
     yield from ("# Page faults: where architectures and kernels differ", "")
     kinds = ((kind, len(report.of_kind(kind))) for kind in Kind)
     told = ", ".join(f"{count} {kind.value}" for kind, count in kinds if count)
-    scenarios = text.plural(len(report.scenarios), "scenario")
-    yield f"**{scenarios} on {text.plural(len(report.columns), 'column')}: {told or 'nothing'}.**"
+    scenarios = words.plural(len(report.scenarios), "scenario")
+    yield f"**{scenarios} on {words.plural(len(report.columns), 'column')}: {told or 'nothing'}.**"
     yield ""
     for note in [*map(text.clean, report.notes)][:_NOTES_SHOWN]:
         yield f"- **Note:** {prose(note)}"
     if (more := len(report.notes) - _NOTES_SHOWN) > 0:
-        yield f"- and {text.plural(more, 'note')} more"
+        yield f"- and {words.plural(more, 'note')} more"
     for run in report.runs:
         harness = f", faultline {prose(run.harness)}" if run.harness else ""
         yield f"- Run {code(run.run_id)}, started {prose(run.started)}{harness}"
@@ -148,7 +149,7 @@ def _minority(report: Report, scenario: Scenario) -> str:
     """Who differs from whom, in a sentence."""
     compared = sum(len(group.cells) for group in scenario.groups)
     if len(scenario.groups) == 1:
-        return f"The same outcome on {text.plural(compared, 'column')}."
+        return f"The same outcome on {words.plural(compared, 'column')}."
     if not scenario.minority:
         size = compared // len(scenario.groups)
         return f"A tie: {len(scenario.groups)} outcomes, each on {size} of {compared} columns."
@@ -185,16 +186,16 @@ def _evidence(report: Report, cells: Iterable[ResultRecord]) -> Lines:
     places: dict[tuple[str, str, str, str], dict[int, dict[str, None]]] = {}
     for cell in cells:
         for item in cell.evidence:
-            key = (item.file, item.function, text.status(item), item.text)
+            key = (item.file, item.function, words.status(item), item.text)
             lines = places.setdefault(key, {})
             lines.setdefault(item.line, {})[report.records[cell.column].kernel] = None
-    for (file, function, status, words), lines in [*places.items()][:_EVIDENCE_SHOWN]:
+    for (file, function, status, quoted), lines in [*places.items()][:_EVIDENCE_SHOWN]:
         first, *others = lines
         told = code(f"{file}:{first} {function}" if first else f"{file} {function}") + status
         if others:
             told += f" on {prose(', '.join(lines[first]))}"
             told += "".join(f", {code(f':{n}')} on {prose(', '.join(lines[n]))}" for n in others)
-        yield f"  - {told}" + (f": {code(words)}" if words else "")
+        yield f"  - {told}" + (f": {code(quoted)}" if quoted else "")
     if (more := len(places) - _EVIDENCE_SHOWN) > 0:
         yield f"  - and {more} more places"
 
@@ -206,9 +207,9 @@ def _cell(cell: ResultRecord) -> Lines:
     yield ""
     expected = " or ".join(code(outcome) for outcome in cell.expected)
     yield f"- expected: {expected or 'no row matches'}"
-    yield f"- observed: {code(text.observed(cell))}"
+    yield f"- observed: {code(words.observed(cell))}"
     for item in cell.evidence:
-        yield f"- evidence: {code(f'{text.place(item)}: {item.text}')}"
+        yield f"- evidence: {code(f'{words.place(item)}: {item.text}')}"
     if cell.declared:
         yield f"- declared: {code(cell.declared)}"
     if cell.repeat:
@@ -249,7 +250,7 @@ def _first(failure: str) -> str:
 
 def _stale(report: Report) -> Lines:
     rows = [
-        [code(item.id), code(text.place(item)), code(item.text), _columns_of(report, cells)]
+        [code(item.id), code(words.place(item)), code(item.text), _columns_of(report, cells)]
         for item, cells in stale_evidence(report).items()
     ]
     if rows:
@@ -267,7 +268,7 @@ def _kernels(report: Report) -> Lines:
         yield from ("No scenario changed its outcome between kernels.", "")
         return
     changed = len({change.scenario for change in report.changes})
-    yield f"{changed} of {text.plural(len(report.scenarios), 'scenario')} changed on some arch."
+    yield f"{changed} of {words.plural(len(report.scenarios), 'scenario')} changed on some arch."
     yield ""
     rows = [
         [code(change.scenario), prose(", ".join(change.where)), *_outcomes(report, change)]

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import Column, Report, Scenario, shown_outcome, where
 from harness.results import ResultRecord, Verdict
 
@@ -89,7 +90,7 @@ def _lines(
     for outcome in seen:
         marks = [_mark(scenario, cell, outcome) for cell in cells.values()]
         if any(mark.strip() for mark, _ in marks):
-            lines.append((text.short_outcome(outcome, longest), marks))
+            lines.append((words.short_outcome(outcome, longest), marks))
     return lines
 
 

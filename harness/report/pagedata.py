@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.model import Report, Scenario, shown_outcome, where
 from harness.results import Evidence, ResultRecord, Verdict
 
@@ -142,7 +143,7 @@ def _piece(item: Evidence) -> dict[str, Any]:
     return _without_empty(
         {
             "id": text.clean(item.id),
-            "place": text.place(item),
+            "place": words.place(item),
             "status": text.clean(item.status),
             "text": text.clean(item.text, text.PROSE_LIMIT),
             "line": item.line,

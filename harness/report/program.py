@@ -12,8 +12,9 @@ from xml.etree import ElementTree as xml
 
 import msgspec
 
+from harness import text
 from harness.program_record import ProgramRecord
-from harness.report import text
+from harness.report import words
 
 _TAGS = {
     "fail": "failure", "broken": "error", "infra": "error", "skip": "skipped", "todo": "skipped",
@@ -46,7 +47,7 @@ def _name(record: ProgramRecord) -> str:
 
 def _left_out(record: ProgramRecord) -> str:
     more = sum(record.totals.values()) - len(record.cases)
-    return f"{text.plural(more, 'case')} more, not kept" if more > 0 else ""
+    return f"{words.plural(more, 'case')} more, not kept" if more > 0 else ""
 
 
 def _junit(record: ProgramRecord) -> str:

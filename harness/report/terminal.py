@@ -14,7 +14,8 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
-from harness.report import text
+from harness import text
+from harness.report import words
 from harness.report.matrix import LOOKS, legend, matrix, pages
 from harness.report.model import (
     LOST,
@@ -100,7 +101,7 @@ def _changes(report: Report, width: int) -> list[Lines]:
     def entry(name: str, places: Iterable[str], cells: dict[str, ResultRecord]) -> Lines:
         yield Text(f"  {text.clean(name, 80)}").append(f"  {text.clean(', '.join(places))}", "bold")
         for kernel, cell in cells.items():
-            outcome = text.short_outcome(shown_outcome(cell))
+            outcome = words.short_outcome(shown_outcome(cell))
             yield from _fields(width, (text.clean(kernel, 40), outcome, ""))
 
     return [entry(change.scenario, change.where, change.cells) for change in report.changes]
@@ -111,7 +112,7 @@ def _known_bugs(report: Report, width: int) -> list[Lines]:
         yield _head(Verdict.KNOWN_BUG, name, _columns(report, cells))
         yield from _fields(
             width,
-            ("observed", text.observed(cells[0]), ""),
+            ("observed", words.observed(cells[0]), ""),
             ("correct", text.clean(cells[0].want, text.OUTCOME_LIMIT), ""),
             ("see", text.clean(cells[0].bug), ""),
         )
@@ -150,7 +151,7 @@ def _stale(report: Report, width: int) -> list[Lines]:
         )
 
     return [
-        entry(f"{text.clean(item.id)}  {text.place(item)}", text.clean(item.text), cells)
+        entry(f"{text.clean(item.id)}  {words.place(item)}", text.clean(item.text), cells)
         for item, cells in stale_evidence(report).items()
     ]
 
@@ -162,12 +163,12 @@ def _cell(cell: ResultRecord, width: int) -> Lines:
     yield _head(cell.verdict, cell.scenario, text.clean(cell.column))
     yield from _fields(
         width,
-        ("expected", text.expected(cell), ""),
-        ("observed", text.observed(cell), LOOKS[cell.verdict][1]),
+        ("expected", words.expected(cell), ""),
+        ("observed", words.observed(cell), LOOKS[cell.verdict][1]),
         ("run again", text.clean(cell.confirmation), ""),
         ("correct", text.clean(cell.want, text.OUTCOME_LIMIT), ""),
         ("because", text.clean(cell.because, text.PROSE_LIMIT), ""),
-        *(("evidence", f"{text.place(e)}: {text.clean(e.text)}", "") for e in cell.evidence),
+        *(("evidence", f"{words.place(e)}: {text.clean(e.text)}", "") for e in cell.evidence),
         ("declared", text.clean(cell.declared), ""),
         *_console(cell),
     )
@@ -178,7 +179,7 @@ def _lost(cells: Sequence[ResultRecord], width: int) -> Lines:
     first = cells[0]
     several = len(cells) > 1
     names = [text.clean(cell.scenario, 60) for cell in cells] if several else []
-    what = text.plural(len(cells), "scenario") if several else first.scenario
+    what = words.plural(len(cells), "scenario") if several else first.scenario
     yield _head(first.verdict, what, text.clean(first.column))
     yield from _fields(
         width,
@@ -196,7 +197,7 @@ def _lost(cells: Sequence[ResultRecord], width: int) -> Lines:
 def _console(cell: ResultRecord) -> Iterator[Field]:
     lines = cell.observation.console
     if (earlier := len(lines) - _CONSOLE_TAIL) > 0:
-        yield "console", f"({text.plural(earlier, 'earlier line')})", "dim"
+        yield "console", f"({words.plural(earlier, 'earlier line')})", "dim"
     for line in lines[-_CONSOLE_TAIL:]:
         yield "console", text.clean(line), "dim"
 
@@ -258,8 +259,8 @@ def _counts(report: Report) -> Lines:
 
 def _verdict(report: Report) -> Text:
     cells = sum(report.total.values())
-    total = f"{text.plural(len(report.scenarios), 'scenario')} on "
-    total += f"{text.plural(len(report.columns), 'column')}, {text.plural(cells, 'cell')}: "
+    total = f"{words.plural(len(report.scenarios), 'scenario')} on "
+    total += f"{words.plural(len(report.columns), 'column')}, {words.plural(cells, 'cell')}: "
     said, style = {
         0: ("as expected", "bold green"),
         1: ("mismatch", "bold red"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.report import text
+from harness.report import words
 from harness.report.terminal import render_terminal
 from harness.results import Evidence, Observation, Results, Verdict
 
@@ -276,4 +276,4 @@ def test_any_text_prints_harmless(evil: str) -> None:
     ],
 )
 def test_outcomes_are_shortened_where_they_say_least(outcome: str, limit: int, short: str) -> None:
-    assert text.short_outcome(outcome, limit) == short
+    assert words.short_outcome(outcome, limit) == short
