@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How faults are counted: for the task (getrusage: major and minor), for the machine (pgfault) and for the locks that
- * were taken (vma_lock_* of /proc/vmstat).
+ * How faults are counted: for the task (getrusage: major and minor), for the machine (pgfault) and
+ * for the locks that were taken (vma_lock_* of /proc/vmstat).
  */
 #include "fault.h"
 
+#include <linux/userfaultfd.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -172,47 +173,36 @@ static void touch_each(char *page)
 		arch_store(page + i * page_size, 1, INT);
 }
 
-static char vmstat_text[16384];
-
-static void read_vmstat(void)
-{
-	int fd = must("open vmstat", open("/proc/vmstat", O_RDONLY | O_CLOEXEC));
-	ssize_t n, size = 0;
-
-	while ((n = must("read vmstat", read(fd, vmstat_text + size, sizeof(vmstat_text) - 1 - size))))
-		size += n;
-	close(fd);
-	vmstat_text[size] = '\0';
-}
-
-static long vmstat(const char *key)
-{
-	char name[40];
-	const char *at;
-
-	snprintf(name, sizeof(name), "\n%s ", key);
-	at = strstr(vmstat_text, name);
-	if (!at)
-		not_applicable("no %s in /proc/vmstat", key);
-	return strtol(at + strlen(name), NULL, 10);
-}
-
-/* A child waits for each page anew; nobody else runs, and who resolves touches nothing new. */
-void counters_uffd_pgfault(void)
+/* It waits for each page anew; nobody else runs, and who resolves touches nothing new. */
+static struct stuck waits_for_each(void)
 {
 	struct watch pages = { .start = anon_pages(TOUCHED, RW), .size = TOUCHED * page_size };
 	struct stuck child = watched_child(pages, touch_each);
-	struct uffdio_zeropage zero = { .range.len = page_size };
-	long before, after;
 
 	see_stuck(&child);
+	return child;
+}
+
+static void bring(struct stuck *child, int i)
+{
+	struct uffdio_zeropage zero = {
+		.range = { (uintptr_t)child->page + i * page_size, page_size },
+	};
+
+	must("UFFDIO_ZEROPAGE", ioctl(child->uffd, UFFDIO_ZEROPAGE, &zero));
+}
+
+void counters_uffd_pgfault(void)
+{
+	struct stuck child = waits_for_each();
+	long before, after;
+
 	read_vmstat();
 	before = vmstat("pgfault");
 	for (int i = 0; i < TOUCHED; i++) {
 		if (i)
 			read_fault(&child);
-		zero.range.start = (uintptr_t)pages.start + i * page_size;
-		must("UFFDIO_ZEROPAGE", ioctl(child.uffd, UFFDIO_ZEROPAGE, &zero));
+		bring(&child, i);
 	}
 	join_child(child.pid);
 	read_vmstat();
@@ -263,49 +253,14 @@ void counters_uffd_wp(void)
 
 /* -- which lock was taken: of the whole machine, but nobody else runs ----------------------------- */
 
-static const char *const events[] = { "success", "abort", "retry", "miss" };
-
-struct lock_events {
-	long count[ARRAY_SIZE(events)];
-};
-
-static struct lock_events lock_events(void)
+static char *anon(void)
 {
-	struct lock_events found;
-
-	read_vmstat();
-	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
-		char name[40];
-
-		snprintf(name, sizeof(name), "vma_lock_%s", events[i]);
-		found.count[i] = vmstat(name);
-	}
-	return found;
-}
-
-static void result_events(struct lock_events before, struct lock_events after)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
-		step(events[i]);
-		result("ok(%ld)", after.count[i] - before.count[i]);
-	}
-}
-
-/* What touch() did to the counters. The first time is for what it needs of the program. */
-static void count_locks(void (*touch)(char *page))
-{
-	struct lock_events before;
-
-	lock_events();
-	touch(anon_pages(TOUCHED, RW));
-	before = lock_events();
-	touch(anon_pages(TOUCHED, RW));
-	result_events(before, lock_events());
+	return anon_pages(TOUCHED, RW);
 }
 
 void counters_lock_user(void)
 {
-	count_locks(touch_each);
+	count_locks(anon, touch_each);
 }
 
 static char *growable(void)
@@ -322,13 +277,7 @@ static void grow(char *page)
 
 void counters_lock_growth(void)
 {
-	char *page = growable();
-	struct lock_events before;
-
-	lock_events();
-	before = lock_events();
-	grow(page);
-	result_events(before, lock_events());
+	count_locks(growable, grow);
 }
 
 static void read_each(char *page)
@@ -343,5 +292,65 @@ static void read_each(char *page)
 
 void counters_lock_kernel(void)
 {
-	count_locks(read_each);
+	count_locks(anon, read_each);
+}
+
+static volatile int denials;
+
+/* The load is done again, and denied again, until it has been often enough. */
+static void deny(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)context;
+	if (++denials == TOUCHED)
+		mprotect(info->si_addr, page_size, PROT_READ);
+}
+
+static void load_denied(char *page)
+{
+	struct sigaction sa = { .sa_sigaction = deny, .sa_flags = SA_SIGINFO };
+
+	denials = 0;
+	must("sigaction", sigaction(SIGSEGV, &sa, NULL));
+	must("mprotect", mprotect(page, page_size, PROT_NONE));
+	arch_load(page, INT);
+	prove("denied each time", denials == TOUCHED);
+}
+
+void counters_lock_denied(void)
+{
+	count_locks(anon, load_denied);
+}
+
+/* A segment of System V's shared memory: its mapping has a fault handler and nothing else. */
+static char *segment(void)
+{
+	int id = shmget(IPC_PRIVATE, TOUCHED * page_size, 0600);
+	char *page;
+
+	if (id < 0 && errno == ENOSYS)
+		not_applicable("no System V shared memory");
+	must("shmget", id);
+	page = must("shmat", shmat(id, NULL, 0));
+	must("IPC_RMID", shmctl(id, IPC_RMID, NULL));
+	return page;
+}
+
+void counters_lock_handler(void)
+{
+	count_locks(segment, touch_each);
+}
+
+/* From the wait for the second page to that for the last one. */
+void counters_lock_uffd(void)
+{
+	struct stuck child = waits_for_each();
+	struct lock_events before = lock_events();
+
+	for (int i = 0; i < TOUCHED - 1; i++) {
+		if (i == 1)	/* what this loop needs of the program is there */
+			before = lock_events();
+		bring(&child, i);
+		read_fault(&child);
+	}
+	result_lock_events(before, lock_events());
 }

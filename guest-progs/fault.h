@@ -301,6 +301,10 @@ uint64_t see_stuck(struct stuck *stuck);	/* both */
 /* A userfaultfd of our own memory, and the bare descriptor: -1, or n/a where there is none. */
 int watch(struct watch watch);
 int userfaultfd(int flags);
+/* UFFDIO_REGISTER (with one of their own), CONTINUE and WAKE of these bytes, as steps. */
+void uffd_register(const char *label, char *start, size_t size, uint64_t mode);
+void uffd_continue(const char *label, int uffd, char *start, size_t size);
+void uffd_wake(const char *label, int uffd, char *start, size_t size);
 
 /* The only step: what becomes of the child when it is killed. One that does not end is released. */
 void kill_stuck(struct stuck *stuck);
@@ -315,6 +319,22 @@ void release(struct stuck *stuck);
 const char *disk_device(const char *name);
 /* The folder it is mounted on, as the file system of the same name, for this scenario only. */
 const char *mount_disk(const char *name);
+
+/* -- vmstat.c: what the machine counts ---------------------------------------------------- */
+
+/* A copy of /proc/vmstat is taken; the number of this name in it, n/a where it has none. */
+void read_vmstat(void);
+long vmstat(const char *key);
+
+/* vma_lock_success, _abort, _retry and _miss: of the whole machine. What came of them is four steps. */
+struct lock_events {
+	long count[4];
+};
+struct lock_events lock_events(void);
+void result_lock_events(struct lock_events before, struct lock_events after);
+/* What touch() does to them, in memory that make() gives. It is done twice: the first time is for
+ * what it needs of the program itself. */
+void count_locks(char *(*make)(void), void (*touch)(char *memory));
 
 /* -- names.c --------------------------------------------------------------------------- */
 

@@ -134,18 +134,21 @@ void hugetlb_uffd_copy_small(void)
 	call("", page, ioctl(uffd, UFFDIO_COPY, &copy));
 }
 
-/* A child whose load waits for a huge page that the file has and its page table has not. */
+/* A huge page that the file has, and the page table has not. */
+static struct watch minor_watch(int fd, int flags)
+{
+	fill(huge_pages(SIZE, 1, MAP_SHARED, fd), 2 * page_size);
+	return (struct watch){
+		.start = huge_pages(SIZE, 1, flags, fd), .size = SIZE,
+		.mode = UFFDIO_REGISTER_MODE_MINOR, .features = UFFD_FEATURE_MINOR_HUGETLBFS,
+	};
+}
+
+/* A child whose access waits for it. */
 static struct stuck minor_stuck(int fd, int flags, void (*act)(char *page))
 {
-	struct watch w = {
-		.size = SIZE, .mode = UFFDIO_REGISTER_MODE_MINOR,
-		.features = UFFD_FEATURE_MINOR_HUGETLBFS,
-	};
-	struct stuck child;
+	struct stuck child = watched_child(minor_watch(fd, flags), act);
 
-	fill(huge_pages(SIZE, 1, MAP_SHARED, fd), 2 * page_size);
-	w.start = huge_pages(SIZE, 1, flags, fd);
-	child = watched_child(w, act);
 	prove("a minor fault", see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR);
 	task('B');
 	return child;
@@ -153,11 +156,16 @@ static struct stuck minor_stuck(int fd, int flags, void (*act)(char *page))
 
 static void continue_(struct stuck *child)
 {
-	struct uffdio_continue cont = {
-		.range = { .start = (uintptr_t)child->page, .len = SIZE },
-	};
+	uffd_continue("continue", child->uffd, child->page, SIZE);
+	join_child(child->pid);
+}
 
-	call("continue", child->page, ioctl(child->uffd, UFFDIO_CONTINUE, &cont));
+/* There is nothing to go on with any more; who waits is woken. */
+static void continue_in_vain(struct stuck *child)
+{
+	uffd_continue("continue", child->uffd, child->page, SIZE);
+	uffd_wake("wake", child->uffd, child->page, SIZE);
+	join_child(child->pid);
 }
 
 void hugetlb_uffd_minor(void)
@@ -167,10 +175,8 @@ void hugetlb_uffd_minor(void)
 	huge_pool(SIZE, 4);
 	child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
 	continue_(&child);
-	join_child(child.pid);
 }
 
-/* The page goes between the event and the answer. */
 static void store_it(char *page)
 {
 	task('A');
@@ -188,28 +194,28 @@ void hugetlb_uffd_minor_private(void)
 	fd = file_of(SIZE);
 	child = minor_stuck(fd, MAP_PRIVATE, store_it);
 	continue_(&child);
-	join_child(child.pid);
 	step("file");
 	result("ok data=%s", filled(huge_pages(SIZE, 1, MAP_SHARED, fd), 64) ? "match" : "changed");
 }
 
+/* Nobody waits: who did could be gone, and its memory with it, before the second. */
 void hugetlb_uffd_continue_twice(void)
 {
-	struct stuck child;
-	struct uffdio_continue again;
+	struct watch w;
+	int fd, uffd;
 
 	huge_pool(SIZE, 4);
-	child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
-	continue_(&child);
-	again = (struct uffdio_continue){ .range = { (uintptr_t)child.page, SIZE } };
-	call("again", child.page, ioctl(child.uffd, UFFDIO_CONTINUE, &again));
-	join_child(child.pid);
+	fd = file_of(SIZE);
+	w = minor_watch(fd, MAP_SHARED);
+	uffd = watch(w);
+	uffd_continue("first", uffd, w.start, SIZE);
+	uffd_continue("second", uffd, w.start, SIZE);
+	load_data("load", w.start, INT, pattern(0, INT));
 }
 
 /* The file is cut off between the event and the answer. */
 void hugetlb_uffd_continue_eof(void)
 {
-	struct uffdio_range range = { .len = SIZE };
 	struct stuck child;
 	int fd;
 
@@ -217,15 +223,12 @@ void hugetlb_uffd_continue_eof(void)
 	fd = file_of(SIZE);
 	child = minor_stuck(fd, MAP_SHARED, load_it);
 	must("ftruncate", ftruncate(fd, 0));
-	continue_(&child);
-	range.start = (uintptr_t)child.page;
-	call("wake", child.page, ioctl(child.uffd, UFFDIO_WAKE, &range));
-	join_child(child.pid);
+	continue_in_vain(&child);
 }
 
+/* The page goes between the event and the answer. */
 void hugetlb_uffd_minor_punched(void)
 {
-	struct uffdio_range range = { .len = SIZE };
 	struct stuck child;
 	int fd;
 
@@ -233,10 +236,7 @@ void hugetlb_uffd_minor_punched(void)
 	fd = file_of(SIZE);
 	child = minor_stuck(fd, MAP_SHARED, load_it);
 	must("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE));
-	continue_(&child);
-	range.start = (uintptr_t)child.page;
-	call("wake", child.page, ioctl(child.uffd, UFFDIO_WAKE, &range));
-	join_child(child.pid);
+	continue_in_vain(&child);
 }
 
 void hugetlb_uffd_poison(void)
@@ -247,4 +247,9 @@ void hugetlb_uffd_poison(void)
 
 	call("poison", page, ioctl(uffd, IOCTL_POISON, &poison));
 	load("load", page + page_size + 8, INT);
+}
+
+void hugetlb_register_wp(void)
+{
+	uffd_register("", page_from_pool(), SIZE, UFFDIO_REGISTER_MODE_WP);
 }

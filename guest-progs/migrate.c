@@ -204,19 +204,26 @@ struct dmirror {
 #define TO_DEVICE _IOWR('H', 0x02, struct dmirror)
 #define EXCLUSIVE _IOWR('H', 0x05, struct dmirror)
 
-static char *held_by_device(unsigned long request)
+static char *pages_of_device(unsigned long request, size_t n)
 {
 	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
-	char *page = anon_pages(1, RW), *copy = anon_pages(1, RW);
-	struct dmirror cmd = { .addr = (uintptr_t)page, .ptr = (uintptr_t)copy, .npages = 1 };
+	char *page = anon_pages(n, RW), *copy = anon_pages(n, RW);
+	struct dmirror cmd = { .addr = (uintptr_t)page, .ptr = (uintptr_t)copy, .npages = n };
 
 	if (fd < 0)
 		not_applicable("no /dev/hmm_dmirror0");
-	fill(page, page_size);
-	fill(copy, page_size);
+	fill(page, n * page_size);
+	fill(copy, n * page_size);
 	must("give to the device", ioctl(fd, request, &cmd));
-	prove("the device has it", cmd.cpages == 1 && !present(page));
+	prove("the device has all", cmd.cpages == n);
+	for (size_t i = 0; i < n; i++)
+		prove("the device has it", !present(page + i * page_size));
 	return page;
+}
+
+static char *held_by_device(unsigned long request)
+{
+	return pages_of_device(request, 1);
 }
 
 void migrate_device_load(void)
@@ -272,4 +279,20 @@ void migrate_exclusive_read(void)
 
 	count_faults();
 	transfer("", page, 64, read(fd, page, 64));
+}
+
+static char *device_pages(void)
+{
+	return pages_of_device(TO_DEVICE, PAGES);
+}
+
+static void load_each(char *page)
+{
+	for (int i = 0; i < PAGES; i++)
+		arch_load(page + i * page_size, INT);
+}
+
+void migrate_device_lock(void)
+{
+	count_locks(device_pages, load_each);
 }

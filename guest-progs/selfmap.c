@@ -133,6 +133,7 @@ struct half {
 	int fd;			/* the file that is read or written */
 	int other;		/* the one that the buffer maps */
 	char *buffer;
+	size_t size;
 	bool writes;
 	int taken;		/* rounds whose page was taken away */
 	long transferred;
@@ -145,20 +146,15 @@ static void *rounds(void *arg)
 
 	for (int i = 0; i < ROUNDS; i++) {
 		half->taken += fallocate(half->other, PUNCH, 0, page_size) == 0;
-		half->transferred += half->writes ? pwrite(half->fd, half->buffer, 64, 0)
-						  : pread(half->fd, half->buffer, 64, 0);
+		half->transferred += half->writes ? pwrite(half->fd, half->buffer, half->size, 0)
+						  : pread(half->fd, half->buffer, half->size, 0);
 	}
 	return NULL;
 }
 
-static void cross(int a, int b, bool first_writes, bool second_writes)
+static void both(struct half first, struct half second)
 {
-	struct half first = {
-		.fd = a, .other = b, .buffer = absent_map(b, MAP_SHARED), .writes = first_writes,
-	};
-	struct half second = {
-		.fd = b, .other = a, .buffer = absent_map(a, MAP_SHARED), .writes = second_writes,
-	};
+	size_t want = ROUNDS * (first.size + second.size);
 	pthread_t thread;
 
 	errno = pthread_create(&thread, NULL, rounds, &second);
@@ -167,7 +163,15 @@ static void cross(int a, int b, bool first_writes, bool second_writes)
 	rounds(&first);
 	pthread_join(thread, NULL);
 	prove("each page taken away", first.taken == ROUNDS && second.taken == ROUNDS);
-	call_end(first.transferred + second.transferred, 2 * ROUNDS * 64, true);
+	call_end(first.transferred + second.transferred, want, true);
+}
+
+static void cross(int a, int b, bool first_writes, bool second_writes)
+{
+	both((struct half){ .fd = a, .other = b, .buffer = absent_map(b, MAP_SHARED),
+			    .size = 64, .writes = first_writes },
+	     (struct half){ .fd = b, .other = a, .buffer = absent_map(a, MAP_SHARED),
+			    .size = 64, .writes = second_writes });
 }
 
 void selfmap_cross_write(void)
@@ -187,15 +191,22 @@ void selfmap_cross_read_write(void)
 
 /* -- past the page cache -------------------------------------------------------------------- */
 
+static int open_direct(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+}
+
 /* Where a file system has no direct transfers, the open says so, or they go by the cache. */
 void selfmap_direct_own_page(void)
 {
 	int fd = file_of_a_page(), direct;
-	char *map = absent_map(fd, MAP_SHARED), path[32];
+	char *map = absent_map(fd, MAP_SHARED);
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	call_begin("open", NULL);
-	direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	direct = open_direct(fd);
 	if (call_end(direct, -1, true) >= 0) {
 		transfer("read", map, 512, pread(direct, map, 512, 0));
 		transfer("write", map, 512, pwrite(direct, map, 512, 0));
@@ -241,51 +252,80 @@ void selfmap_gfs2_write_own(void)
 	write_own_on("gfs2");
 }
 
-void selfmap_gfs2_read_own(void)
+static void read_own_on(const char *disk)
 {
-	int fd = file_in(mount_disk("gfs2"));
+	int fd = file_in(mount_disk(disk));
 
 	read_own(fd, absent_map(fd, MAP_SHARED));
 }
 
-static void cross_write_on(const char *disk)
+void selfmap_ext4_read_own(void)
+{
+	read_own_on("ext4");
+}
+
+void selfmap_btrfs_read_own(void)
+{
+	read_own_on("btrfs");
+}
+
+void selfmap_gfs2_read_own(void)
+{
+	read_own_on("gfs2");
+}
+
+static void cross_on(const char *disk, bool writes)
 {
 	const char *folder = mount_disk(disk);
 	int a = file_in(folder), b = file_in(folder);
 
-	cross(a, b, true, true);
+	cross(a, b, writes, writes);
 }
 
 void selfmap_ext4_cross_write(void)
 {
-	cross_write_on("ext4");
+	cross_on("ext4", true);
 }
 
 void selfmap_btrfs_cross_write(void)
 {
-	cross_write_on("btrfs");
+	cross_on("btrfs", true);
 }
 
 void selfmap_gfs2_cross_write(void)
 {
-	cross_write_on("gfs2");
+	cross_on("gfs2", true);
 }
 
-/* 4096 bytes: a block of the disk, whatever a page is. */
+void selfmap_ext4_cross_read(void)
+{
+	cross_on("ext4", false);
+}
+
+void selfmap_btrfs_cross_read(void)
+{
+	cross_on("btrfs", false);
+}
+
+void selfmap_gfs2_cross_read(void)
+{
+	cross_on("gfs2", false);
+}
+
+#define BLOCK 4096	/* of the disk, whatever a page is */
+
 static void direct_own_on(const char *disk)
 {
-	int fd = file_in(mount_disk(disk)), direct;
-	char *map = absent_map(fd, MAP_SHARED), path[32];
+	int fd = file_in(mount_disk(disk)), direct = must("open O_DIRECT", open_direct(fd));
+	char *map = absent_map(fd, MAP_SHARED);
 	long done;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	direct = must("open O_DIRECT", open(path, O_RDWR | O_DIRECT | O_CLOEXEC));
 	call_begin("read", map);
-	done = pread(direct, map, 4096, 0);
-	call_end(done, 4096, filled(map, 4096));
+	done = pread(direct, map, BLOCK, 0);
+	call_end(done, BLOCK, filled(map, BLOCK));
 	call_begin("write", map);
-	done = pwrite(direct, map, 4096, 0);
-	call_end(done, 4096, filled(map, 4096));
+	done = pwrite(direct, map, BLOCK, 0);
+	call_end(done, BLOCK, filled(map, BLOCK));
 }
 
 void selfmap_ext4_direct_own(void)
@@ -296,4 +336,35 @@ void selfmap_ext4_direct_own(void)
 void selfmap_btrfs_direct_own(void)
 {
 	direct_own_on("btrfs");
+}
+
+static void cross_direct_on(const char *disk, bool writes)
+{
+	const char *folder = mount_disk(disk);
+	int a = file_in(folder), b = file_in(folder);
+
+	both((struct half){ .fd = must("open O_DIRECT", open_direct(a)), .other = b,
+			    .buffer = absent_map(b, MAP_SHARED), .size = BLOCK, .writes = writes },
+	     (struct half){ .fd = must("open O_DIRECT", open_direct(b)), .other = a,
+			    .buffer = absent_map(a, MAP_SHARED), .size = BLOCK, .writes = writes });
+}
+
+void selfmap_ext4_cross_direct_read(void)
+{
+	cross_direct_on("ext4", false);
+}
+
+void selfmap_ext4_cross_direct_write(void)
+{
+	cross_direct_on("ext4", true);
+}
+
+void selfmap_btrfs_cross_direct_read(void)
+{
+	cross_direct_on("btrfs", false);
+}
+
+void selfmap_btrfs_cross_direct_write(void)
+{
+	cross_direct_on("btrfs", true);
 }

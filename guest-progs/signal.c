@@ -186,6 +186,21 @@ void signal_sigreturn_none(void)
 	execute("", code_sigreturn_at, frame, frame);
 }
 
+/* The child has no handler: on some machines what it would need is zero as well. */
+void signal_sigreturn_zeroes(void)
+{
+	char *frame = anon_pages(8, PROT_READ | PROT_WRITE) + 4 * page_size;
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		handle(SIGSEGV, SIG_DFL, 0);
+		((void (*)(char *))code_sigreturn_at)(frame);
+		child_done();
+	}
+	step("");
+	result_fate(pid);
+}
+
 /* -- ignored and blocked ------------------------------------------------------------------ */
 
 void signal_ignored_fault(void)

@@ -189,3 +189,29 @@ void release(struct stuck *stuck)
 	pause_ms(200);
 	detail("released", "%s", hang_alive(stuck->pid) ? "still alive" : "dead");
 }
+
+void uffd_register(const char *label, char *start, size_t size, uint64_t mode)
+{
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)start, .len = size }, .mode = mode,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+	int uffd = must("userfaultfd", userfaultfd(0));
+
+	must("UFFDIO_API", ioctl(uffd, UFFDIO_API, &api));
+	call(label, start, ioctl(uffd, UFFDIO_REGISTER, &range));
+}
+
+void uffd_continue(const char *label, int uffd, char *start, size_t size)
+{
+	struct uffdio_continue cont = { .range = { .start = (uintptr_t)start, .len = size } };
+
+	call(label, start, ioctl(uffd, UFFDIO_CONTINUE, &cont));
+}
+
+void uffd_wake(const char *label, int uffd, char *start, size_t size)
+{
+	struct uffdio_range range = { .start = (uintptr_t)start, .len = size };
+
+	call(label, start, ioctl(uffd, UFFDIO_WAKE, &range));
+}

@@ -49,25 +49,11 @@ static void zeropage(const char *label, int uffd, char *page)
 	call(label, page, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
 }
 
-static void continue_(const char *label, int uffd, char *page)
-{
-	struct uffdio_continue cont = { .range = page_of(page) };
-
-	call(label, page, ioctl(uffd, UFFDIO_CONTINUE, &cont));
-}
-
 static void poison(const char *label, int uffd, char *page)
 {
 	struct poison poison = { .range = page_of(page) };
 
 	call(label, page, ioctl(uffd, IOCTL_POISON, &poison));
-}
-
-static void wake(const char *label, int uffd, char *page)
-{
-	struct uffdio_range range = page_of(page);
-
-	call(label, page, ioctl(uffd, UFFDIO_WAKE, &range));
 }
 
 static void unprotect(const char *label, int uffd, char *page)
@@ -152,7 +138,7 @@ void userfault_wake_unresolved(void)
 	struct stuck child = stuck_child(load_it);
 
 	task('B');
-	wake("wake", child.uffd, child.page);
+	uffd_wake("wake", child.uffd, child.page, page_size);
 	see_stuck(&child);	/* a second event: it faulted again */
 	copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
@@ -416,34 +402,22 @@ void userfault_api_poison(void)
 	api("", must("userfaultfd", userfaultfd(0)), FEATURE_POISON);
 }
 
-static void register_(const char *label, char *start, size_t size, uint64_t mode)
-{
-	struct uffdio_register range = {
-		.range = { .start = (uintptr_t)start, .len = size }, .mode = mode,
-	};
-	struct uffdio_api api = { .api = UFFD_API };
-	int uffd = must("userfaultfd", userfaultfd(0));
-
-	must("UFFDIO_API", ioctl(uffd, UFFDIO_API, &api));
-	call(label, start, ioctl(uffd, UFFDIO_REGISTER, &range));
-}
-
 void userfault_register_hole(void)
 {
-	register_("", hole_page(), page_size, UFFDIO_REGISTER_MODE_MISSING);
+	uffd_register("", hole_page(), page_size, UFFDIO_REGISTER_MODE_MISSING);
 }
 
 void userfault_register_unaligned(void)
 {
-	register_("", anon_pages(1, RW) + 8, page_size, UFFDIO_REGISTER_MODE_MISSING);
+	uffd_register("", anon_pages(1, RW) + 8, page_size, UFFDIO_REGISTER_MODE_MISSING);
 }
 
 void userfault_register_twice(void)
 {
 	char *page = anon_pages(1, RW);
 
-	register_("first", page, page_size, UFFDIO_REGISTER_MODE_MISSING);
-	register_("second", page, page_size, UFFDIO_REGISTER_MODE_MISSING);
+	uffd_register("first", page, page_size, UFFDIO_REGISTER_MODE_MISSING);
+	uffd_register("second", page, page_size, UFFDIO_REGISTER_MODE_MISSING);
 }
 
 void userfault_register_readonly_file(void)
@@ -453,7 +427,7 @@ void userfault_register_readonly_file(void)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	readonly = must("open", open(path, O_RDONLY | O_CLOEXEC));
-	register_("", map_file(readonly, 1, PROT_READ, MAP_SHARED), page_size,
+	uffd_register("", map_file(readonly, 1, PROT_READ, MAP_SHARED), page_size,
 		  UFFDIO_REGISTER_MODE_MISSING);
 }
 
@@ -673,7 +647,7 @@ static void minor_continue(int flags, void (*act)(char *page))
 {
 	struct stuck child = minor_stuck(cached_file(), flags, MINOR, act);
 
-	continue_("continue", child.uffd, child.page);
+	uffd_continue("continue", child.uffd, child.page, page_size);
 	join_child(child.pid);
 }
 
@@ -692,7 +666,7 @@ void userfault_minor_private_store(void)
 	int fd = cached_file();
 	struct stuck child = minor_stuck(fd, MAP_PRIVATE, MINOR, store_it);
 
-	continue_("continue", child.uffd, child.page);
+	uffd_continue("continue", child.uffd, child.page, page_size);
 	join_child(child.pid);
 	step("file");
 	result("ok data=%s", file_filled(fd, 64) ? "match" : "changed");
@@ -715,8 +689,8 @@ void userfault_minor_punched(void)
 	struct stuck child = minor_stuck(fd, MAP_SHARED, MINOR, load_it);
 
 	punch(fd);
-	continue_("continue", child.uffd, child.page);
-	wake("wake", child.uffd, child.page);
+	uffd_continue("continue", child.uffd, child.page, page_size);
+	uffd_wake("wake", child.uffd, child.page, page_size);
 	join_child(child.pid);
 }
 
@@ -728,8 +702,8 @@ void userfault_minor_punched_missing(void)
 					 load_it);
 
 	punch(fd);
-	continue_("continue", child.uffd, child.page);
-	wake("wake", child.uffd, child.page);
+	uffd_continue("continue", child.uffd, child.page, page_size);
+	uffd_wake("wake", child.uffd, child.page, page_size);
 	prove("a missing page now", !(see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR));
 	copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
@@ -745,8 +719,8 @@ void userfault_continue_twice(void)
 	char *page = map_file(cached_file(), 1, RW, MAP_SHARED);
 	int uffd = minor_watch(page);
 
-	continue_("first", uffd, page);
-	continue_("second", uffd, page);
+	uffd_continue("first", uffd, page, page_size);
+	uffd_continue("second", uffd, page, page_size);
 }
 
 void userfault_continue_eof(void)
@@ -756,7 +730,7 @@ void userfault_continue_eof(void)
 	int uffd = minor_watch(page);
 
 	must("ftruncate", ftruncate(fd, 0));
-	continue_("", uffd, page);
+	uffd_continue("", uffd, page, page_size);
 }
 
 void userfault_continue_empty(void)
@@ -766,14 +740,15 @@ void userfault_continue_empty(void)
 
 	must("ftruncate", ftruncate(fd, page_size));
 	page = map_file(fd, 1, RW, MAP_SHARED);
-	continue_("", minor_watch(page), page);
+	uffd_continue("", minor_watch(page), page, page_size);
 }
 
 void userfault_continue_anon(void)
 {
 	char *page = anon_pages(1, RW);
 
-	continue_("", watch((struct watch){ .start = page, .features = MINOR_SHMEM }), page);
+	uffd_continue("", watch((struct watch){ .start = page, .features = MINOR_SHMEM }), page,
+		      page_size);
 }
 
 void userfault_minor_sigbus(void)
@@ -787,7 +762,7 @@ void userfault_minor_sigbus(void)
 
 void userfault_register_minor_anon(void)
 {
-	register_("", anon_pages(1, RW), page_size, MINOR);
+	uffd_register("", anon_pages(1, RW), page_size, MINOR);
 }
 
 /* -- write protection --------------------------------------------------------------------------- */
@@ -884,10 +859,10 @@ void userfault_wp_fork(void)
 
 void userfault_register_wp(void)
 {
-	register_("", anon_pages(1, RW), page_size, WP);
+	uffd_register("", anon_pages(1, RW), page_size, WP);
 }
 
 void userfault_register_wp_shmem(void)
 {
-	register_("", map_file(cached_file(), 1, RW, MAP_SHARED), page_size, WP);
+	uffd_register("", map_file(cached_file(), 1, RW, MAP_SHARED), page_size, WP);
 }
