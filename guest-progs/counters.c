@@ -5,7 +5,6 @@
  */
 #include "fault.h"
 
-#include <linux/userfaultfd.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
