@@ -39,7 +39,7 @@ from harness.results import (
     read_results,
 )
 from harness.run.job import BOOT, run_job, surprising
-from harness.run.plan import Column, Job, repeat_command
+from harness.run.plan import Column, Job, repeat_command, spread
 from harness.run.prepare import Options, Ready, prepare
 from harness.run.spool import Parcel, Spool
 
@@ -165,6 +165,7 @@ def _prepare_all(
         progress.stage(column, what)
         follow.look()
 
+    free = max(1, dispatcher.workers // len(columns))  # CPUs for each column
     # Machines with more CPUs take longer under emulation: first, so that they end with the rest.
     for column in sorted(columns, key=lambda column: -column.arch.smp):
         try:
@@ -182,7 +183,7 @@ def _prepare_all(
             held.enter_context(options.store.using(kind, key))
         writer.write(ready.record)
         _announce(ready, progress)
-        dispatcher.submit(ready.jobs)
+        dispatcher.submit(spread(ready.jobs, free))
 
 
 def _announce(ready: Ready, progress: Progress) -> None:
@@ -255,7 +256,7 @@ class Dispatcher:
 
     def __init__(self, out: Path, jobs: int, follow: Follower, progress: Progress) -> None:
         self._out, self._follow, self._progress = out, follow, progress
-        self._workers = jobs or len(os.sched_getaffinity(0))
+        self.workers = jobs or len(os.sched_getaffinity(0))
         self._pool: Executor | None = None
         self._spool = Spool()
         self._all: list[Job] = []
@@ -312,7 +313,7 @@ class Dispatcher:
         if self._pool is None:
             context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
             self._pool = ProcessPoolExecutor(
-                self._workers, context, initializer=_worker, initargs=(os.getpid(),)
+                self.workers, context, initializer=_worker, initargs=(os.getpid(),)
             )
         self._running[self._pool.submit(_work, self._spool.put(job), self._out)] = job
 

@@ -17,6 +17,7 @@ from harness.results import Evidence
 from harness.run.judge import Expectation, Expectations
 
 CORE = "core"
+WORTH_A_MACHINE = 100  # cells; to start one costs about as much as half of them
 
 # A decision id -> its evidence in the tree of one column; empty where no point covers the arch.
 Look = Callable[[str], Sequence[Evidence]]
@@ -156,6 +157,20 @@ def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
             shared.setdefault((one.memory, one.disks), []).append(one)
     groups = [*shared.values(), *([one] for one in alone)]
     return [replace(template, cells=tuple(group)) for group in groups]
+
+
+def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
+    """The jobs on up to so many machines at a time, where they are long enough to be worth it.
+
+    Each machine takes every n-th cell: those of a family are alike in what they cost.
+    """
+    parts = []
+    for job in jobs:
+        count = min(machines, max(1, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
+        if isinstance(job.spec, HandSpec):  # there is one of it
+            count = 1
+        parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
+    return parts
 
 
 def machine_for(spec: MachineSpec, cell: Cell) -> MachineSpec:
