@@ -17,6 +17,19 @@ from harness.catalog.arches import Arch
 from harness.results import read_results
 
 FOUR = ("x86_64", "arm64", "alpha", "m68k")
+# The edges that a fault handler is asked about first.
+EDGES = (
+    *("control/*", "hole/null-*", "hole/low-*", "hole/unaligned", "hole/read", "hole/write"),
+    *("protection/ro-write-*", "protection/none-read", "protection/none-write"),
+    *("protection/wonly-read", "protection/xonly-read", "protection/exec-nx"),
+    *("stack/below-usp-*", "stack/fp-1m", "stack/past-rlimit", "stack/guard-gap"),
+    *("stack/growsdown-user", "stack/growsdown-read"),
+    *("hwpoison/anon-load", "hwpoison/tmpfs-load", "hwpoison/shared-load"),
+    *("hwpoison/uaccess-read", "hwpoison/soft-offline"),
+    *("file/eof-shared-load", "file/eof-store", "file/eof-read", "file/eof-write"),
+    *(f"uaccess/tail-write-{count}" for count in (1, 3, 7, 101)),
+    *("retry/kill-in-read", "range/kernel-load", "range/noncanonical-load"),
+)
 LONG = 5  # times the matrix, for the memory of a long run
 
 
@@ -54,6 +67,15 @@ def one(setting: Setting) -> None:
         )
 
 
+def edges(setting: Setting) -> None:
+    """some fifty edge faults on four arches, against the sum of bare boots divided by two"""
+    four = [arch for arch in setting.arches if arch.name in FOUR]
+    if four:
+        alone, _, runs = _beside_boots(setting, four, *EDGES)
+        floors = [sum(found) / min(CORES, len(four)) for found in zip(*alone.values(), strict=True)]
+        show(f"edge faults, {len(four)} arches", floors, runs, 1.5)
+
+
 def matrix(setting: Setting) -> None:
     """the whole matrix without what wedges, against bare boots packed on the cores"""
     four = [arch for arch in setting.arches if arch.name in FOUR]
@@ -63,8 +85,26 @@ def matrix(setting: Setting) -> None:
 
 
 def _matrix(setting: Setting, arches: Sequence[Arch]) -> None:
+    alone, packed, runs = _beside_boots(setting, arches)
+    for name, found in alone.items():
+        print(f"  bare boot {name:10} {spread(found)}")
+    cores = min(CORES, len(alone))
+    least = sum(statistics.median(found) for found in alone.values()) / cores
+    names = ", ".join(alone)
+    _, high = show(f"matrix without what wedges, {len(alone)} arches", packed, runs, 1.25)
+    print(
+        f"  ({names}; their sum divided by {cores} cores {least:.2f} s: ratio {high / least:.2f})"
+    )
+
+
+def _beside_boots(
+    setting: Setting, arches: Sequence[Arch], *words: str
+) -> tuple[dict[str, list[float]], list[float], list[float]]:
+    """Wall seconds, in turn: the bare boots one by one, all of them packed on the cores, and a
+    run of these scenarios without what wedges.
+    """
     boots = {arch.name: bare(setting, arch) for arch in arches}
-    run = setting.run("--no-wedging", arches=arches)
+    run = setting.run(*words, "--no-wedging", arches=arches)
     seconds(run)  # warm
     alone: dict[str, list[float]] = {name: [] for name in boots}
     packed, runs = [], []
@@ -73,15 +113,7 @@ def _matrix(setting: Setting, arches: Sequence[Arch]) -> None:
             alone[name].append(seconds(argv))
         packed.append(_packed(boots, alone))
         runs.append(seconds(run))
-    for name, found in alone.items():
-        print(f"  bare boot {name:10} {spread(found)}")
-    cores = min(CORES, len(boots))
-    least = sum(statistics.median(found) for found in alone.values()) / cores
-    names = ", ".join(boots)
-    _, high = show(f"matrix without what wedges, {len(boots)} arches", packed, runs, 1.25)
-    print(
-        f"  ({names}; their sum divided by {cores} cores {least:.2f} s: ratio {high / least:.2f})"
-    )
+    return alone, packed, runs
 
 
 def _packed(boots: dict[str, list[str]], alone: dict[str, list[float]]) -> float:

@@ -11,14 +11,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from boots import init, matrix, memory, one, start, wedging
+from boots import edges, init, matrix, memory, one, start, wedging
 from builds import core, edit, kernel, nothing
 from measure import Setting
 from records import records
 
 from harness.catalog.project import find_root, load_project
 
-ROWS: tuple[Callable[[Setting], None], ...] = (start, one, matrix, wedging, memory, records)
+ROWS: tuple[Callable[[Setting], None], ...] = (
+    start,
+    one,
+    edges,
+    matrix,
+    wedging,
+    memory,
+    records,
+)
 LONG: tuple[Callable[[Setting], None], ...] = (init, edit, kernel, core, nothing)
 
 
