@@ -152,9 +152,9 @@ def kernel_spec(text: str, kernels: dict[str, Kernel]) -> Kernel:
     kernel = _unchanged(first, kernels)
     if not changes:
         return kernel
-    if isinstance(kernel.source, ImageSource):
-        message = f"kernel {quote(text)}: an image cannot be patched or configured"
-        raise DeclarationError("", 0, message, "name a source")
+    if isinstance(kernel.source, ImageSource | RunningSource):
+        message = f"kernel {quote(text)}: {kernel.source} cannot be patched or configured"
+        raise DeclarationError("", 0, message, "name a kernel that is built from source")
     for kind, name in zip(changes[::2], changes[1::2], strict=True):
         path = Path(name).expanduser()
         if not path.is_file():

@@ -132,7 +132,8 @@ def test_changes_are_part_of_a_spec(tmp_path: Path) -> None:
         ("git:#v6.1", "expected git:PATH#REV"),
         ("one+patch:none.patch", "there is no file 'none.patch'"),
         ("oen+config:none", "did you mean one?"),
-        ("image:/boot/x+config:none", "an image cannot be"),
+        ("image:/boot/x+config:none", "cannot be patched or configured"),
+        ("local+patch:x", "this machine cannot be patched"),
         ("tre:linux", "unknown kind of kernel 'tre'"),
     ],
 )
