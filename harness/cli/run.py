@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from harness.cli.common import (
     kernel_specs,
     open_project,
     select,
+    trace,
 )
 from harness.cli.execute import LAST_BASE, run_columns
 from harness.cli.options import (
@@ -94,18 +94,34 @@ def command(
     from harness.run.prepare import preflight
 
     options = how.options(wedging=not no_wedging, shuffle=shuffle)
-    plan = functools.partial(_plan, open_project(how.store_path), scenarios, where, changes)
+
+    def plan() -> _Run:
+        _check_together(base, no_base, bisect_step, outcome, invert)
+        return _plan(open_project(how.store_path), scenarios, where, changes)
+
     if bisect_step:
         sys.exit(_bisect_step(plan, outcome, invert, options, how.out))
     run, reference = plan(), None
     if base is not None or (changes.have_base and not no_base):
         preflight(run.columns, options)
         reference = _choose_base(run, base or "", options)
-    code, path = run_columns(run.project, run.columns, run.scenarios, options, how.out)
+    code, path = run_columns(
+        run.project, run.columns, run.scenarios, options, how.out, meanwhile=_load_reports
+    )
     code = _report(path, how.out, code)
     if code < 128 and reference is not None:
         code = _compare(run, reference, path, options, how.out, code)
     sys.exit(code)
+
+
+def _check_together(
+    base: str | None, no_base: bool, bisect_step: bool, outcome: str | None, invert: bool
+) -> None:
+    """Raises UsageProblem for options of which one would go unheard."""
+    if base is not None and no_base:
+        raise UsageProblem("--base beside --no-base: give one of them")
+    if (outcome is not None or invert) and not bisect_step:
+        raise UsageProblem("--outcome and --invert belong to --bisect-step")
 
 
 @dataclass(frozen=True)
@@ -197,6 +213,10 @@ def _bisect_step(
                 return code
     except (BuildError, QemuError, Hopeless, click.ClickException, OSError) as error:
         click.echo(f"bisect step: cannot be judged: {error}", err=True)
+    except Exception as error:  # exit code 3, as of other commands, would be read as a judgement
+        trace()
+        what = f"{type(error).__name__}: {error}"
+        click.echo(f"bisect step: cannot be judged: this is a bug of faultline: {what}", err=True)
     return SKIP
 
 

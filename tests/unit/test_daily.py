@@ -567,6 +567,22 @@ def test_a_step_that_does_not_build(tree: Path) -> None:
     assert call(*words, "hole/raed").exit_code == 255
 
 
+def test_a_step_is_no_judgement_where_something_unforeseen_happens(
+    tree: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git takes what is from 1 to 124 for the new commits' outcome."""
+    words = ("run", "--bisect-step", "--tree", "tree", *M68K, "--outcome", "ok", "hole/read")
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("nobody thought of that")
+
+    monkeypatch.setattr("harness.cli.run.run_columns", broken)
+    done = call(*words)
+    assert done.exit_code == 125 and "nobody thought of that" in done.output
+    (work / "project/kernels.yaml").write_text("nonsense")
+    assert call(*words).exit_code == 255
+
+
 def test_an_interrupted_bisection_leaves_nothing_running(work: Path, tree: Path) -> None:
     makefile = tree / "Makefile"
     slow = f"vmlinux:\n\t@echo $$PPID > {work}/make.pid; sleep 60\n"
