@@ -315,6 +315,6 @@ def _user(text: str) -> tuple[int, int]:
     if text in USERS:
         return USERS[text]
     uid, _, gid = text.partition(":")
-    if uid.isdigit() and (gid or uid).isdigit() and max(int(uid), int(gid or uid)) < 2**32 - 1:
+    if uid.isdecimal() and (gid or uid).isdecimal() and max(int(uid), int(gid or uid)) < 2**32 - 1:
         return int(uid), int(gid or uid)
     raise UsageProblem(f"--user {text}: expected {', '.join(USERS)}, or UID[:GID]")
