@@ -40,6 +40,7 @@ from harness.report.pagedata import page_data, summary, tone
 from harness.results import ColumnRecord, ResultRecord, Results, Verdict
 
 _PAGE = Path(__file__).with_name("page")
+_CHIP = 90  # characters of an outcome in the matrix: rows of it stay rows; its cell has it all
 _LIMIT = 100  # entries of a section, and notes: the matrix has all of them
 _FACTS = {  # heading: key of the provenance
     "kernel": "version",
@@ -65,6 +66,10 @@ class _Group:
     letter: str
     outcome: str
     look: str  # classes
+
+    @property
+    def short(self) -> str:
+        return words.short_outcome(self.outcome, _CHIP)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def render_html(results: Results) -> str:
         headline=", ".join(f"{n} {kind.value}" for kind, n in kinds if n) or "nothing",
         ending={"tone": colour, "text": ending},
         counts=[(v.value, report.total[v]) for v in Verdict if report.total[v]],
+        decided=[v.value for v in (*WRONG, *LOST, Verdict.FIXED)],
         wrong=[cell for s in scenarios for cell in s.cells_with(*WRONG)],
         fixed=[cell for s in scenarios for cell in s.cells_with(Verdict.FIXED)],
         lost=_lost(scenarios),
@@ -143,7 +149,6 @@ def _environment() -> Environment:
         place=words.place,
         plural=words.plural,
         prose=lambda words: text.clean(words, text.PROSE_LIMIT),
-        short=words.short_outcome,
         shown=shown_outcome,
         tone=tone,
         where=where,

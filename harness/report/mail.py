@@ -128,10 +128,13 @@ def _stale(report: Report) -> list[Lines]:
 def _known_bugs(report: Report) -> list[Lines]:
     def entry(scenario: Scenario) -> Lines:
         yield from _groups(report, scenario)
-        bugs = dict.fromkeys((c.want, c.bug) for c in scenario.cells_with(Verdict.KNOWN_BUG))
-        for want, bug in bugs:
+        bugs: dict[str, dict[str, None]] = defaultdict(dict)
+        for cell in scenario.cells_with(Verdict.KNOWN_BUG):
+            bugs[cell.want][cell.bug] = None
+        for want, references in bugs.items():
             yield from _field("correct", want)
-            yield from _field("see", bug)
+            for reference in references:
+                yield from _field("see", reference)
 
     return [entry(scenario) for scenario in _of_kind(report, Kind.KNOWN_BUG)]
 

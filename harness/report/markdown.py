@@ -29,6 +29,7 @@ from harness.results import ResultRecord, Results, Verdict
 
 _CONSOLE_TAIL = 30  # lines
 _EVIDENCE_SHOWN = 12  # places a group
+_MINORITY = 60  # characters of an outcome in a sentence: the table below has all of it
 _NOTES_SHOWN = 50
 _FACTS = {  # heading: key of the provenance
     "patches": "patches",
@@ -154,7 +155,7 @@ def _minority(report: Report, scenario: Scenario) -> str:
         size = compared // len(scenario.groups)
         return f"A tie: {len(scenario.groups)} outcomes, each on {size} of {compared} columns."
     named = ", ".join(
-        f"**{prose(report.name_columns(group.columns))}** ({code(group.outcome)})"
+        f"**{prose(report.name_columns(group.columns))}** ({code(group.outcome, _MINORITY)})"
         for group in scenario.minority
     )
     size = len(scenario.minority[0].cells)
@@ -191,7 +192,8 @@ def _evidence(report: Report, cells: Iterable[ResultRecord]) -> Lines:
             lines.setdefault(item.line, {})[report.records[cell.column].kernel] = None
     for (file, function, status, quoted), lines in [*places.items()][:_EVIDENCE_SHOWN]:
         first, *others = lines
-        told = code(f"{file}:{first} {function}" if first else f"{file} {function}") + status
+        told = code((f"{file}:{first} {function}" if first else f"{file} {function}").rstrip())
+        told += status
         if others:
             told += f" on {prose(', '.join(lines[first]))}"
             told += "".join(f", {code(f':{n}')} on {prose(', '.join(lines[n]))}" for n in others)

@@ -123,6 +123,19 @@ def test_the_matrix_is_in_the_page_itself() -> None:
     ]
 
 
+def test_a_long_outcome_is_cut_in_the_matrix_and_whole_at_hand() -> None:
+    found = troubled()
+    key = ("r1", "debian-6.12,m68k", MARK, 1)
+    cell = found.results[key]
+    whole = "; ".join(f"k{n}=short({n}/200)" for n in range(1, 16))
+    seen = msgspec.structs.replace(cell.observation, outcome=whole)
+    found.results[key] = msgspec.structs.replace(cell, observation=seen)
+    html = render_html(found)
+    chip = re.search(r'<span class="chip [^>]*title="([^"]*)"><b>B</b> ([^<]*)</span>', html)
+    assert chip is not None
+    assert chip[1] == whole and whole.startswith(chip[2].removesuffix("..")) and len(chip[2]) == 90
+
+
 def test_decisions_stand_before_the_matrix_and_are_linked() -> None:
     html = render_html(troubled())
     decide, matrix = html.index("Needs a decision"), html.index('id="matrix"')
@@ -264,6 +277,18 @@ def test_a_link_opens_its_cell(reader: Reader) -> None:
     reader.read(troubled(), "#gone/scenario@%zz")
     assert reader.browser.run("document.getElementById('panel').hidden") is True
     assert reader.browser.complaints == []
+
+
+@pytest.mark.parametrize("section", ["bugs", "decide"])
+def test_a_link_leads_to_a_section_and_stays(reader: Reader, section: str) -> None:
+    reader.read(troubled(), f"#{section}")
+    assert reader.address() == f"#{section}"
+    top = f"document.getElementById('{section}').getBoundingClientRect().top"
+    assert 0 <= reader.browser.run(top) < 900
+    reader.read(troubled())
+    reader.browser.click(f".counts a[href='#{section}']")
+    assert reader.address() == f"#{section}"
+    assert 0 <= reader.browser.run(top) < 900
 
 
 def test_filters(reader: Reader) -> None:

@@ -118,6 +118,16 @@ def test_two_texts_in_one_function_are_two_places() -> None:
         assert f"  - `arch/m68k/mm/fault.c:105 do_page_fault`: `{text}`\n" in body
 
 
+def test_a_place_outside_of_functions_ends_with_its_line() -> None:
+    found = samples.troubled()
+    for key, cell in found.results.items():
+        pieces = [structs.replace(piece, function="") for piece in cell.evidence]
+        found.results[key] = structs.replace(cell, evidence=pieces)
+    report = render_markdown(found)
+    assert re.search(r"^  - `[^` ]+:[0-9]+`", report, flags=re.M)
+    assert not re.search(r":[0-9]+ `", report)
+
+
 def test_ties_are_said() -> None:
     tie = section(render_markdown(samples.sample()), "### `hwpoison/anon-load`")
     assert tie.strip().startswith("A tie: 2 outcomes, each on 4 of 8 columns.")

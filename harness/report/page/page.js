@@ -229,7 +229,7 @@ function readAddress(first) {
   const found = cell.includes("@") ? locate(cell) : null;
   if (found) open(found.row, found.place);
   reading = false;
-  remember();
+  if (!byId(cell)) remember(); // a section's own address, such as #bugs, stays
 }
 
 function locate(cell) {
