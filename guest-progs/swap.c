@@ -344,6 +344,7 @@ void swap_threads(void)
 			fill(pages + i * page_size, 16);
 		page_out(pages, PAGES);
 		good = swap_in_by_all();
+		detail("rounds", "%d", round + 1);	/* a busy machine takes its time */
 	}
 	result("ok data=%s", good ? "match" : "changed");
 	detail("changes-meanwhile", "%d", changes);
