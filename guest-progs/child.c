@@ -97,6 +97,12 @@ bool result_fate(pid_t pid)
 	return ended;
 }
 
+bool result_killed(pid_t pid)
+{
+	must("kill", kill(pid, SIGKILL));
+	return result_fate(pid);
+}
+
 bool result_hang(pid_t pid)
 {
 	enum hang_state state = hang_sample(pid, 0, note);

@@ -222,6 +222,11 @@ char *map_file(int fd, size_t n, int prot, int flags);
 /* The read end of a pipe that holds n bytes of the pattern; a write end somebody could read. */
 int pipe_holding(size_t n);
 int pipe_sink(void);
+/* read(2) of 64 bytes of the pattern into the page, write(2) of 64 bytes from it: a pipe each. */
+long read_into(char *page);
+long write_from(char *page);
+/* Writes a setting of the kernel, a file in /proc or /sys; false where there is no such file. */
+bool set_knob(const char *path, const char *value);
 /* A page of a file or of memory that holds just a return instruction, visible to fetches. */
 void put_return_stub(void *addr);
 
@@ -264,6 +269,8 @@ void join_child(pid_t pid);
 /* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a second, */
 /* or the limit, it is looked at and the result is `hang(unkillable, spin-kernel)` and so on. */
 bool result_fate(pid_t pid);
+/* The same of one that is killed now. */
+bool result_killed(pid_t pid);
 /* Look at it for 200 ms, then kill it: the result is `hang(killable, sleep)` and so on. */
 bool result_hang(pid_t pid);
 /* Sleep, telling those outside that we do so on purpose. */

@@ -379,14 +379,12 @@ void hwpoison_soft_offline_unprivileged(void)
 void hwpoison_soft_offline_disabled(void)
 {
 	static const char knob[] = "/proc/sys/vm/enable_soft_offline";
-	int fd = open(knob, O_WRONLY | O_CLOEXEC);
 	char *page = anon_page();
 
-	if (fd < 0)
+	if (!set_knob(knob, "0"))
 		not_applicable("no %s", knob);
-	must("disable", write(fd, "0", 1));
 	advise("madvise", page, SOFT_OFFLINE);
-	must("enable", pwrite(fd, "1", 1, 0));
+	set_knob(knob, "1");
 	load_data("load", page + 8, INT, pattern(8, INT));
 }
 
@@ -470,11 +468,9 @@ static char *transparent_huge_page(void)
 	static const char knob[] = "/sys/kernel/mm/transparent_hugepage/enabled";
 	char *area = anon_pages(4 * MIB / page_size, RW);
 	char *page = (char *)(((uintptr_t)area + 2 * MIB - 1) & ~(2 * MIB - 1));
-	int fd = open(knob, O_WRONLY | O_CLOEXEC);
 
-	if (fd < 0)
+	if (!set_knob(knob, "madvise"))		/* off in small machines */
 		not_applicable("no %s", knob);
-	must("enable huge pages", write(fd, "madvise", 7));	/* off in small machines */
 	if (madvise(page, 2 * MIB, MADV_HUGEPAGE) < 0)
 		not_applicable("madvise(MADV_HUGEPAGE)=%s", errno_name(errno));
 	fill(page, 2 * MIB);

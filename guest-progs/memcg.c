@@ -19,12 +19,10 @@
 #define OVER (16 * MIB)
 #define WITHIN (2 * MIB)
 
-static void set(const char *path, const char *value)
+static void set_group(const char *path, const char *value)
 {
-	int fd = must(path, open(path, O_WRONLY | O_CLOEXEC));
-
-	must(path, write(fd, value, strlen(value)));
-	close(fd);
+	if (!set_knob(path, value))
+		setup_failed(path);
 }
 
 /* A group with a limit, in a mount that nobody else sees. */
@@ -36,10 +34,10 @@ static void make_group(void)
 		not_applicable("no cgroup2: %s", errno_name(errno));
 	if (access(ROOT "/cgroup.controllers", R_OK) < 0)
 		not_applicable("no cgroup.controllers");
-	set(ROOT "/cgroup.subtree_control", "+memory");
+	set_group(ROOT "/cgroup.subtree_control", "+memory");
 	if (mkdir(GROUP, 0755) < 0 && errno != EEXIST)
 		setup_failed("mkdir");
-	set(GROUP "/memory.max", LIMIT);
+	set_group(GROUP "/memory.max", LIMIT);
 }
 
 static long oom_kills(void)
@@ -65,7 +63,7 @@ static void in_group(void (*act)(size_t size), size_t size)
 	before = oom_kills();
 	pid = fork_child();
 	if (pid == 0) {
-		set(GROUP "/cgroup.procs", "0");
+		set_group(GROUP "/cgroup.procs", "0");
 		act(size);
 		child_done();
 	}
@@ -94,7 +92,7 @@ void memcg_oom_store(void)
 	in_group(touch_anon, OVER);
 }
 
-static void read_into(size_t size)
+static void read_zeroes(size_t size)
 {
 	char *memory = anon_pages(size / page_size, RW);
 	int fd = must("open zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
@@ -104,7 +102,7 @@ static void read_into(size_t size)
 
 void memcg_oom_read(void)
 {
-	in_group(read_into, OVER);
+	in_group(read_zeroes, OVER);
 }
 
 static int empty_file(size_t size)

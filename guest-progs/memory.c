@@ -214,14 +214,11 @@ void huge_pool(size_t size, unsigned int pages)
 {
 	unsigned long kib = size / KIB;
 	char pool[96], count[16];
-	int fd;
 
 	snprintf(pool, sizeof(pool), "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages", kib);
-	fd = open(pool, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
+	snprintf(count, sizeof(count), "%u", pages);
+	if (!set_knob(pool, count))
 		not_applicable("no huge pages of %lu KiB", kib);
-	must("nr_hugepages", write(fd, count, snprintf(count, sizeof(count), "%u", pages)));
-	close(fd);
 }
 
 char *huge_pages(size_t size, size_t n, int flags, int fd)
@@ -300,6 +297,28 @@ int pipe_sink(void)
 
 	make_pipe(fds);
 	return fds[1];
+}
+
+long read_into(char *page)
+{
+	return read(pipe_holding(64), page, 64);
+}
+
+long write_from(char *page)
+{
+	return write(pipe_sink(), page, 64);
+}
+
+bool set_knob(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return false;
+	must(path, fd);
+	must(path, write(fd, value, strlen(value)));
+	close(fd);
+	return true;
 }
 
 void put_return_stub(void *addr)

@@ -10,38 +10,35 @@
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
-static void read_into(char *page)
+static void tell(const char *call, long n)
 {
-	int fd = pipe_holding(64);
-	ssize_t n = read(fd, page, 64);
-
-	detail("read", "%s", n < 0 ? errno_name(errno) : "ok");
+	detail(call, "%s", n < 0 ? errno_name(errno) : "ok");
 }
 
-static void write_from(char *page)
+static void read_pipe(char *page)
 {
-	int fd = pipe_sink();
-	ssize_t n = write(fd, page, 64);
+	tell("read", read_into(page));
+}
 
-	detail("write", "%s", n < 0 ? errno_name(errno) : "ok");
+static void write_pipe(char *page)
+{
+	tell("write", write_from(page));
 }
 
 /* A write to a file looks whether its source is there before it takes the file's locks. */
 static void write_file_from(char *page)
 {
 	int fd = tmpfile_of(0);
-	ssize_t n = write(fd, page, 64);
 
-	detail("write", "%s", n < 0 ? errno_name(errno) : "ok");
+	tell("write", write(fd, page, 64));
 }
 
 /* clear_user() */
 static void read_zeroes_into(char *page)
 {
 	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
-	ssize_t n = read(fd, page, 64);
 
-	detail("read", "%s", n < 0 ? errno_name(errno) : "ok");
+	tell("read", read(fd, page, 64));
 }
 
 /* put_user() */
@@ -59,9 +56,8 @@ static void flag_from(char *page)
 static void vector_from(char *page)
 {
 	int fd = pipe_sink();
-	ssize_t n = writev(fd, (struct iovec *)page, 1);
 
-	detail("writev", "%s", n < 0 ? errno_name(errno) : "ok");
+	tell("writev", writev(fd, (struct iovec *)page, 1));
 }
 
 static void futex_in(char *page)
@@ -91,10 +87,9 @@ static void exec_with_arguments(char *page)
 static void vm_read_from(char *page)
 {
 	char to[64];
-	ssize_t n = process_vm_readv(getpid(), &(struct iovec){ to, 64 }, 1,
-				     &(struct iovec){ page, 64 }, 1, 0);
 
-	detail("process_vm_readv", "%s", n < 0 ? errno_name(errno) : "ok");
+	tell("process_vm_readv", process_vm_readv(getpid(), &(struct iovec){ to, 64 }, 1,
+						  &(struct iovec){ page, 64 }, 1, 0));
 }
 
 static void load_from(char *page)
@@ -112,12 +107,12 @@ static void kill_in(void (*act)(char *page))
 
 void retry_kill_in_read(void)
 {
-	kill_in(read_into);
+	kill_in(read_pipe);
 }
 
 void retry_kill_in_write(void)
 {
-	kill_in(write_from);
+	kill_in(write_pipe);
 }
 
 void retry_kill_in_load(void)
@@ -241,12 +236,12 @@ static void alarm_in(void (*act)(char *page))
 
 void retry_alarm_in_read(void)
 {
-	alarm_in(read_into);
+	alarm_in(read_pipe);
 }
 
 void retry_alarm_in_write(void)
 {
-	alarm_in(write_from);
+	alarm_in(write_pipe);
 }
 
 void retry_alarm_in_clear(void)

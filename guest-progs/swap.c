@@ -18,18 +18,13 @@
 #define DEVICE "/dev/zram0"
 #define DEVICE_SIZE (16 * MIB)
 
-static void set(const char *name, const char *value)
+static void set_zram(const char *name, const char *value)
 {
 	char path[64];
-	int fd;
 
 	snprintf(path, sizeof(path), "/sys/block/zram0/%s", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
+	if (!set_knob(path, value))
 		not_applicable("no %s", path);
-	must(path, fd);
-	must(path, write(fd, value, strlen(value)));
-	close(fd);
 }
 
 /* What mkswap writes, for the page size of this machine. */
@@ -49,8 +44,8 @@ static void write_header(const char *device)
 static void make_device(void)
 {
 	swapoff(DEVICE);	/* should one have been killed while it was on */
-	set("reset", "1");
-	set("disksize", "16M");
+	set_zram("reset", "1");
+	set_zram("disksize", "16M");
 }
 
 static void swap_on(void)

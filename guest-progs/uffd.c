@@ -178,8 +178,7 @@ void resolve(struct stuck *stuck)
 void kill_stuck(struct stuck *stuck)
 {
 	step("");
-	must("kill", kill(stuck->pid, SIGKILL));
-	if (!result_fate(stuck->pid))
+	if (!result_killed(stuck->pid))
 		release(stuck);
 }
 

@@ -79,7 +79,7 @@ static void store_it(char *page)
 		load_data("load", page, INT, pattern(0, INT));
 }
 
-static void read_into(char *page)
+static void read_it(char *page)
 {
 	int fd = pipe_holding(64);
 
@@ -117,7 +117,7 @@ void userfault_copy_store(void)
 
 void userfault_copy_read(void)
 {
-	struct stuck child = stuck_child(read_into);
+	struct stuck child = stuck_child(read_it);
 
 	task('B');
 	copy("copy", child.uffd, child.page, pattern_page());
@@ -164,7 +164,7 @@ void userfault_release_blocked(void)
 
 void userfault_release_in_read(void)
 {
-	struct stuck child = stuck_child(read_into);
+	struct stuck child = stuck_child(read_it);
 
 	close(child.uffd);
 	join_child(child.pid);
@@ -674,7 +674,7 @@ void userfault_minor_private_store(void)
 
 void userfault_minor_read(void)
 {
-	minor_continue(MAP_SHARED, read_into);
+	minor_continue(MAP_SHARED, read_it);
 }
 
 static void punch(int fd)
@@ -799,7 +799,7 @@ void userfault_wp_store_shmem(void)
 
 void userfault_wp_read(void)
 {
-	wp_unprotect(wp_stuck(pattern_page(), read_into));
+	wp_unprotect(wp_stuck(pattern_page(), read_it));
 }
 
 void userfault_wp_load(void)
