@@ -18,8 +18,9 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.project import Project
 from harness.machine.qemu import command
+from harness.run.images import build, guest_initramfs
+from harness.run.options import Options
 from harness.run.plan import Column, machine_spec
-from harness.run.prepare import Options, build, guest_initramfs
 
 FAULTLINE = [sys.executable, "-m", "harness"]
 ONE = "hole/read"

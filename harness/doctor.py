@@ -17,8 +17,8 @@ from harness.catalog.project import Project
 from harness.machine import QemuError
 from harness.machine.accel import DEVICE, native, prove_kvm
 from harness.machine.qemu import OLDEST
+from harness.run.images import guest_initramfs
 from harness.run.plan import machine_spec
-from harness.run.prepare import guest_initramfs
 
 OPTIONAL = {"ccache": "ccache"}  # faster second builds
 

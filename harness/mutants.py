@@ -39,8 +39,9 @@ from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
 from harness.results import Record, ResultRecord, Verdict
 from harness.run.job import BOOT, CellRunner
+from harness.run.options import Options
 from harness.run.plan import Cell, Column, Job
-from harness.run.prepare import Options, prepare
+from harness.run.prepare import prepare
 
 Say = Callable[[str], None]
 Attempts = tuple[Cell, list[ResultRecord]]  # a cell, and all that was seen of it, in order

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from harness.catalog.project import Project
     from harness.run.job import CellRunner
     from harness.run.plan import Cell, Column
-    from harness.run.prepare import Ready
+    from harness.run.ready import Ready
 
 MATRIX_FILE = "matrix.yaml"
 
@@ -209,7 +209,8 @@ class ColumnCollector(pytest.Collector):
 
     def _prepare(self, scenarios: list[Scenario]) -> Ready:
         from harness.build.store import Store
-        from harness.run.prepare import Options, prepare
+        from harness.run.options import Options
+        from harness.run.prepare import prepare
 
         place = self.config.getoption("--store")
         store = Store(Path(place) if place else None)

@@ -32,7 +32,9 @@ def command(
     from harness.build import Unavailable
     from harness.catalog.kernels import RunningSource
     from harness.progress import make_progress
-    from harness.run.prepare import Options, build, guest_binary, guest_initramfs, preflight
+    from harness.run.images import build, guest_binary, guest_initramfs
+    from harness.run.options import Options
+    from harness.run.preflight import preflight
 
     project = open_project(store_path)
     specs = kernel_specs(project, where, changes)

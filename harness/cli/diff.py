@@ -23,7 +23,7 @@ from harness.cli.options import (
 if TYPE_CHECKING:
     from harness.catalog.project import Project
     from harness.results import ColumnRecord, Results
-    from harness.run.prepare import Options
+    from harness.run.options import Options
 
 EXITS = """\b
 Exit codes:

@@ -17,8 +17,8 @@ from harness.text import clean
 
 if TYPE_CHECKING:
     from harness.catalog.project import Project
+    from harness.run.options import Options
     from harness.run.plan import Column
-    from harness.run.prepare import Options
     from harness.run.program import Program, Ran
     from harness.run.suite import Reading
 
@@ -178,7 +178,8 @@ def command(
       faultline exec --arch arm64 --kernel debian-6.1 --results r.json ./mremap_test
       seq 100 | faultline exec --arch x86_64 ./count
     """
-    from harness.run.prepare import Options, preflight
+    from harness.run.options import Options
+    from harness.run.preflight import preflight
 
     reading, what = read.reading(), around.program(program, arguments)
     project = open_project(store_path)

@@ -12,8 +12,8 @@ from harness.cli.common import Infrastructure, UsageProblem
 if TYPE_CHECKING:
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
+    from harness.run.options import Options
     from harness.run.plan import Column
-    from harness.run.prepare import Options
 
 LAST = "results.jsonl"  # in the folder of results a link to the last run
 LAST_BASE = "base.jsonl"  # and to the last run of what was compared with
@@ -34,7 +34,7 @@ def run_columns(
     """
     from harness.progress import make_progress
     from harness.run.execute import execute, new_run_id
-    from harness.run.prepare import preflight
+    from harness.run.preflight import preflight
 
     preflight(columns, options)
     run_id = new_run_id()

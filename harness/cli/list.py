@@ -147,7 +147,8 @@ def _foreseen(
     """What is expected of each scenario in a column, in words."""
     from harness.build import Unavailable
     from harness.catalog.kernels import RunningSource
-    from harness.run.prepare import Options, foresee
+    from harness.run.options import Options
+    from harness.run.prepare import foresee
 
     try:
         cells = foresee(column, chosen, project, Options(store=store))

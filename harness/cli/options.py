@@ -17,7 +17,7 @@ import click
 from harness.cli.common import complete_from, open_store
 
 if TYPE_CHECKING:
-    from harness.run.prepare import Options
+    from harness.run.options import Options
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -254,7 +254,7 @@ class How:
 
     def options(self, **more: Any) -> Options:
         """As the run takes them, with those that one command only has."""
-        from harness.run.prepare import Options
+        from harness.run.options import Options
 
         return Options(
             store=open_store(self.store_path),

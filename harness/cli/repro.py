@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
     from harness.results import ResultRecord
+    from harness.run.options import Options
     from harness.run.plan import Column
-    from harness.run.prepare import Options
     from harness.run.repro import Case, Excerpt
 
 GDB_PORT = 1234
@@ -72,7 +72,8 @@ def command(
       faultline repro stack/below-usp-257 --arch m68k --print-command
       faultline repro retry/kill-in-read --arch alpha --gdb
     """
-    from harness.run.prepare import Options, preflight
+    from harness.run.options import Options
+    from harness.run.preflight import preflight
     from harness.run.repro import observe, prepare_case
 
     if print_command + gdb + shell > 1:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from harness.catalog.kernels import Kernel
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
+    from harness.run.options import Options
     from harness.run.plan import Column
-    from harness.run.prepare import Options
 
 ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on what is above 127
 
@@ -91,7 +91,7 @@ def command(
       faultline run --tree ~/linux --arch m68k --arch alpha
       faultline run --patch fix.patch --arch m68k 'stack/*'
     """
-    from harness.run.prepare import preflight
+    from harness.run.preflight import preflight
 
     options = how.options(wedging=not no_wedging, shuffle=shuffle)
 

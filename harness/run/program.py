@@ -24,8 +24,10 @@ from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
 from harness.program_record import SCHEMA, ProgramRecord
 from harness.results import ColumnRecord
+from harness.run.images import guest_binary
+from harness.run.options import Options, Say
 from harness.run.plan import Column
-from harness.run.prepare import Options, Say, guest_binary, prepare
+from harness.run.prepare import prepare
 from harness.run.suite import Judgement, Reading
 from harness.run.tally import End
 

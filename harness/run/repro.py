@@ -13,9 +13,11 @@ from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
 from harness.machine.qemu import MachineSpec, command
 from harness.results import ColumnRecord, Evidence, Record, ResultRecord
+from harness.run.images import guest_binary
 from harness.run.job import CellRunner
+from harness.run.options import Options, Say
 from harness.run.plan import Cell, Column, Job, machine_for
-from harness.run.prepare import Options, Say, guest_binary, prepare
+from harness.run.prepare import prepare
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,9 +31,12 @@ from harness.machine import QemuError
 from harness.machine.hand import BINARY, NONCE, HandSpec
 from harness.machine.qemu import qemu_version
 from harness.results import ColumnRecord, Evidence
+from harness.run.facts import config_symbols, page_size
+from harness.run.images import guest_binary
 from harness.run.judge import Expectation
+from harness.run.options import Options, Say
 from harness.run.plan import Cell, Column, Job, cell, without_disks
-from harness.run.prepare import Options, Ready, Say, config_symbols, guest_binary, page_size
+from harness.run.ready import Ready
 
 SSH = "FAULTLINE_SSH"  # what is called instead of `ssh`, with options: "ssh -F FILE"
 _SSH_OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15",

@@ -14,8 +14,9 @@ import pytest
 from harness.build.store import Store
 from harness.catalog.project import load_project
 from harness.machine.qemu import qemu_version
+from harness.run.options import Options
 from harness.run.plan import Column
-from harness.run.prepare import Options, prepare
+from harness.run.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "programs"

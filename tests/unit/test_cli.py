@@ -187,7 +187,7 @@ def test_every_error_is_one_message_and_a_code(
     def fail(*_args: object, **_kw: object) -> None:
         raise error
 
-    monkeypatch.setattr("harness.run.prepare.build", fail)
+    monkeypatch.setattr("harness.run.images.build", fail)
     monkeypatch.delenv("FAULTLINE_DEBUG", raising=False)
     done = call("build", "--arch", "m68k")
     assert done.exit_code == code, done.output
@@ -204,7 +204,7 @@ def test_a_kernel_that_cannot_be_had_is_not_applicable(
     def fail(*_args: object, **_kw: object) -> None:
         raise Unavailable("one cannot be had for m68k: no such board")
 
-    monkeypatch.setattr("harness.run.prepare.build", fail)
+    monkeypatch.setattr("harness.run.images.build", fail)
     assert "no such board" in call("build", "--arch", "m68k").output
     done = call("run", "--arch", "m68k", "hole/read", "--out", str(tmp_path / "out"))
     assert done.exit_code == 0, done.output
@@ -218,7 +218,7 @@ def test_sigterm_ends_a_build_cleanly(project: Path) -> None:
     """It must unwind, for make and its children are a session of their own."""
     script = """
 import time
-import harness.run.prepare
+import harness.run.images
 from harness.cli import main
 
 def build(*args):
@@ -228,7 +228,7 @@ def build(*args):
     finally:
         print("cleaned up", flush=True)
 
-harness.run.prepare.build = build
+harness.run.images.build = build
 main(["build", "--arch", "m68k"])
 """
     process = subprocess.Popen(
@@ -257,7 +257,7 @@ def test_a_report_that_cannot_be_written_loses_no_results(
         return code
 
     monkeypatch.setattr("harness.run.execute.execute", execute)
-    monkeypatch.setattr("harness.run.prepare.preflight", lambda *_: None)
+    monkeypatch.setattr("harness.run.preflight.preflight", lambda *_: None)
     (tmp_path / "out/report.md").mkdir(parents=True)
     done = call("run", "--arch", "m68k", "hole/read")
     assert done.exit_code == exits, done.output
@@ -269,7 +269,7 @@ def test_an_interrupted_run_says_the_code_it_exits_with(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.run.execute.execute", lambda *_: 130)
-    monkeypatch.setattr("harness.run.prepare.preflight", lambda *_: None)
+    monkeypatch.setattr("harness.run.preflight.preflight", lambda *_: None)
     done = call("run", "--arch", "m68k", "hole/read")
     assert done.exit_code == 130
     assert "interrupted (exit code 130)" in done.output

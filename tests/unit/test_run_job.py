@@ -30,7 +30,8 @@ from harness.results import (
     merge_columns,
     read_results,
 )
-from harness.run.execute import Dispatcher, Follower, Progress
+from harness.run.dispatch import Dispatcher
+from harness.run.follow import Follower, Progress
 from harness.run.job import CellRunner, run_job
 from harness.run.judge import Expectation, Expectations, judge
 from harness.run.plan import (
@@ -418,7 +419,7 @@ def ends_within(seconds: float, act: Callable[[], None]) -> bool:
 def test_a_run_that_is_stopped_with_long_jobs_in_its_queue_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.execute.run_job", lambda *_: time.sleep(60))
+    monkeypatch.setattr("harness.run.dispatch.run_job", lambda *_: time.sleep(60))
 
     out, listener = tmp_path / "r.jsonl", Listener()
     ResultsWriter(out).close()

@@ -13,8 +13,8 @@ from harness.catalog.kernels import RunningSource
 from harness.catalog.project import Project, load_project
 from harness.catalog.yamlfile import DeclarationError
 from harness.results import Observation, Verdict
+from harness.run.facts import config_symbols
 from harness.run.judge import judge
-from harness.run.prepare import config_symbols
 from harness.run.target import (
     _ASK,
     SSH,

@@ -1,0 +1,78 @@
+"""What is known of a column before it is booted, and the cells that follow from it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.build.evidence import look_up, read_source
+from harness.build.kept import Kept
+from harness.build.kernel import BuiltKernel
+from harness.catalog.matrix import Facts, Scenario
+from harness.catalog.project import Project
+from harness.catalog.version import parse_version
+from harness.run.options import Options
+from harness.run.plan import Cell, Column, cell
+
+
+def facts_of(column: Column, built: BuiltKernel, cpu: str, accel: str, qemu: str) -> Facts:
+    """What rows and prerequisites of a column may ask; `qemu` is its version."""
+    config = read_config(built.config)
+    return Facts(
+        arch=column.arch,
+        version=parse_version(built.version),
+        flavour=column.flavour,
+        source=functools.partial(_source, built.source),
+        config=config,
+        cpu=cpu,
+        page_size=page_size(config),
+        accel=accel,
+        module=built.source is not None,
+        qemu=qemu,
+    )
+
+
+def cells_of(
+    scenarios: Sequence[Scenario],
+    facts: Facts,
+    project: Project,
+    source: Path | None,
+    options: Options,
+) -> list[Cell]:
+    """The cells of a column with these facts, their evidence looked up in its source, if any."""
+    rows = [row for scenario in scenarios for row in scenario.rows if facts.arch.matches(row.arch)]
+    names = dict.fromkeys(name for row in rows for name in row.evidence)
+    decisions = [project.matrix.decisions[name] for name in names]
+    evidence = look_up(source, decisions, facts.arch, facts.version, Kept(options.store))
+    cells = [cell(scenario, facts, evidence.__getitem__) for scenario in scenarios]
+    return [one for one in cells if options.wedging or not one.wedges]
+
+
+def _source(tree: Path | None, file: str) -> str | None:
+    """Text of a file of the tree: "" when the tree has no such file, None without a tree."""
+    return None if tree is None else read_source(tree, file) or ""
+
+
+def page_size(config: Mapping[str, str] | None) -> int | None:
+    """Bytes a page by the .config; None where it does not say."""
+    if config is None:
+        return None
+    if config.get("CONFIG_PAGE_SHIFT", "").isdigit():  # since 6.9
+        return 1 << int(config["CONFIG_PAGE_SHIFT"])
+    found = (
+        re.fullmatch(r"CONFIG_\w+_(\d+)K_PAGES|CONFIG_PAGE_SIZE_(\d+)KB", name) for name in config
+    )
+    return next((1024 * int(match[1] or match[2]) for match in found if match), None)
+
+
+def read_config(path: Path | None) -> dict[str, str] | None:
+    """Symbols of a .config, see `config_symbols`."""
+    return None if path is None else config_symbols(path.read_text("utf-8", errors="replace"))
+
+
+def config_symbols(text: str) -> dict[str, str]:
+    """`CONFIG_X` -> `y` of a .config's text; those that are not set are absent."""
+    found = (re.fullmatch(r"(CONFIG_\w+)=(.*)", line) for line in text.splitlines())
+    return {match[1]: match[2] for match in found if match}
