@@ -89,28 +89,22 @@ class PrivateApt:
 
     def download(self, package: Package, folder: Path) -> Path:
         """Fetch the .deb into a folder; apt has checked it against the signed lists."""
-        output(
-            ["apt-get", "download", "-q", f"{package.name}={package.version}"],
-            cwd=folder,
-            env=self._env,
-            failed=f"apt could not fetch {package.name} {package.version}",
-        )
-        found = list(folder.glob("*.deb"))
-        if len(found) != 1:
-            raise BuildError(f"apt fetched {len(found)} files for {package.name} instead of one")
-        return found[0]
+        name, version = package.name, package.version
+        argv = ["download", "-q", f"{name}={version}"]
+        return self._fetch(argv, folder, "*.deb", f"{name} {version}")
 
     def download_source(self, name: str, folder: Path) -> Path:
         """Fetch the upstream archive of a source package into a folder; apt has checked it."""
-        output(
-            ["apt-get", "source", "-q", "--tar-only", "--only-source", name],
-            cwd=folder,
-            env=self._env,
-            failed=f"apt could not fetch the source of {name}",
-        )
-        found = list(folder.glob("*.orig.tar.*"))
+        argv = ["source", "-q", "--tar-only", "--only-source", name]
+        return self._fetch(argv, folder, "*.orig.tar.*", f"the source of {name}")
+
+    def _fetch(self, argv: list[str], folder: Path, made: str, what: str) -> Path:
+        """The one file that fits `made` once apt-get has run in a folder."""
+        failed = f"apt could not fetch {what}"
+        output(["apt-get", *argv], cwd=folder, env=self._env, failed=failed)
+        found = list(folder.glob(made))
         if len(found) != 1:
-            raise BuildError(f"apt fetched {len(found)} archives for {name} instead of one")
+            raise BuildError(f"apt fetched {len(found)} files for {what} instead of one")
         return found[0]
 
 

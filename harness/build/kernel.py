@@ -374,19 +374,24 @@ def _collect(to: Path, plan: _Plan, source: PatchedSource, objects: Path) -> Non
     shutil.copyfile(objects / ".config", to / "config")
     if (objects / "System.map").is_file():
         shutil.copyfile(objects / "System.map", to / "System.map")
-    vmlinux = to / "vmlinux"
-    if vmlinux.exists() or not (objects / "vmlinux").is_file():
-        pass
-    elif "CONFIG_DEBUG_INFO=y" in (to / "config").read_text():  # for a debugger, whatever its size
-        shutil.copyfile(objects / "vmlinux", vmlinux)
-    else:
-        strip = f"{plan.arch.cross}strip"
-        output([strip, "--strip-all", "-o", vmlinux, objects / "vmlinux"])
-        if vmlinux.stat().st_size > SMALL_VMLINUX:
-            vmlinux.unlink()
+    if not (to / "vmlinux").exists() and (objects / "vmlinux").is_file():
+        _collect_vmlinux(to, plan, objects / "vmlinux")
     (to / "kernel.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(_provenance(plan, source, objects))) + b"\n"
     )
+
+
+def _collect_vmlinux(to: Path, plan: _Plan, vmlinux: Path) -> None:
+    """For a debugger: with debug info whatever its size, else without symbols (System.map has
+    those) and only a small one.
+    """
+    if "CONFIG_DEBUG_INFO=y" in (to / "config").read_text():
+        shutil.copyfile(vmlinux, to / "vmlinux")
+        return
+    stripped = to / "vmlinux"
+    output([f"{plan.arch.cross}strip", "--strip-all", "-o", stripped, vmlinux])
+    if stripped.stat().st_size > SMALL_VMLINUX:
+        stripped.unlink()
 
 
 def _provenance(plan: _Plan, source: PatchedSource, objects: Path) -> dict[str, str]:

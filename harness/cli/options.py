@@ -7,7 +7,7 @@ parameter `changes`, a `Changes`, and not one for each option.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import click
 from harness.cli.common import complete_from, open_store
 
 if TYPE_CHECKING:
+    from harness.catalog.project import Project
     from harness.run.options import Options
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -50,73 +51,53 @@ def as_one(name: str, kind: type, *options: Decorator) -> Decorator:
 
 # -- what is run -----------------------------------------------------------------------------
 
+_complete_scenario = complete_from(lambda project: list(project.matrix.scenarios))
 scenarios_argument = click.argument(
-    "scenarios",
-    nargs=-1,
-    metavar="[SCENARIO]...",
-    shell_complete=complete_from(lambda project: list(project.matrix.scenarios)),
+    "scenarios", nargs=-1, metavar="[SCENARIO]...", shell_complete=_complete_scenario
 )
-scenario_argument = click.argument(
-    "scenario", shell_complete=complete_from(lambda project: list(project.matrix.scenarios))
-)
+scenario_argument = click.argument("scenario", shell_complete=_complete_scenario)
+
+
+def _named(what: Callable[[Project], Iterable[str]], *words: str, **more: Any) -> Decorator:
+    """An option whose value is a name that the project declares, and which the shell completes."""
+    completed = complete_from(lambda project: list(what(project)))
+    return click.option(*words, shell_complete=completed, **{"metavar": "NAME", **more})
 
 
 def _arches(default: str) -> Decorator:
-    return click.option(
-        "--arch",
-        "arches",
-        multiple=True,
-        metavar="NAME",
-        help=f"Architecture or variant, repeatable. Default: {default}.",
-        shell_complete=complete_from(lambda project: list(project.arches)),
-    )
+    text = f"Architecture or variant, repeatable. Default: {default}."
+    return _named(lambda project: project.arches, "--arch", "arches", multiple=True, help=text)
 
 
 def _kernels(default: str) -> Decorator:
-    return click.option(
-        "--kernel",
-        "--target",
-        "kernels",
-        multiple=True,
-        metavar="SPEC",
-        help="Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a target "
-        f"that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: {default}.",
-        shell_complete=complete_from(lambda project: list(project.kernels)),
+    text = (
+        "Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a target "
+        f"that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: {default}."
     )
+    return _named(
+        lambda project: project.kernels, "--kernel", "--target", "kernels", multiple=True,
+        metavar="SPEC", help=text,
+    )  # fmt: skip
 
 
 def _flavours(default: str) -> Decorator:
-    return click.option(
-        "--flavour",
-        "flavours",
-        multiple=True,
-        metavar="NAME",
-        help=f"kconfig flavour, repeatable. Default: {default}.",
-        shell_complete=complete_from(lambda project: list(project.flavours)),
+    text = f"kconfig flavour, repeatable. Default: {default}."
+    return _named(
+        lambda project: project.flavours, "--flavour", "flavours", multiple=True, help=text
     )
 
 
-arch_option = click.option(
-    "--arch",
-    metavar="NAME",
-    required=True,
-    help="Architecture or variant.",
-    shell_complete=complete_from(lambda project: list(project.arches)),
+arch_option = _named(
+    lambda project: project.arches, "--arch", required=True, help="Architecture or variant."
 )
-kernel_option = click.option(
-    "--kernel",
-    metavar="SPEC",
+kernel_option = _named(
+    lambda project: project.kernels, "--kernel", metavar="SPEC",
     help="Default: the one kernels.yaml calls default.",
-    shell_complete=complete_from(lambda project: list(project.kernels)),
-)
-flavour_option = click.option(
-    "--flavour",
-    default="core",
-    show_default=True,
-    metavar="NAME",
+)  # fmt: skip
+flavour_option = _named(
+    lambda project: project.flavours, "--flavour", default="core", show_default=True,
     help="kconfig flavour.",
-    shell_complete=complete_from(lambda project: list(project.flavours)),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
