@@ -16,8 +16,8 @@ from harness.cli.options import as_one, busybox_option, one_column_options, stor
 from harness.text import clean
 
 if TYPE_CHECKING:
+    from harness.build.store import Store
     from harness.catalog.project import Project
-    from harness.run.options import Options
     from harness.run.plan import Column
     from harness.run.program import Program, Ran
     from harness.run.suite import Reading
@@ -83,8 +83,20 @@ around_options = as_one(
         show_default=True,
         help="Seconds at full speed; under TCG it gets ten times as much.",
     ),
-    click.option("--user", default="root", show_default=True, metavar="NAME|UID[:GID]"),
-    click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Repeatable."),
+    click.option(
+        "--user",
+        default="root",
+        show_default=True,
+        metavar="NAME|UID[:GID]",
+        help="Who it runs as: root, nobody, or by numbers.",
+    ),
+    click.option(
+        "--env",
+        "environment",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A variable more, or another value; repeatable.",
+    ),
     click.option(
         "--file",
         "files",
@@ -92,11 +104,28 @@ around_options = as_one(
         metavar="PATH[:TARGET]",
         help="A file or folder more in the guest, beside the program or at TARGET; repeatable.",
     ),
-    click.option("--memory", type=click.IntRange(0, 65536), default=0, metavar="MIB"),
     click.option(
-        "--disk", type=click.IntRange(0, 1 << 20), default=0, metavar="MIB", help="/dev/vda."
+        "--memory",
+        type=click.IntRange(0, 65536),
+        default=0,
+        metavar="MIB",
+        help="Where the program wants more than the arch's machine has.",
     ),
-    click.option("--hugepages", "huge_pages", type=click.IntRange(0), default=0, metavar="N"),
+    click.option(
+        "--disk",
+        type=click.IntRange(0, 1 << 20),
+        default=0,
+        metavar="MIB",
+        help="An empty scratch disk, /dev/vda (flavour full).",
+    ),
+    click.option(
+        "--hugepages",
+        "huge_pages",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="So many huge pages (flavour full, where the arch has them).",
+    ),
     click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools."),
     busybox_option,
 )
@@ -178,47 +207,56 @@ def command(
       faultline exec --arch arm64 --kernel debian-6.1 --results r.json ./mremap_test
       seq 100 | faultline exec --arch x86_64 ./count
     """
-    from harness.run.options import Options
-    from harness.run.preflight import preflight
+    from harness.build import BuildError, InputError
 
     reading, what = read.reading(), around.program(program, arguments)
     project = open_project(store_path)
     column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
-    options = Options(store=open_store(store_path), accel=accel)
-    preflight([column], options)
-    _finish(_run(project, column, what, options, reading), read.results)
+    try:
+        ran = _run(project, column, what, open_store(store_path), accel, reading)
+        _write(ran, read.results)
+    except (InputError, BrokenPipeError):  # an option is wrong; nobody reads what we say
+        raise
+    except (BuildError, OSError) as error:
+        _end(INFRA, str(error))
+    _finish(ran, bool(read.results))
 
 
 def _run(
-    project: Project, column: Column, what: Program, options: Options, reading: Reading
+    project: Project, column: Column, what: Program, store: Store, accel: str, reading: Reading
 ) -> Ran:
-    """Its streams are ours; what comes to no end of the program ends us."""
-    from harness.build import BuildError, InputError
+    """Its streams are ours; what comes to no end of the program ends us. Raises BuildError."""
     from harness.machine.session import BootError
+    from harness.run.options import Options
+    from harness.run.preflight import preflight
     from harness.run.program import run_program
 
+    options = Options(store=store, accel=accel)
+    preflight([column], options)
     sinks, say = {"stdout": _to(1), "stderr": _to(2)}, _say(column.id)
     try:
         return run_program(project, column, what, options, reading, sinks, _stdin(), say)
     except BrokenPipeError:  # whoever read has gone, as in `| head`
         drop_stdout()
         sys.exit(BROKEN_PIPE)
-    except InputError:  # the program or an option is wrong, not the build
-        raise
-    except BuildError as error:
-        _end(INFRA, str(error))
     except BootError as error:
         _end(INFRA, f"{column.id} does not boot: {error}", error.console)
 
 
-def _finish(ran: Ran, results: Sequence[Path]) -> None:
+def _write(ran: Ran, results: Sequence[Path]) -> None:
+    """Raises OSError."""
     from harness.report.program import render_program
+
+    for path in results:
+        path.write_text(render_program(ran.record, path.suffix), encoding="utf-8")
+
+
+def _finish(ran: Ran, told: bool) -> NoReturn:
+    """Say how it ended, and its results where they are `told`; end as it did."""
     from harness.run.program import FATAL
 
     ended, ending = ran.ending.ended, ran.ending
-    for path in results:
-        path.write_text(render_program(ran.record, path.suffix))
-    if results:
+    if told:
         totals = ", ".join(f"{count} {status}" for status, count in ran.record.totals.items())
         reason = clean(ran.record.reason, 300)
         parts = [part for part in (totals, reason) if part]

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -93,6 +94,19 @@ static int surroundings(void)
 	return wrong || !nobody;
 }
 
+/* Two huge pages of 2 MiB at the least, and every byte of them. */
+static int huge(void)
+{
+	size_t size = 2 << 20;
+	char *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	memset(p, 1, 2 * size);
+	return puts("huge") < 0;
+}
+
 /* Root may make the kernel panic by asking for more memory than there is. */
 static int panic(void)
 {
@@ -153,6 +167,8 @@ int main(int argc, char **argv)
 		return copy();
 	if (!strcmp(what, "surroundings"))
 		return surroundings();
+	if (!strcmp(what, "huge"))
+		return huge();
 	if (!strcmp(what, "daemon"))
 		leave_a_daemon();
 	if (!strcmp(what, "panic"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness.build.kernel import find_kernel
 from harness.build.store import Store
 from harness.catalog.project import load_project
 from harness.machine.qemu import qemu_version
@@ -21,6 +22,7 @@ from harness.run.prepare import prepare
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
 ARCH = "m68k"
+SLOW = "FAULTLINE_SLOW_TESTS"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def faultline(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     argv = [sys.executable, "-m", "harness", *map(str, words)]
-    return subprocess.run(argv, input=stdin, capture_output=True, cwd=ROOT, timeout=120)
+    return subprocess.run(argv, input=stdin, capture_output=True, cwd=ROOT, timeout=1800)
 
 
 def execute(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -133,6 +135,41 @@ def test_a_script_has_a_shell_and_the_usual_tools(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (7, b"two words||root|/work|6\n"), done.stderr
 
 
+def test_a_script_runs_as_others(tmp_path: Path) -> None:
+    script = tmp_path / "test.sh"
+    script.write_text(
+        "#!/bin/sh\n"
+        "setuidgid nobody sh -c 'id -un; touch /tmp/x; cat /proc/1/environ' 2>/dev/null\n"
+        "stat -c %U /tmp/x\n"
+    )
+    done = execute(script)
+    assert done.stdout == b"nobody\nnobody\n", done.stderr
+
+
+SURROUNDINGS = """\
+#!/bin/sh
+cat /proc/sys/vm/nr_hugepages
+./plain huge || exit 1
+mkfs.ext2 "$LTP_DEV" >/dev/null && mkdir mnt && mount -t ext2 "$LTP_DEV" mnt || exit 2
+echo written >mnt/file && umount mnt && mount -t ext2 "$LTP_DEV" mnt && cat mnt/file
+"""
+
+
+def test_huge_pages_and_a_scratch_disk(tmp_path: Path) -> None:
+    """What flavour full has and core has not, on an arch with both."""
+    project, store = load_project(ROOT), Store()
+    arch, kernel = project.arch("x86_64"), project.kernel(project.kernels.default)
+    if find_kernel(kernel, arch, "full", store) is None and not os.environ.get(SLOW):
+        pytest.skip(f"takes a kernel build of flavour full: set {SLOW}=1, or build it before")
+    script, program = tmp_path / "test.sh", tmp_path / "plain"
+    script.write_text(SURROUNDINGS)
+    gcc = f"{arch.guest_cross or arch.cross}gcc"
+    subprocess.run([gcc, "-O2", "-static", "-o", program, PROGRAMS / "plain.c"], check=True)
+    words = ("--flavour", "full", "--hugepages", 2, "--disk", 4, "--file", program)
+    done = faultline("exec", "--arch", arch.name, *words, script)
+    assert (done.returncode, done.stdout) == (0, b"2\nhuge\nwritten\n"), done.stderr
+
+
 def test_results_of_suites(built: Path, tmp_path: Path) -> None:
     results = tmp_path / "r.json"
     done = execute("--results", results, built / "ktap", "fail")
@@ -156,6 +193,7 @@ def test_what_cannot_be_tried_says_so(built: Path, tmp_path: Path) -> None:
         (("--expect", "SIGFOO", built / "plain"), 2, "a signal as SIGSEGV"),
         (("--disk", 4, built / "plain"), 2, "--flavour full"),
         ((_object(built / "plain"),), 126, "ENOEXEC"),
+        (("--results", "/dev/full", built / "plain"), 125, "No space left"),
     ):
         done = execute(*words)
         assert (done.returncode, message in done.stderr.decode()) == (code, True), done.stderr
