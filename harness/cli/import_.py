@@ -66,6 +66,8 @@ def command(
     system = system_of(found)
     chosen = _arch(log, arch, system.machine, project)
     path, run_id = output or Path("out") / f"{name}.jsonl", new_run_id()
+    if path.exists() and log.exists() and path.samefile(log):
+        raise UsageProblem(f"--output {path}: that is LOG itself")
     release = version or system.release
     column, results = make_column(found, name, run_id, chosen, release, project, str(log))
     code = _write(path, run_id, [column, *results])

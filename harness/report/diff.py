@@ -15,6 +15,8 @@ from enum import Enum
 from functools import cached_property
 from math import comb
 
+from msgspec.structs import replace
+
 from harness.report.details import detail_changes
 from harness.report.model import where
 from harness.results import (
@@ -200,7 +202,7 @@ def _columns(results: Results) -> dict[tuple[str, str], _Column]:
     """(kernel, place) -> cells."""
     places: dict[str, tuple[str, str]] = {}
     for column in results.columns.values():
-        places[column.column] = (column.kernel, where(column))
+        places[column.column] = (column.kernel, _arch_and_flavour(column))
     observed, missing = current(results)
     attempts = _attempts(results)
     found: dict[tuple[str, str], _Column] = {}
@@ -209,9 +211,16 @@ def _columns(results: Results) -> dict[tuple[str, str], _Column]:
         tried = attempts[record.run_id, record.column, record.scenario]
         found.setdefault(_place(record, places), {})[record.scenario] = _cell(record, tried)
     for planned, scenario in missing:
-        place = (planned.kernel, where(planned))
+        place = (planned.kernel, _arch_and_flavour(planned))
         found.setdefault(place, {})[scenario] = _Cell(lost="planned, and never observed")
     return found
+
+
+def _arch_and_flavour(column: ColumnRecord) -> str:
+    """Whatever it ran on: QEMU's view of an arch is compared with that of a real machine, or with
+    what an import tells.
+    """
+    return where(replace(column, target="qemu"))
 
 
 def _planned(results: Results) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import structs
 
 from harness.report.details import comparable, log_line
 from harness.report.diff import Diff, Kind, compare, judge, told_apart
@@ -63,6 +64,14 @@ def test_columns_are_paired_by_arch_when_kernels_differ() -> None:
     assert "  hole/write  m68k, alpha\n" in diff_text(diff)  # equal changes are told once
     same = compare(old, old)
     assert (same.exit_code, verdict_line(same)) == (0, "No difference in 4 compared cells.")
+
+
+def test_a_machine_is_compared_with_what_an_import_tells() -> None:
+    new = results("gvisor", hole_read="ok", hole_write=FAULT)
+    (key, column), *_ = new.columns.items()
+    new.columns[key] = structs.replace(column, target="import")
+    diff = compare(results("a", hole_read=FAULT, hole_write=FAULT), new)
+    assert kinds(diff) == {("hole/read", "m68k"): "changed", ("hole/write", "m68k"): "same"}
 
 
 @pytest.mark.parametrize(

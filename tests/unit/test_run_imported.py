@@ -207,6 +207,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert msgspec.json.encode(column)
     for name in ("debian-6.12", "local", "a b", ""):
         assert CliRunner().invoke(main, ["import", str(log), "--as", name]).exit_code == 2
+    done = CliRunner().invoke(main, ["import", str(log), "--as", "board", "-o", str(log)])
+    assert (done.exit_code, "that is LOG itself" in done.output) == (2, True)
+    assert log.read_bytes() == good()
     words = ["import", str(log), "--as", "board", "-o", str(out)]
     done = CliRunner().invoke(main, [*words, "--version", "banana"])
     assert (done.exit_code, "such as 6.12.3-rc1" in done.output) == (2, True)
