@@ -51,6 +51,12 @@ void range_bit_47_load(void)
 	load("", (void *)wide(0x0000800000000000), INT);
 }
 
+/* Beyond any page table of the user's, and not in the kernel's half, nor in arm64's tag. */
+void range_bit_54_load(void)
+{
+	load("", (void *)wide(0x0040000000000000), INT);
+}
+
 /* The last bytes of the user's part, and the first ones of what is above. */
 void range_read_across_end(void)
 {
