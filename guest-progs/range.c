@@ -183,3 +183,12 @@ void range_kernel_hole_load(void)
 	not_applicable("no address of the kernel's part is known to be free on this arch");
 #endif
 }
+
+void range_kernel_gap_load(void)
+{
+#ifdef KERNEL_GAP
+	load("", (void *)KERNEL_GAP, INT);
+#else
+	not_applicable("no address of the kernel's part is known to have no page table on this arch");
+#endif
+}
