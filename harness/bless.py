@@ -19,8 +19,9 @@ from pathlib import Path
 from harness.catalog.edit import NewRow, insert_row, one_line, replace_row
 from harness.catalog.kernels import DebianSource, TarballSource
 from harness.catalog.matrix import FOLDER, Facts, Matrix, Row, Scenario, load_matrix
-from harness.catalog.outcome import Outcome, OutcomeError, Trouble, parse
+from harness.catalog.outcome import Outcome, Trouble, parse
 from harness.catalog.project import Project
+from harness.catalog.scanner import OutcomeError
 from harness.catalog.version import VersionError, VersionRange, parse_version
 from harness.catalog.yamlfile import DeclarationError, quote
 from harness.results import ColumnRecord, ResultRecord, Results, Verdict, current, interrupted

@@ -40,11 +40,13 @@ The grammar does not recurse and each token is bounded, so time is linear in the
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NoReturn, Union
+from typing import Final, Union
+
+from harness.catalog.names import ANY_SIGNAL, CODES, ERRNOS, SIGNALS
+from harness.catalog.scanner import WORD, OutcomeError, Scanner, expected_one
 
 MAX_LENGTH = 8192  # characters; a frame on the results port is not longer
 
@@ -56,74 +58,6 @@ PAGE: Final = "page"
 EFFECTS: Final = ("data", "maj", "min")
 DATA: Final = ("match", "changed", "zeroed")
 HANG_STATES: Final = ("sleep", "disk", "spin-user", "spin-kernel")
-
-# Names only, no numbers: those differ between arches. Aliases (EWOULDBLOCK, SIGPOLL) are
-# left out, because each outcome has one text.
-ERRNOS: Final = frozenset(
-    """
-    EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT
-    ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG
-    ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY
-    ELOOP ENOMSG EIDRM ECHRNG EL2NSYNC EL3HLT EL3RST ELNRNG EUNATCH ENOCSI EL2HLT EBADE EBADR
-    EXFULL ENOANO EBADRQC EBADSLT EBFONT ENOSTR ENODATA ETIME ENOSR ENONET ENOPKG EREMOTE
-    ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP EDOTDOT EBADMSG EOVERFLOW ENOTUNIQ EBADFD
-    EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX ELIBEXEC EILSEQ ERESTART ESTRPIPE EUSERS ENOTSOCK
-    EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP
-    EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET
-    ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT
-    ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL
-    EISNAM EREMOTEIO EDQUOT ENOMEDIUM EMEDIUMTYPE ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED
-    EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON
-    """.split()
-)
-
-SIGNALS: Final = frozenset(
-    """
-    SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2
-    SIGPIPE SIGALRM SIGTERM SIGSTKFLT SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG
-    SIGXCPU SIGXFSZ SIGVTALRM SIGPROF SIGWINCH SIGIO SIGPWR SIGSYS SIGEMT
-    """.split()
-)
-
-_ANY_SIGNAL_CODES = frozenset(
-    """
-    SI_USER SI_KERNEL SI_QUEUE SI_TIMER SI_MESGQ SI_ASYNCIO SI_SIGIO SI_TKILL SI_DETHREAD
-    SI_ASYNCNL
-    """.split()
-)
-
-
-def _codes(prefix: str, names: str) -> frozenset[str]:
-    return _ANY_SIGNAL_CODES | {f"{prefix}_{name}" for name in names.split()}
-
-
-_SEGV = "MAPERR ACCERR BNDERR PKUERR ACCADI ADIDERR ADIPERR MTEAERR MTESERR CPERR"
-_FPE = "INTDIV INTOVF FLTDIV FLTOVF FLTUND FLTRES FLTINV FLTSUB FLTUNK CONDTRAP"
-CODES: Final[dict[str, frozenset[str]]] = {
-    "SIGSEGV": _codes("SEGV", _SEGV),
-    "SIGBUS": _codes("BUS", "ADRALN ADRERR OBJERR MCEERR_AR MCEERR_AO"),
-    "SIGILL": _codes("ILL", "ILLOPC ILLOPN ILLADR ILLTRP PRVOPC PRVREG COPROC BADSTK BADIADDR"),
-    "SIGFPE": _codes("FPE", _FPE),
-    "SIGTRAP": _codes("TRAP", "BRKPT TRACE BRANCH HWBKPT UNK PERF"),
-    "SIGCHLD": _codes("CLD", "EXITED KILLED DUMPED TRAPPED STOPPED CONTINUED"),
-    "SIGIO": _codes("POLL", "IN OUT MSG ERR PRI HUP"),
-    "SIGSYS": _codes("SYS", "SECCOMP USER_DISPATCH"),
-    "SIGEMT": _codes("EMT", "TAGOVF"),
-}
-
-
-class OutcomeError(ValueError):
-    """Text that is no outcome: what was expected at ``position`` (characters, from 0)."""
-
-    def __init__(self, text: str, position: int, expected: str) -> None:
-        super().__init__(text, position, expected)  # so that it pickles
-        self.text, self.position, self.expected = text, position, expected
-
-    def __str__(self) -> str:
-        found = self.text[self.position : self.position + 24]
-        shown = ascii(found) if found else "the end"
-        place = f"at character {self.position + 1}"
-        return f"not an outcome: {place} expected {self.expected}, found {shown}"
 
 
 @dataclass(frozen=True)
@@ -276,81 +210,24 @@ def parse(text: str) -> Outcome:
     """Read one outcome. Raises OutcomeError for whatever the grammar does not allow."""
     if len(text) > MAX_LENGTH:
         raise OutcomeError(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
-    scan = _Scanner(text)
+    scan = Scanner(text)
     outcome = NOT_APPLICABLE if scan.skip("n/a") else Outcome(_tasks(scan))
     scan.end()
     return outcome
 
 
 # Each token's pattern is one character class after another: no pattern can backtrack far.
-_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,19})(?![0-9])")
 _CODE_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]{0,9})(?![0-9])")
 _NEXT_TASK = " | "
 _TASK = re.compile(r"([A-Z]|kernel): ")
 _LABEL = re.compile(r"([a-z][a-z0-9-]{0,39})=")
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-_WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _LETTERS = re.compile(r"[a-z]{1,40}")
 _ERRNO_NUMBER = re.compile(r"E[1-9][0-9]{0,3}")
 _SIGNAL_NUMBER = re.compile(r"SIG[1-9][0-9]{0,2}")
 
 
-class _Scanner:
-    """A text, and how far it has been read."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
-
-    def sees(self, literal: str) -> bool:
-        return self.text.startswith(literal, self.at)
-
-    def skip(self, literal: str) -> bool:
-        """Read ``literal`` if it stands here."""
-        if not self.sees(literal):
-            return False
-        self.at += len(literal)
-        return True
-
-    def need(self, literal: str, expected: str = "") -> None:
-        if not self.skip(literal):
-            self.fail(expected or f"`{literal}`")
-
-    def peek(self, pattern: re.Pattern[str]) -> str:
-        """What ``pattern`` matches here, or ""; reads nothing."""
-        match = pattern.match(self.text, self.at)
-        return match.group(match.lastindex or 0) if match else ""
-
-    def take(self, pattern: re.Pattern[str], expected: str) -> str:
-        match = pattern.match(self.text, self.at)
-        if match is None:
-            self.fail(expected)
-        self.at = match.end()
-        return match.group(match.lastindex or 0)
-
-    def choose(self, known: Iterable[str], what: str, pattern: re.Pattern[str] = _WORD) -> str:
-        """Read a word that is one of ``known``; ``what`` says of what kind, as "a signal"."""
-        word, names = self.peek(pattern), tuple(known)
-        if word not in names:
-            self.fail(_expected(what, word, names))
-        self.at += len(word)
-        return word
-
-    def number(self, low: int, high: int, expected: str) -> str:
-        digits = self.peek(_NUMBER)
-        if not digits or not low <= int(digits) <= high:
-            self.fail(expected)
-        self.at += len(digits)
-        return digits
-
-    def end(self) -> None:
-        if self.at != len(self.text):
-            self.fail("the end of the outcome")
-
-    def fail(self, expected: str) -> NoReturn:
-        raise OutcomeError(self.text, self.at, expected)
-
-
-def _tasks(scan: _Scanner) -> tuple[Task, ...]:
+def _tasks(scan: Scanner) -> tuple[Task, ...]:
     if not scan.peek(_TASK):
         return (Task("", _steps(scan)),)
     tasks = [_task(scan, ())]
@@ -359,7 +236,7 @@ def _tasks(scan: _Scanner) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def _task(scan: _Scanner, before: tuple[Task, ...]) -> Task:
+def _task(scan: Scanner, before: tuple[Task, ...]) -> Task:
     start = scan.at
     name = scan.take(_TASK, "a task, as `A: ` or `kernel: `")
     if name == "kernel":  # may speak more than once: one warn( ) each
@@ -370,7 +247,7 @@ def _task(scan: _Scanner, before: tuple[Task, ...]) -> Task:
     return Task(name, _steps(scan))
 
 
-def _steps(scan: _Scanner) -> tuple[Step, ...]:
+def _steps(scan: Scanner) -> tuple[Step, ...]:
     if not scan.peek(_LABEL):
         return (Step("", _result(scan)),)
     steps = [_step(scan)]
@@ -379,7 +256,7 @@ def _steps(scan: _Scanner) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _step(scan: _Scanner) -> Step:
+def _step(scan: Scanner) -> Step:
     label = scan.take(_LABEL, "a step's label and `=`, as `load=`")
     return Step(label, _result(scan))
 
@@ -388,8 +265,8 @@ _ENDINGS = ("killed", "exit", "hang")
 _TROUBLES = ("oops", "panic", "silent", "lost", "warn")
 
 
-def _result(scan: _Scanner) -> Result:
-    word = scan.peek(_WORD)
+def _result(scan: Scanner) -> Result:
+    word = scan.peek(WORD)
     if word.startswith("SIG"):
         return _signal(scan)
     if word in _ENDINGS:
@@ -399,7 +276,7 @@ def _result(scan: _Scanner) -> Result:
     return _call(scan, word)
 
 
-def _call(scan: _Scanner, word: str) -> Call:
+def _call(scan: Scanner, word: str) -> Call:
     start = scan.at
     _value(scan, word)
     value = scan.text[start : scan.at]
@@ -410,7 +287,7 @@ def _call(scan: _Scanner, word: str) -> Call:
     return Call(value, tuple(signals), _fields(scan, EFFECTS))
 
 
-def _value(scan: _Scanner, word: str) -> None:
+def _value(scan: Scanner, word: str) -> None:
     if word == "ok":
         scan.need("ok")
         if scan.skip("("):
@@ -427,30 +304,30 @@ def _value(scan: _Scanner, word: str) -> None:
         scan.need(word)
     else:
         others = ("ok", "short", "n/a", *_ENDINGS, *_TROUBLES)
-        scan.fail(_expected("a result", word, [*others, *ERRNOS, *SIGNALS]))
+        scan.fail(expected_one("a result", word, [*others, *ERRNOS, *SIGNALS]))
 
 
-def _signal(scan: _Scanner) -> Signal:
+def _signal(scan: Scanner) -> Signal:
     name = _signal_name(scan)
     scan.need("/")
     code = scan.peek(_CODE_NUMBER)
     if code:
         scan.need(code)
     else:
-        code = scan.choose(CODES.get(name, _ANY_SIGNAL_CODES), f"a code of {name}")
+        code = scan.choose(CODES.get(name, ANY_SIGNAL), f"a code of {name}")
     address = _address(scan) if scan.skip(" @") else ""
     return Signal(name, code, address, _fields(scan, PROPERTIES + EFFECTS))
 
 
-def _signal_name(scan: _Scanner) -> str:
-    word = scan.peek(_WORD)
+def _signal_name(scan: Scanner) -> str:
+    word = scan.peek(WORD)
     if _SIGNAL_NUMBER.fullmatch(word):
         scan.need(word)
         return word
     return scan.choose(SIGNALS, "a signal")
 
 
-def _address(scan: _Scanner) -> str:
+def _address(scan: Scanner) -> str:
     start = scan.at - 1  # the @ has been read
     form = scan.choose(("exact", "touch", "page", "zero", "other"), "an address form", _LETTERS)
     if form == "touch":
@@ -462,7 +339,7 @@ def _address(scan: _Scanner) -> str:
     return scan.text[start : scan.at]
 
 
-def _fields(scan: _Scanner, names: tuple[str, ...]) -> tuple[Field, ...]:
+def _fields(scan: Scanner, names: tuple[str, ...]) -> tuple[Field, ...]:
     """Fields named in ``names``, each at most once and in that order."""
     fields = []
     while not scan.sees(_NEXT_TASK) and scan.skip(" "):
@@ -479,7 +356,7 @@ def _fields(scan: _Scanner, names: tuple[str, ...]) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def _ending(scan: _Scanner, word: str) -> Result:
+def _ending(scan: Scanner, word: str) -> Result:
     scan.need(word)
     scan.need("(")
     ending: Result
@@ -495,7 +372,7 @@ def _ending(scan: _Scanner, word: str) -> Result:
     return ending
 
 
-def _trouble(scan: _Scanner) -> Trouble:
+def _trouble(scan: Scanner) -> Trouble:
     kind = scan.choose(_TROUBLES, "trouble in the kernel")
     if kind != "warn":
         return Trouble(kind)
@@ -505,19 +382,8 @@ def _trouble(scan: _Scanner) -> Trouble:
     return Trouble(kind, function)
 
 
-def _number(scan: _Scanner) -> str:
+def _number(scan: Scanner) -> str:
     return scan.number(0, 2**64 - 1, "a number below 2**64, without leading zeros")
-
-
-def _expected(what: str, word: str, known: Iterable[str]) -> str:
-    """``what``, and the known words that ``word`` could have been meant to be."""
-    names = sorted(known)
-    if not names:
-        return f"nothing more, and not {what}"
-    if len(names) <= 12:
-        return f"{what} ({', '.join(names)})"
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    return f"{what} ({' or '.join(near)})" if near else what
 
 
 def _join(parts: Iterable[object]) -> str:

@@ -14,7 +14,8 @@ from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
 from harness.catalog.decisions import Decision
-from harness.catalog.outcome import Outcome, OutcomeError, parse
+from harness.catalog.outcome import Outcome, parse
+from harness.catalog.scanner import OutcomeError
 from harness.catalog.version import (
     EVERY_VERSION,
     VersionError,

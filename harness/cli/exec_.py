@@ -325,7 +325,7 @@ def _writable(path: Path) -> None:
 
 
 def _known_end(text: str) -> None:
-    from harness.catalog.outcome import SIGNALS
+    from harness.catalog.names import SIGNALS
 
     real_time = text.removeprefix("SIG")
     if not text or text in SIGNALS or (real_time.isdecimal() and int(real_time) < 256):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from harness.catalog.outcome import OutcomeError, parse
+from harness.catalog.outcome import parse
+from harness.catalog.scanner import OutcomeError
 from harness.machine.console import Excerpt, Sign
 from harness.machine.port import End
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from harness.build import BuildError
 from harness.build.git import Repository, run_git
 from harness.build.tools import clean_environment
-from harness.catalog.outcome import OutcomeError, parse
+from harness.catalog.outcome import parse
+from harness.catalog.scanner import OutcomeError
 from harness.catalog.yamlfile import DeclarationError
 from harness.results import Results, Verdict, current, read_results
 

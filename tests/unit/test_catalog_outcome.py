@@ -9,20 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.catalog.names import CODES, ERRNOS, SIGNALS
 from harness.catalog.outcome import (
-    CODES,
     DATA,
-    ERRNOS,
     HANG_STATES,
     NOT_APPLICABLE,
-    SIGNALS,
     Call,
     Exit,
     Field,
     Hang,
     Killed,
     Outcome,
-    OutcomeError,
     Result,
     Signal,
     Step,
@@ -30,6 +27,7 @@ from harness.catalog.outcome import (
     Trouble,
     parse,
 )
+from harness.catalog.scanner import OutcomeError
 
 VALID = """
 ok
