@@ -273,6 +273,8 @@ class CellItem(pytest.Item):
             pytest.xfail(f"known bug: {clean(record.bug)}; {_outcome(record)}")
         if record.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(clean(record.observation.cause) or "n/a")
+        if record.verdict is Verdict.NOT_RUN:  # refused: no pass, and nothing is wrong
+            pytest.skip(clean(record.observation.failure))
         if record.verdict is Verdict.FIXED:
             text = f"fixed: {record.column} {record.scenario}: {_outcome(record)}"
             self.warn(pytest.PytestWarning(f"{text}; amend {record.declared}"))

@@ -152,6 +152,7 @@ STALE = Evidence(id="d", file="mm/memory.c", function="f", text="goto bad", stat
         (Verdict.INFRA, {}, {"errors": 1}),
         (Verdict.KNOWN_BUG, {}, {"xfailed": 1}),
         (Verdict.NOT_APPLICABLE, {}, {"skipped": 1}),
+        (Verdict.NOT_RUN, {}, {"skipped": 1}),
         (Verdict.FIXED, {}, {"passed": 1, "warnings": 1}),
         (Verdict.MATCH, {"evidence": [STALE]}, {"failed": 1}),
         (Verdict.KNOWN_BUG, {"evidence": [STALE]}, {"failed": 1}),
