@@ -14,6 +14,9 @@ from click.testing import CliRunner
 from test_run_job import expect
 from test_run_job import job as fake_job
 
+# Known before pytester notes which modules there are: it forgets those that come later, and what
+# is set in them.
+import harness.run.prepare  # noqa: F401
 from harness.build import BuildError, Unavailable
 from harness.cli import main
 from harness.progress import describe
