@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,20 @@ def _describe(entry: Entry) -> str:
     days = (time.time() - entry.used) / 86400
     size = f"{entry.size / 1e6:8.1f} MB"
     return f"{entry.kind:10} {entry.key[:12]} {size}  used {days:.1f} days ago  {entry.label}"
+
+
+@command.command("verify")
+@store_option
+def store_verify(store_path: Path | None) -> None:
+    """Read every file of every entry; exit code 3 where one is not as it was written.
+
+    What is damaged is made again when it is next used.
+    """
+    damaged = open_store(store_path).verify()
+    for entry, why in damaged:
+        click.echo(f"{_describe(entry)}: {why}")
+    click.echo(f"{len(damaged)} damaged" if damaged else "nothing is damaged")
+    sys.exit(3 if damaged else 0)
 
 
 @command.command("prune")

@@ -383,6 +383,18 @@ def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: st
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_store_verify_names_what_is_damaged(project: Path, tmp_path: Path) -> None:
+    files = Store(tmp_path / "store").create(
+        "guest", "a" * 32, lambda to: (to / "f").touch(), "guest program for m68k"
+    )
+    done = call("store", "verify")
+    assert (done.exit_code, done.output) == (0, "nothing is damaged\n")
+    (files / "f").write_text("other")
+    done = call("store", "verify")
+    assert done.exit_code == 3
+    assert "guest program for m68k: f has 5 bytes instead of 0\n1 damaged\n" in done.output
+
+
 def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "harness").rglob("*.py"))
     named = set(re.findall(r'store\.(?:create|folder|using)\(\s*"([a-z]+)"', sources))
