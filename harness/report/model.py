@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -180,15 +180,14 @@ class Report:
         for record in (self.records[id] for id in wanted):
             by_place[where(record)].append(record)
         whole: list[str] = []
-        partly: dict[str, list[str]] = defaultdict(list)
+        partly: dict[tuple[str, ...], list[str]] = defaultdict(list)  # by kernels
         for place, records in by_place.items():
             if len(records) == self._places[place]:
                 whole.append(place)
             else:
-                for record in records:
-                    partly[record.kernel].append(place)
+                partly[tuple(record.kernel for record in records)].append(place)
         parts = [", ".join(whole)] if whole else []
-        parts += (f"{', '.join(places)} on {kernel}" for kernel, places in partly.items())
+        parts += (f"{', '.join(named)} on {', '.join(at)}" for at, named in partly.items())
         return "; ".join(parts)
 
     @cached_property
@@ -317,14 +316,16 @@ def _groups(row: list[ResultRecord]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: -len(group.cells)))
 
 
-def _changes(columns: list[ColumnRecord], scenarios: Iterable[Scenario]) -> tuple[Change, ...]:
+def _changes(columns: list[ColumnRecord], scenarios: Sequence[Scenario]) -> tuple[Change, ...]:
     """Per scenario: arches on which it differs between kernels, equal changes told once."""
+    # Where all is n/a there is no such kernel, and nothing has changed.
+    alive = {id for one in scenarios for id, cell in one.cells.items() if cell.verdict in COMPARED}
     places = {record.column: (where(record), record.kernel) for record in columns}
     changes: list[Change] = []
     for scenario in scenarios:
         by_place: dict[str, dict[str, ResultRecord]] = defaultdict(dict)
         for id, cell in scenario.cells.items():
-            if cell.verdict not in LOST:
+            if id in alive and cell.verdict not in LOST:
                 place, kernel = places[id]
                 by_place[place][kernel] = cell
         alike: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)

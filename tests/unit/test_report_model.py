@@ -135,6 +135,19 @@ def test_kernels_compared_tells_equal_changes_once() -> None:
     ]
 
 
+def test_a_kernel_that_cannot_be_had_is_no_change() -> None:
+    """And where its arch is not whole, what is left of it is named once."""
+    name, records = "hole/read", []
+    for kernel, outcome in (("a", "n/a"), ("b", "ok"), ("c", "ok"), ("d", "EFAULT")):
+        records.append(samples.column(kernel, "m68k", planned=[name]))
+        records.append(samples.cell(name, kernel, "m68k", outcome=outcome))
+    without = build(samples.results(*samples.run_records(), *records[:6]))
+    assert without.changes == ()
+    assert without.name_columns(["b,m68k", "c,m68k"]) == "m68k on b, c"
+    (change,) = build(samples.results(*samples.run_records(), *records)).changes
+    assert list(change.cells) == ["b", "c", "d"]
+
+
 @pytest.mark.parametrize(
     ("ids", "name"),
     [
