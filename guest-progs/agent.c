@@ -299,24 +299,33 @@ uint64_t send_hello(void)
 	return us;
 }
 
+/* Wait until there is something to read; without a reader at the host poll comes back at once. */
+static size_t read_port(char *buffer, size_t size)
+{
+	struct pollfd poll_port = { .fd = port, .events = POLLIN };
+	ssize_t n;
+
+	while ((n = read(port, buffer, size)) < 1)
+		if (poll(&poll_port, 1, 1000) > 0 && !(poll_port.revents & POLLIN))
+			sleep_ms(5);
+	return n;
+}
+
 /* Commands, one a line, until the machine is off. */
 static void serve(void)
 {
-	static char line[256];
-	struct pollfd poll_port = { .fd = port, .events = POLLIN };
+	static char line[256], buffer[256];
 	size_t n = 0;
 
 	for (;;) {
-		char c;
+		size_t got = read_port(buffer, sizeof(buffer));
 
-		if (read(port, &c, 1) != 1) {
-			/* Without a reader at the host poll comes back at once. */
-			if (poll(&poll_port, 1, 1000) > 0 && !(poll_port.revents & POLLIN))
-				sleep_ms(5);
-		} else if (c != '\n') {
-			if (n < sizeof(line) - 1)
-				line[n++] = c;
-		} else {
+		for (size_t i = 0; i < got; i++) {
+			if (buffer[i] != '\n') {
+				if (n < sizeof(line) - 1)
+					line[n++] = buffer[i];
+				continue;
+			}
 			line[n] = '\0';
 			n = 0;
 			command(line);

@@ -25,13 +25,20 @@ void frame_to(int fd, const char *boot_nonce)
 	sequence = 0;
 }
 
+/* Four bits at a time. */
 static uint32_t crc32(uint32_t crc, const char *data, size_t n)
 {
+	static const uint32_t table[16] = {
+		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158,
+		0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4,
+		0xa00ae278, 0xbdbdf21c,
+	};
+
 	crc = ~crc;
 	while (n--) {
 		crc ^= (unsigned char)*data++;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+		crc = crc >> 4 ^ table[crc & 15];
+		crc = crc >> 4 ^ table[crc & 15];
 	}
 	return ~crc;
 }
@@ -68,16 +75,23 @@ void frame_add(const char *fmt, ...)
 	payload.n += n < left ? n : left - 1;
 }
 
+static void add_byte(char c)
+{
+	if (payload.n < MAX_FRAME - 1)
+		payload.text[payload.n++] = c;
+}
+
 void frame_string(const char *before, const char *text)
 {
-	frame_add("%s\"", before);
+	while (*before)
+		add_byte(*before++);
+	add_byte('"');
 	for (; *text; text++) {
 		if (*text == '"' || *text == '\\')
-			frame_add("\\%c", *text);
-		else
-			frame_add("%c", *text >= ' ' && *text <= '~' ? *text : '?');
+			add_byte('\\');
+		add_byte(*text >= ' ' && *text <= '~' ? *text : '?');
 	}
-	frame_add("\"");
+	add_byte('"');
 }
 
 size_t frame_room(void)

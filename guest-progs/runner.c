@@ -30,14 +30,20 @@ static void nothing(void)
 
 const struct scenario empty_scenario = { "-", nothing, "root", "", "" };
 
+static int by_name(const void *name, const void *scenario)
+{
+	return strcmp(name, ((const struct scenario *)scenario)->name);
+}
+
 const struct scenario *find_scenario(const char *name)
 {
+	static size_t count;
+
+	while (scenarios[count].name)
+		count++;
 	if (!strcmp(name, empty_scenario.name))
 		return &empty_scenario;
-	for (const struct scenario *s = scenarios; s->name; s++)
-		if (!strcmp(name, s->name))
-			return s;
-	return NULL;
+	return bsearch(name, scenarios, count, sizeof(*scenarios), by_name);
 }
 
 char *run_via[MAX_VIA + 1];
