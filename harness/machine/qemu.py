@@ -86,7 +86,10 @@ def command(
     argv += ["-kernel", str(spec.image), "-initrd", str(spec.initrd)]
     argv += ["-append", kernel_parameters(spec, nonce)]
     argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
-    argv += ["-chardev", f"{port},id=port", "-device", spec.port_device]
+    # A port has two queues, and each interrupt of the device looks at all of them: no more ports
+    # than are used, beside 0, which is a console's.
+    ports = 2 + len(spec.streams)
+    argv += ["-chardev", f"{port},id=port", "-device", f"{spec.port_device},max_ports={ports}"]
     argv += ["-device", "virtserialport,chardev=port,nr=1,name=faultline"]
     for number, name in enumerate(spec.streams, 2):
         backend = streams[number - 2] if streams else "null"
