@@ -29,6 +29,15 @@ def test_every_mutant_says_what_it_is() -> None:
     assert all(mutant.touched for mutant in mutants)
 
 
+def test_what_the_set_promises() -> None:
+    """60 mutants, 20 of them blind, and 20 fixes taken back, those in parts counted once."""
+    mutants = load_mutants(ROOT, arch_names(ROOT))
+    subjects = {one.origin.split('"')[1] for one in mutants if one.origin.startswith("reverses ")}
+    assert len(mutants) >= 60
+    assert sum(mutant.origin == "blind" for mutant in mutants) >= 20
+    assert len(subjects) >= 20
+
+
 @pytest.mark.parametrize(
     ("head", "words"),
     [
