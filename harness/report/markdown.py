@@ -301,17 +301,20 @@ def _agree(report: Report) -> Lines:
 
 
 def _not_applicable(report: Report) -> Lines:
-    rows = []
+    """What is not applicable for one cause in the same columns is told together."""
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for scenario in report.scenarios:
         causes: dict[str, list[ResultRecord]] = defaultdict(list)
         for cell in scenario.cells_with(Verdict.NOT_APPLICABLE):
             causes[cell.observation.cause].append(cell)
         for cause, cells in causes.items():
-            rows.append(
-                [code(scenario.name), _columns_of(report, cells), code(cause) or "not said"]
-            )
+            alike[_columns_of(report, cells), cause].append(scenario.name)
+    rows = [
+        [_names(names, 40), columns, code(cause) or "not said"]
+        for (columns, cause), names in alike.items()
+    ]
     if rows:
-        yield from table(("scenario", "columns", "cause"), rows)
+        yield from table(("scenarios", "columns", "cause"), rows)
 
 
 def _columns_of(report: Report, cells: Iterable[ResultRecord]) -> str:

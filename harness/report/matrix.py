@@ -37,13 +37,16 @@ _OUTCOME_ROOM = 26  # characters that outcomes get at least, before columns go t
 
 
 def pages(report: Report, width: int | None) -> Iterator[Sequence[Column]]:
-    """Columns that fit side by side; unless all do, a page ends with its kernel."""
+    """Columns that fit side by side; unless all do, a page ends with its kernel. A kernel that
+    there cannot be for an arch is left to the counts below.
+    """
+    columns = [column for column in report.columns if not column.absent] or report.columns
     room = (width or 0) - _name_width(report) - _OUTCOME_ROOM
-    if width is None or sum(map(_mark_width, report.columns)) <= room:
-        yield from [report.columns] if report.columns else []
+    if width is None or sum(map(_mark_width, columns)) <= room:
+        yield from [columns] if columns else []
         return
     page: list[Column] = []
-    for column in report.columns:
+    for column in columns:
         used = sum(map(_mark_width, [*page, column]))
         if page and (page[-1].record.kernel != column.record.kernel or used > room):
             yield page

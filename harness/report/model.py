@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -61,6 +61,11 @@ class Column:
     @property
     def id(self) -> str:
         return self.record.column
+
+    @property
+    def absent(self) -> bool:
+        """Whether there can be no such kernel for this arch: it has no version, and all is n/a."""
+        return not self.record.version and set(self.counts) == {Verdict.NOT_APPLICABLE}
 
 
 @dataclass(frozen=True)
@@ -172,9 +177,13 @@ class Report:
         return total
 
     def name_columns(self, ids: Iterable[str]) -> str:
-        """Shortest true name: `all`, or `alpha; m68k on debian-6.1` where alpha is all of alpha."""
+        """Shortest true name: `all`, or `alpha; m68k on debian-6.1` where alpha is all of alpha.
+
+        Kernels that there cannot be for an arch are not missed in what is all of it.
+        """
         wanted = dict.fromkeys(ids)
-        if len(wanted) == len(self.columns):
+        absent = {column.id for column in self.columns if column.absent}
+        if wanted.keys() in (self.records.keys(), self.records.keys() - absent):
             return "all"
         by_place: dict[str, list[ColumnRecord]] = defaultdict(list)
         for record in (self.records[id] for id in wanted):
@@ -182,10 +191,11 @@ class Report:
         whole: list[str] = []
         partly: dict[tuple[str, ...], list[str]] = defaultdict(list)  # by kernels
         for place, records in by_place.items():
-            if len(records) == self._places[place]:
-                whole.append(place)
-            else:
+            left_out = self._places[place] - {record.column for record in records}
+            if left_out and (left_out - absent or wanted.keys() & absent & self._places[place]):
                 partly[tuple(record.kernel for record in records)].append(place)
+            else:
+                whole.append(place)
         parts = [", ".join(whole)] if whole else []
         parts += (f"{', '.join(named)} on {', '.join(at)}" for at, named in partly.items())
         return "; ".join(parts)
@@ -195,8 +205,12 @@ class Report:
         return {column.id: column.record for column in self.columns}
 
     @cached_property
-    def _places(self) -> Counter[str]:
-        return Counter(where(column.record) for column in self.columns)
+    def _places(self) -> dict[str, set[str]]:
+        """The columns of each place."""
+        places: dict[str, set[str]] = defaultdict(set)
+        for column in self.columns:
+            places[where(column.record)].add(column.id)
+        return places
 
 
 def build(results: Results) -> Report:
@@ -208,11 +222,12 @@ def build(results: Results) -> Report:
     for cell in cells:
         counts[cell.column][cell.verdict] += 1
     scenarios = _scenarios(records, cells)
+    columns = tuple(Column(record, counts[record.column]) for record in records)
     return Report(
         runs=tuple(sorted(results.runs.values(), key=lambda run: (run.started, run.run_id))),
-        columns=tuple(Column(record, counts[record.column]) for record in records),
+        columns=columns,
         scenarios=scenarios,
-        changes=_changes(records, scenarios),
+        changes=_changes(columns, scenarios),
         kernels=tuple(dict.fromkeys(record.kernel for record in records)),
         notes=tuple(_notes(results, cells)),
         exit_code=exit_code(results),
@@ -316,16 +331,15 @@ def _groups(row: list[ResultRecord]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: -len(group.cells)))
 
 
-def _changes(columns: list[ColumnRecord], scenarios: Sequence[Scenario]) -> tuple[Change, ...]:
+def _changes(columns: Iterable[Column], scenarios: Iterable[Scenario]) -> tuple[Change, ...]:
     """Per scenario: arches on which it differs between kernels, equal changes told once."""
-    # Where all is n/a there is no such kernel, and nothing has changed.
-    alive = {id for one in scenarios for id, cell in one.cells.items() if cell.verdict in COMPARED}
-    places = {record.column: (where(record), record.kernel) for record in columns}
+    present = [column.record for column in columns if not column.absent]
+    places = {record.column: (where(record), record.kernel) for record in present}
     changes: list[Change] = []
     for scenario in scenarios:
         by_place: dict[str, dict[str, ResultRecord]] = defaultdict(dict)
         for id, cell in scenario.cells.items():
-            if id in alive and cell.verdict not in LOST:
+            if id in places and cell.verdict not in LOST:
                 place, kernel = places[id]
                 by_place[place][kernel] = cell
         alike: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)

@@ -135,17 +135,25 @@ def test_kernels_compared_tells_equal_changes_once() -> None:
     ]
 
 
-def test_a_kernel_that_cannot_be_had_is_no_change() -> None:
-    """And where its arch is not whole, what is left of it is named once."""
+def test_a_kernel_that_cannot_be_had_is_no_change_and_not_missed() -> None:
     name, records = "hole/read", []
     for kernel, outcome in (("a", "n/a"), ("b", "ok"), ("c", "ok"), ("d", "EFAULT")):
-        records.append(samples.column(kernel, "m68k", planned=[name]))
+        version = "" if outcome == "n/a" else "6.1"
+        records.append(samples.column(kernel, "m68k", version=version, planned=[name]))
         records.append(samples.cell(name, kernel, "m68k", outcome=outcome))
-    without = build(samples.results(*samples.run_records(), *records[:6]))
-    assert without.changes == ()
-    assert without.name_columns(["b,m68k", "c,m68k"]) == "m68k on b, c"
-    (change,) = build(samples.results(*samples.run_records(), *records)).changes
+    records += [samples.column("a", "alpha", planned=[name]), samples.cell(name, "a", "alpha")]
+    report = build(samples.results(*samples.run_records(), *records))
+    (change,) = report.changes
     assert list(change.cells) == ["b", "c", "d"]
+    for ids, told in (
+        (("b,m68k", "c,m68k", "d,m68k"), "m68k"),
+        (("b,m68k", "c,m68k"), "m68k on b, c"),
+        (("a,m68k",), "m68k on a"),
+        (("a,m68k", "b,m68k"), "m68k on a, b"),
+        (("a,alpha", "b,m68k", "c,m68k", "d,m68k"), "all"),
+        (("a,alpha", "a,m68k", "b,m68k", "c,m68k", "d,m68k"), "all"),
+    ):
+        assert report.name_columns(ids) == told
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,17 @@ def test_any_width_prints_everything(width: int) -> None:
         assert said in words
 
 
+def test_a_kernel_that_cannot_be_had_takes_no_room() -> None:
+    found = samples.sample()
+    found.add(samples.column("debian-5.10", "m68k", version=""))
+    for name in samples.PLAN:
+        found.add(samples.cell(name, "debian-5.10", "m68k", outcome="n/a"))
+    lines = plain(found)
+    table = lines[: next(n for n, line in enumerate(lines) if "as most columns" in line)]
+    assert table == plain(samples.sample())[: len(table)]
+    assert any(line.startswith("debian-5.10,m68k") for line in lines)  # and how many are n/a
+
+
 def test_a_verdict_is_never_colour_alone() -> None:
     lines = terminal(samples.troubled())
     legend = next(line for line in lines if line.startswith(". as most"))
