@@ -82,7 +82,7 @@ struct scenario {
 	const char *harm;		/* what it could do to a machine that matters, or "" */
 };
 
-extern const struct scenario scenarios[];	/* ends with a name of NULL */
+extern const struct scenario scenarios[];	/* sorted by name, ends with a name of NULL */
 
 #define SCENARIO(name, function, user, summary, harm) void function(void);
 #include "scenarios.inc"
