@@ -9,8 +9,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
+from harness.cli import main
 from tests.unit.build_fakes import fake_tree
 
+M68K = ("--arch", "m68k")
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
 ARCH = """\
 kernel_arch: {name}
@@ -91,3 +95,25 @@ def repository(path: Path) -> Path:
     git(tree, "init", "--quiet", "--initial-branch=master")
     commit(tree, "start", "start")
     return tree
+
+
+# -- commands on it --
+
+
+def call(*words: str) -> Result:
+    """The machine that stands in for QEMU cannot be saved."""
+    return CliRunner().invoke(main, [*words, "--no-snapshots"], catch_exceptions=False)
+
+
+def build(*words: str) -> Result:
+    return CliRunner().invoke(main, ["build", *words], catch_exceptions=False)
+
+
+def everything(tree: Path) -> set[tuple[str, int]]:
+    """Files and their times; git may renew those of objects."""
+    files = (path for path in tree.rglob("*") if path.is_file() and "objects" not in path.parts)
+    return {(str(path), path.stat().st_mtime_ns) for path in files}
+
+
+def edit(tree: Path, text: str) -> None:
+    (tree / "text").write_text(text + "\n")
