@@ -150,6 +150,16 @@ def legend(report: Report) -> Text:
     """Only the symbols that occur."""
     legend = Text().append(f"{_AS_MOST[0]} as most columns", "dim")
     for verdict, (symbol, style, meaning) in LOOKS.items():
-        if report.total[verdict]:
+        if report.total[verdict] and (verdict is not Verdict.MATCH or _any_differs(report)):
             legend.append("   ").append(f"{symbol} {meaning}", style)
     return legend
+
+
+def _any_differs(report: Report) -> bool:
+    """Whether a cell that is as expected is not as most of its row."""
+    return any(
+        cell.verdict is Verdict.MATCH and group is not scenario.majority
+        for scenario in report.scenarios
+        for group in scenario.groups
+        for cell in group.cells
+    )

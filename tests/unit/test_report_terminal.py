@@ -116,6 +116,19 @@ def test_a_kernel_that_cannot_be_had_takes_no_room() -> None:
     assert any(line.startswith("debian-5.10,m68k") for line in lines)  # and how many are n/a
 
 
+def test_the_legend_has_what_occurs() -> None:
+    def legend(results: Results) -> str:
+        return next(line for line in plain(results) if line.startswith(". as most columns"))
+
+    assert "* differs, as expected" in legend(samples.sample())
+    one = samples.results(
+        *samples.run_records(),
+        samples.column("debian-6.1", "m68k", planned=["hole/read"]),
+        samples.cell("hole/read", "debian-6.1", "m68k"),
+    )
+    assert legend(one) == ". as most columns"
+
+
 def test_a_verdict_is_never_colour_alone() -> None:
     lines = terminal(samples.troubled())
     legend = next(line for line in lines if line.startswith(". as most"))
