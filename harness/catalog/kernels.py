@@ -201,7 +201,7 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
         ]
         raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, known))
     if not rest:
-        raise DeclarationError("", 0, f"kernel {quote(text)}: a path is missing behind the colon")
+        raise DeclarationError("", 0, f"kernel {quote(text)}: nothing stands behind the colon")
     path = Path(rest).expanduser()
     if kind == "tree":
         return Kernel(text, TreeSource(path), remedies=_remedies(kernels))

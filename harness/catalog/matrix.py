@@ -108,7 +108,8 @@ class Matrix:
         for glob in wanted:
             if not any(fnmatchcase(name, glob) for name in self.scenarios):
                 families = {f"{scenario.family}/*" for scenario in self.scenarios.values()}
-                hint = suggest(glob, families if "/" not in glob else {*self.scenarios, *families})
+                known = families if "/" not in glob else {*self.scenarios, *families}
+                hint = suggest(glob, known, families)
                 raise DeclarationError("", 0, f"no scenario matches {quote(glob)}", hint)
         return [
             replace(scenario, asked=True) if name in wanted else scenario

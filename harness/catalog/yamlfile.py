@@ -229,12 +229,15 @@ class _Builder:
         return DeclarationError(self.file, event.start_mark.line + 1, message, hint)
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """A hint: the known names nearest to ``word``, or all of them when none is near."""
+def suggest(word: str, known: Iterable[str], overview: Iterable[str] = ()) -> str:
+    """A hint: the known names nearest to ``word``. When none is near: the ``overview``, where there
+    is one, else all that are known.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(word[:100], names, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
+    names = sorted(overview) or names
     if not names:
         return "none is declared"
     return "known: " + ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")

@@ -127,7 +127,7 @@ def test_changes_are_part_of_a_spec(tmp_path: Path) -> None:
         ("", "unknown kernel ''"),
         ("oen", "unknown kernel 'oen'\n  did you mean one?"),
         ("locall", "unknown kernel 'locall'\n  did you mean local?"),
-        ("tree:", "a path is missing"),
+        ("tree:", "nothing stands behind"),
         ("git:linux", "expected git:PATH#REV"),
         ("git:#v6.1", "expected git:PATH#REV"),
         ("one+patch:none.patch", "there is no file 'none.patch'"),
