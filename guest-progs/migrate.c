@@ -71,8 +71,11 @@ static pid_t user_of_pages(bool (*use)(void))
 		result("ok data=%s", use() ? "match" : "changed");
 		child_done();
 	}
-	while (!shared->rounds && kill(pid, 0) == 0)
+	for (int ms = 0; !shared->rounds && kill(pid, 0) == 0; ms++) {
 		pause_ms(1);
+		if (ms < 3000 && ms % 100 == 0)
+			detail("until-used-ms", "%d", ms);	/* a busy machine takes its time */
+	}
 	return pid;
 }
 
