@@ -8,3 +8,10 @@
 #define CODE(name, text) ".balign 16\n.globl code_" #name "\ncode_" #name ": " text "\n"
 
 asm(".text\n" ARCH_CODE);
+
+/* By pointer, whatever is called: to the linker these are no functions, and a call by name would
+ * stay in the caller's instruction set (arm). */
+void call_code(const char *code, const void *arg)
+{
+	((void (*)(const void *))code)(arg);
+}

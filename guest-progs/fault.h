@@ -167,6 +167,8 @@ const uint64_t *trap_words(void);
  * such an instruction has no such function, and there the scenario is n/a.
  */
 bool execute(const char *label, const char *code, const void *arg, const void *touch);
+/* The same without a step. */
+void call_code(const char *code, const void *arg);
 
 extern void (*granted_handler)(int sig, siginfo_t *info, void *context);	/* pkeys.c */
 

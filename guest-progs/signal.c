@@ -194,7 +194,7 @@ void signal_sigreturn_zeroes(void)
 
 	if (pid == 0) {
 		handle(SIGSEGV, SIG_DFL, 0);
-		((void (*)(char *))code_sigreturn_at)(frame);
+		call_code(code_sigreturn_at, frame);
 		child_done();
 	}
 	step("");

@@ -206,7 +206,7 @@ static void do_access(struct access *a, void *addr)
 	case STORE: arch_store(addr, STORED, a->width); break;
 	case STORE_WITH_SP: arch_store_with_sp(a->sp, addr, STORED, a->width); break;
 	case JUMP: ((void (*)(void))addr)(); break;
-	case EXECUTE: ((void (*)(const void *))a->code)(a->arg); break;
+	case EXECUTE: call_code(a->code, a->arg); break;
 	}
 }
 
