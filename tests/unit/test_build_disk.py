@@ -12,7 +12,7 @@ from harness.build.disk import KINDS, build_disk
 from harness.build.store import Store
 from harness.catalog.needs import DISKS
 from harness.catalog.project import find_root, load_project
-from harness.run import prepare
+from harness.run.images import give_disks
 from harness.run.plan import Cell, without_disks
 
 SUPERBLOCKS = {  # offset in bytes, magic
@@ -104,7 +104,7 @@ def test_a_disk_that_cannot_be_made_costs_only_the_cells_that_need_it(
     none = Cell(scenario="hole/write", expectations=())
     said: list[str] = []
     store = Store(tmp_path / "store")
-    cells, images = prepare._disks([ext4, raw, none], list(scenarios.values()), store, said.append)
+    cells, images = give_disks([ext4, raw, none], list(scenarios.values()), store, said.append)
     assert [name for name, _ in images] == ["raw"]
     assert cells[1:] == [raw, none] and cells[0].disks == ()
     assert cells[0].expectations[0].outcomes == ("n/a",)
