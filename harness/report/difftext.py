@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import wrap
 
 from harness import text
 from harness.report import words
@@ -18,6 +19,7 @@ from harness.results import ResultRecord, Verdict
 _CONSOLE_HEAD, _CONSOLE_TAIL = 10, 3  # lines: what happened stands first, how it ended last
 _DETAILS_SHOWN = 12  # of one cell
 _NAMES_SHOWN = 6
+_WIDTH = 100  # columns, of a list of names
 _EXPECTED = (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.FIXED, Verdict.NOT_APPLICABLE)
 
 
@@ -69,8 +71,7 @@ def _lines(diff: Diff) -> Iterator[str]:
         yield ""
     if changed := diff.of_kind(Kind.CHANGED):
         yield f"Changed ({len(changed)})"
-        for group in _alike(changed):
-            yield from _changed(group)
+        yield from _changes(changed)
         yield ""
     yield from _counts(diff)
     yield from (f"note: {text.clean(note)}" for note in diff.notes)
@@ -85,12 +86,27 @@ def _alike(cells: Iterable[CellDiff]) -> list[list[CellDiff]]:
     return list(groups.values())
 
 
+def _changes(cells: Iterable[CellDiff]) -> Iterator[str]:
+    """And so are those of several scenarios of which there is nothing else to tell apart."""
+    stories: dict[tuple[str, ...], list[list[CellDiff]]] = defaultdict(list)
+    for group in _alike(cells):
+        places = ", ".join(cell.place for cell in group)
+        stories[text.clean(places), *_changed(group)].append(group)
+    for (places, *lines), groups in stories.items():
+        names = ", ".join(text.clean(group[0].scenario, 80) for group in groups)
+        yield from wrap(
+            f"{names}  {places}", _WIDTH, initial_indent="  ", subsequent_indent="  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        yield from lines
+        new = groups[0][0].new
+        if new is not None and new.repeat:
+            yield f"    repeat   {text.clean(new.repeat, text.PROSE_LIMIT)}"
+
+
 def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
-    first = group[0]
-    places = ", ".join(cell.place for cell in group)
-    yield f"  {text.clean(first.scenario, 80)}  {text.clean(places)}"
-    yield f"    old      {shown(first.was)}"
-    yield f"    new      {shown(first.now)}"
+    yield f"    old      {shown(group[0].was)}"
+    yield f"    new      {shown(group[0].now)}"
     for cell in group:
         new = cell.new
         where = f" ({cell.place})" if len(group) > 1 else ""
@@ -100,8 +116,6 @@ def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
             yield f"    again    {text.clean(new.confirmation)}{where}"
         for side, record in (("old", cell.old), ("new", new)):
             yield from _console(side, record, where)
-    if first.new is not None and first.new.repeat:
-        yield f"    repeat   {text.clean(first.new.repeat, text.PROSE_LIMIT)}"
 
 
 def _console(side: str, record: ResultRecord | None, where: str) -> Iterator[str]:

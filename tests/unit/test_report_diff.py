@@ -295,6 +295,17 @@ def test_a_change_is_shown_with_the_consoles() -> None:
     assert told.splitlines()[-1] == "1 difference in 1 compared cell. (exit code 1)"
 
 
+def test_equal_changes_of_scenarios_are_told_once() -> None:
+    old = results("a", "m68k", "alpha", a_a="ok", a_b="ok", a_c="ok", a_d="ok")
+    loud = {"outcome": FAULT, "console": ["said"]}
+    new = results("b", "m68k", "alpha", a_a=FAULT, a_b=FAULT, a_c="EFAULT", a_d=loud)
+    lines = diff_text(compare(old, new)).splitlines()
+    heads = [line for line in lines if line.startswith("  a/")]
+    assert heads == ["  a/a, a/b  m68k, alpha", "  a/c  m68k, alpha", "  a/d  m68k, alpha"]
+    assert lines[lines.index(heads[0]) + 1 :][:2] == ["    old      ok", f"    new      {FAULT}"]
+    assert "Changed (8)" in lines
+
+
 def test_json_says_the_same() -> None:
     diff = compare(results("a", a_a="ok", a_b=None), results("b", a_a="EFAULT", a_b="ok"))
     told = json.loads(diff_json(diff))
