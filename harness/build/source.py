@@ -320,17 +320,20 @@ def _check_links(tree: Path, name: str) -> None:
 # -- trees --
 
 
-def makefile_version(tree: Path) -> str:
-    """X.Y.Z with EXTRAVERSION, from a kernel tree's Makefile. Raises BuildError."""
+def makefile_version(tree: Path, name: str = "") -> str:
+    """X.Y.Z with EXTRAVERSION, from a kernel tree's Makefile; `name` is what users call the tree.
+    Raises BuildError.
+    """
+    name = name or str(tree)
     try:
         with open(tree / "Makefile", errors="replace") as file:
             head = file.read(4000)
     except OSError as error:
-        raise InputError(f"{tree} is no kernel tree: Makefile: {error.strerror}") from error
+        raise InputError(f"{name} is no kernel tree: Makefile: {error.strerror}") from error
     found: dict[str, str] = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(\S*)[ \t]*$", head, re.MULTILINE))
     numbers = [found.get(name, "") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
     if not all(number.isdigit() for number in numbers):
-        raise InputError(f"{tree} is no kernel tree: its Makefile has no VERSION = number")
+        raise InputError(f"{name} is no kernel tree: its Makefile has no VERSION = number")
     return ".".join(numbers) + found.get("EXTRAVERSION", "")
 
 
@@ -407,7 +410,7 @@ def _unpack_git(
     def fill(to: Path) -> None:
         store.say(f"{where['source']}: unpacking")
         repository.unpack(content, to / TREE, store)
-        makefile_version(to / TREE)
+        makefile_version(to / TREE, where["source"])
 
     entry = store.create("source", key, fill, where["source"], check=check)
     version, state = makefile_version(entry / TREE) + local, _git_digest(content)

@@ -188,6 +188,13 @@ def test_a_revision_that_is_not_there_is_named(tree: Path, store: Store) -> None
         resolve(Kernel("g", GitSource(tree, "--all")), store)
 
 
+def test_a_revision_that_is_no_kernel_is_named_by_its_repository(tree: Path, store: Store) -> None:
+    git(tree, "rm", "--quiet", "Makefile")
+    git(tree, "commit", "--quiet", "-m", "no kernel any more")
+    with pytest.raises(BuildError, match=f"{tree}, commit .* is no kernel tree: Makefile"):
+        resolve(Kernel("g", GitSource(tree, "HEAD")), store)
+
+
 def test_a_repository_without_a_commit_is_a_plain_tree(tmp_path: Path, store: Store) -> None:
     tree = fake_tree(tmp_path / "fresh")
     git(tree, "init")
