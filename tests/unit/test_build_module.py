@@ -16,7 +16,7 @@ from harness.build.store import Store
 from harness.catalog.arches import Arch
 from harness.catalog.matrix import load_matrix
 from harness.catalog.project import load_project
-from harness.run import prepare
+from harness.run import images
 from harness.run.plan import Column
 
 MAKEFILE = """\
@@ -131,7 +131,7 @@ def test_only_who_asks_for_a_module_pays_for_it(
         made.append(built)
         return Path("faultline.ko")
 
-    monkeypatch.setattr(prepare, "build_module", build)
+    monkeypatch.setattr(images, "build_module", build)
     project = load_project(Path(__file__).parents[2])
     (tmp_path / "expectations").mkdir()
     (tmp_path / "expectations/decisions.yaml").write_text("{}")
@@ -145,5 +145,5 @@ def test_only_who_asks_for_a_module_pays_for_it(
         config=built.config if config is not None else None,
     )
     column = Column(arch=project.arch("m68k"), kernel=project.kernel("debian-6.12"))
-    found = prepare._module(column, scenarios, project, kernel, store, lambda line: None)
+    found = images._module(column, scenarios, project, kernel, store, lambda line: None)
     assert (found is not None, len(made)) == (wanted, int(wanted))
