@@ -210,7 +210,9 @@ def _hold(store: Store, key: str) -> Iterator[None]:
     if not key:
         yield
         return
-    with store.using("source", key):
+    with store.using("source", key) as source:
+        if source is None:
+            raise BuildError("the source vanished from the store: run it again")
         yield
 
 

@@ -245,14 +245,15 @@ def _tarball_key(source: TarballSource) -> str:
 
 
 def _download(url: str, to: Path) -> None:
-    from urllib import error, request  # HTTP and TLS: most runs fetch nothing
+    from http.client import HTTPException  # and TLS with it: most runs fetch nothing
+    from urllib import error, request
 
     if not url.startswith(("https://", "http://", "file:///")):
         raise InputError(f"{url}: expected an https, http or file URL")
     try:
         with request.urlopen(url, timeout=60) as answer, open(to, "wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
-    except (error.URLError, TimeoutError, ConnectionError) as why:
+    except (error.URLError, HTTPException, TimeoutError, ConnectionError) as why:
         raise BuildError(f"cannot fetch {url}: {why}") from why
 
 

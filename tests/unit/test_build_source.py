@@ -225,6 +225,8 @@ def test_a_tarball_behind_a_url(tmp_path: Path, store: Store) -> None:
         resolve(Kernel("url", TarballSource(None, "ftp://x", "1" * 64)), store)
     with pytest.raises(BuildError, match="cannot fetch"):
         resolve(Kernel("url", TarballSource(None, "file:///none", "2" * 64)), store)
+    with pytest.raises(BuildError, match="cannot fetch http://no host/"):
+        resolve(Kernel("url", TarballSource(None, "http://no host/", "3" * 64)), store)
 
 
 def test_another_checksum_is_refused(tmp_path: Path, store: Store) -> None:
