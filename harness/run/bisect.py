@@ -80,15 +80,6 @@ def observed(results: Results) -> tuple[set[str], str]:
     return seen, next(iter(cell.observation.failure.splitlines()), cell.verdict.value)
 
 
-@dataclass(frozen=True)
-class Found:
-    """How a bisection ended."""
-
-    commits: tuple[str, ...]  # one: the culprit; several: among these, the rest was skipped
-    outcomes: Mapping[str, str]  # commit -> outcome, as far as they were observed
-    log: str  # of git bisect
-
-
 class Worktree:
     """Our own work tree of a user's repository, in a folder that is kept."""
 
