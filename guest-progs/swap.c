@@ -148,9 +148,9 @@ void swap_swapoff(void)
 {
 	char *page = swapped();
 
-	swap_off();
+	call("swapoff", NULL, swapoff(DEVICE));
 	count_faults();
-	load_data("", page, INT, pattern(0, INT));
+	load_data("load", page, INT, pattern(0, INT));
 }
 
 /* A child (A) and its parent (B) share the page: the first brings it, the second finds it. */
