@@ -385,6 +385,20 @@ def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: st
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_results_of_a_former_exec_do_not_outlive_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BuildError("it does not build")
+
+    monkeypatch.setattr("harness.cli.exec_._run", broken)
+    results = tmp_path / "r.json"
+    results.write_text('{"status": "pass"}')
+    done = call("exec", "--arch", "m68k", "--results", str(results), "/bin/true")
+    assert (done.exit_code, results.read_bytes()) == (125, b"")
+    assert "faultline: it does not build" in done.output
+
+
 def test_store_verify_names_what_is_damaged(project: Path, tmp_path: Path) -> None:
     files = Store(tmp_path / "store").create(
         "guest", "a" * 32, lambda to: (to / "f").touch(), "guest program for m68k"
