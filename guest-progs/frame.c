@@ -8,11 +8,15 @@
 #include <stdarg.h>
 
 #define MAX_FRAME 8192
+#define MAX_HEAD 64
 
+/* A frame: its payload grows behind the room for its head, which is known last. */
 static struct {
-	char text[MAX_FRAME];
-	int n;
-} payload;
+	int n;		/* bytes of payload */
+	char bytes[MAX_HEAD + MAX_FRAME];
+} frame;
+
+static char *const payload = frame.bytes + MAX_HEAD;
 
 static const char *nonce;
 static unsigned int sequence;
@@ -65,20 +69,20 @@ static void send_all(const char *data, size_t n)
 
 void frame_add(const char *fmt, ...)
 {
-	int left = sizeof(payload.text) - payload.n;
+	int left = MAX_FRAME - frame.n;
 	va_list args;
 	int n;
 
 	va_start(args, fmt);
-	n = vsnprintf(payload.text + payload.n, left, fmt, args);
+	n = vsnprintf(payload + frame.n, left, fmt, args);
 	va_end(args);
-	payload.n += n < left ? n : left - 1;
+	frame.n += n < left ? n : left - 1;
 }
 
 static void add_byte(char c)
 {
-	if (payload.n < MAX_FRAME - 1)
-		payload.text[payload.n++] = c;
+	if (frame.n < MAX_FRAME - 1)
+		payload[frame.n++] = c;
 }
 
 void frame_string(const char *before, const char *text)
@@ -96,12 +100,12 @@ void frame_string(const char *before, const char *text)
 
 size_t frame_room(void)
 {
-	return payload.n < MAX_FRAME - 64 ? MAX_FRAME - 64 - payload.n : 0;
+	return frame.n < MAX_FRAME - 64 ? MAX_FRAME - 64 - frame.n : 0;
 }
 
 void frame_begin(const char *type, const char *scenario)
 {
-	payload.n = 0;
+	frame.n = 0;
 	frame_add("{\"t\":\"%s\"", type);
 	if (scenario)
 		frame_string(",\"s\":", scenario);
@@ -109,18 +113,15 @@ void frame_begin(const char *type, const char *scenario)
 
 void frame_end(void)
 {
-	static char frame[MAX_FRAME + 64];
-	char head[48];
+	char signed_part[MAX_HEAD], head[MAX_HEAD];
 	uint32_t crc;
 	int n;
 
 	frame_add("}");
-	n = snprintf(head, sizeof(head), "%s %u ", nonce, sequence);
-	crc = crc32(crc32(0, head, n), payload.text, payload.n);
-	n = snprintf(frame, sizeof(frame), "FL1 %s%08x ", head, crc);
-	memcpy(frame + n, payload.text, payload.n);
-	n += payload.n;
-	frame[n++] = '\n';
-	sequence++;
-	send_all(frame, n);
+	n = snprintf(signed_part, sizeof(signed_part), "%s %u ", nonce, sequence++);
+	crc = crc32(crc32(0, signed_part, n), payload, frame.n);
+	n = snprintf(head, sizeof(head), "FL1 %s%08x ", signed_part, crc);
+	memcpy(payload - n, head, n);
+	payload[frame.n++] = '\n';
+	send_all(payload - n, n + frame.n);
 }

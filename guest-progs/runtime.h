@@ -67,18 +67,18 @@ struct run {
 	unsigned int limit_ms;			/* without a new line */
 	void (*progress)(struct run *run);	/* a step began */
 
+	/* What is always written comes first: each page of ours that we write after a fork is copied. */
 	pid_t pid;
 	unsigned int ms;
+	int steps, details;
+	bool done, truncated;
+	bool too_much;				/* more than fits, and so no outcome */
+	char task;
 	char outcome[2048];
 	char cause[256];			/* of n/a */
 	char failure[256];			/* set-up failed: no outcome */
 	struct run_step step[MAX_STEPS];
-	int steps;
 	struct run_detail detail[MAX_DETAILS];
-	int details;
-	bool done, truncated;
-	bool too_much;				/* more than fits, and so no outcome */
-	char task;
 };
 
 void run_reset(struct run *run);

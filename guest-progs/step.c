@@ -62,13 +62,26 @@ out:
 	errno = saved_errno;
 }
 
+#define TOUCH 256	/* bytes: there is a touch on each page, however small, and at its end */
+
+/* Room for a signal frame of this CPU, one more behind it, and a handler that prints. */
+static size_t signal_stack_size(void)
+{
+	size_t size = 2 * sysconf(_SC_MINSIGSTKSZ) + 8 * KIB;
+
+	return (size + TOUCH - 1) / TOUCH * TOUCH;
+}
+
 void catch_signals(void)
 {
-	static char stack[64 * 1024] __attribute__((aligned(16)));
-	stack_t altstack = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	static char stack[64 * KIB] __attribute__((aligned(TOUCH)));
+	stack_t altstack = { .ss_sp = stack, .ss_size = signal_stack_size() };
 	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
-	memset(stack, 0x5a, sizeof(stack));	/* delivery of a signal is to need no page fault */
+	prove("signal stack fits", altstack.ss_size <= sizeof(stack));
+	/* Delivery of a signal is to need no page fault; each costs a scenario a fault and a page. */
+	for (size_t at = 0; at < altstack.ss_size; at += TOUCH)
+		((volatile char *)stack)[at] = 0;
 	must("sigaltstack", sigaltstack(&altstack, NULL));
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
 		sigaddset(&action.sa_mask, handled[i]);
