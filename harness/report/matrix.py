@@ -8,6 +8,7 @@ is one that differs. Verdicts have a mark each; colour only repeats it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from rich.text import Text
 
@@ -42,12 +43,12 @@ def pages(report: Report, width: int | None) -> Iterator[Sequence[Column]]:
     """
     columns = [column for column in report.columns if not column.absent] or report.columns
     room = (width or 0) - _name_width(report) - _OUTCOME_ROOM
-    if width is None or sum(map(_mark_width, columns)) <= room:
+    if width is None or sum(_widths(columns)) <= room:
         yield from [columns] if columns else []
         return
     page: list[Column] = []
     for column in columns:
-        used = sum(map(_mark_width, [*page, column]))
+        used = sum(_widths([*page, column]))
         if page and (page[-1].record.kernel != column.record.kernel or used > room):
             yield page
             page = []
@@ -57,10 +58,10 @@ def pages(report: Report, width: int | None) -> Iterator[Sequence[Column]]:
 
 
 def matrix(report: Report, page: Sequence[Column], width: int | None) -> Iterator[Text]:
-    names = _name_width(report)
+    names, widths = _name_width(report), _widths(page)
     longest = text.OUTCOME_LIMIT
     if width is not None:
-        longest = max(width - names - sum(map(_mark_width, page)), 20)
+        longest = max(width - names - sum(widths), 20)
     rows = [(scenario, _lines(scenario, page, longest)) for scenario in report.scenarios]
     outcomes = max((len(outcome) for _, lines in rows for outcome, _ in lines), default=0)
     title = _title(page, names + longest)
@@ -75,8 +76,8 @@ def matrix(report: Report, page: Sequence[Column], width: int | None) -> Iterato
         for outcome, marks in lines:
             quiet = all(mark in _QUIET for mark in marks)
             line = Text(f"{name:<{names}}").append(f"{outcome:<{outcomes}}", "dim" * quiet)
-            for column, (mark, style) in zip(page, marks, strict=True):
-                line.append(" " * (_mark_width(column) - 1)).append(mark, style)
+            for room, (mark, style) in zip(widths, marks, strict=True):
+                line.append(" " * (room - 1)).append(mark, style)
             line.rstrip()
             yield line
             name = ""
@@ -110,11 +111,11 @@ def _header(page: Sequence[Column], indent: int, title: str) -> Iterator[Text]:
     """A line of arches behind the title; without one, each kernel over its first column above."""
     kernels, line = " " * indent, " " * indent
     kernel = ""
-    for column in page:
+    for column, width in zip(page, _widths(page), strict=True):
         if column.record.kernel != kernel:
             kernel = column.record.kernel
-            kernels = f"{kernels:<{len(line)}}  {text.clean(kernel, 24)}"
-        line += f"{_place(column):>{_mark_width(column)}}"
+            kernels = f"{kernels:<{len(line)}}  {_kernel(column)}"
+        line += f"{_place(column):>{width}}"
     if title:
         line = title + line[len(title) :]
     else:
@@ -134,8 +135,21 @@ def _place(column: Column) -> str:
     return text.clean(where(column.record), 24)
 
 
-def _mark_width(column: Column) -> int:
-    return max(len(_place(column)), 4) + 2
+def _kernel(column: Column) -> str:
+    return text.clean(column.record.kernel, 24)
+
+
+def _widths(page: Sequence[Column]) -> list[int]:
+    """Of each column; where there are several kernels, the last of each makes room for its name."""
+    widths = [max(len(_place(column)), 4) + 2 for column in page]
+    kernels = [
+        [place for place, _ in group]
+        for _, group in groupby(enumerate(page), lambda item: item[1].record.kernel)
+    ]
+    for places in kernels if len(kernels) > 1 else ():
+        used = sum(widths[place] for place in places)
+        widths[places[-1]] += max(len(_kernel(page[places[0]])) + 2 - used, 0)
+    return widths
 
 
 def _name(scenario: Scenario) -> str:

@@ -100,9 +100,10 @@ def _report(report: Report, width: int | None) -> Lines:
 def _changes(report: Report, width: int) -> list[Lines]:
     def entry(name: str, places: Iterable[str], cells: dict[str, ResultRecord]) -> Lines:
         yield Text(f"  {text.clean(name, 80)}").append(f"  {text.clean(', '.join(places))}", "bold")
+        longest = max(len(text.clean(kernel, 40)) for kernel in cells)
         for kernel, cell in cells.items():
             outcome = words.short_outcome(shown_outcome(cell))
-            yield from _fields(width, (text.clean(kernel, 40), outcome, ""))
+            yield from _fields(width, (f"{text.clean(kernel, 40):<{longest}}  ", outcome, ""))
 
     return [entry(change.scenario, change.where, change.cells) for change in report.changes]
 

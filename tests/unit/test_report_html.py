@@ -17,7 +17,7 @@ import report_samples as samples
 from browser import Browser, find_chromium
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_report_terminal import HOSTILE, hostile_results
+from test_report_terminal import HOSTILE, hostile_results, two_trees
 
 from harness.report.html import render_html
 from harness.report.pagedata import tone
@@ -516,6 +516,15 @@ def test_eight_columns_fit_into_any_window(reader: Reader, width: int) -> None:
     assert wide == []
     assert reader.browser.run("grid.getBoundingClientRect().right <= innerWidth + 1") is True
     reader.browser.size(1280, 900)
+
+
+def test_long_names_of_kernels_fit(reader: Reader) -> None:
+    reader.browser.size(900, 900)
+    reader.read(two_trees())
+    assert reader.browser.run("document.documentElement.scrollWidth") <= 900
+    assert reader.browser.run(
+        "[...document.querySelectorAll('.kernel')].every(h => h.scrollWidth <= h.clientWidth)"
+    )
 
 
 def test_ten_thousand_results_stay_usable(reader: Reader) -> None:

@@ -116,6 +116,25 @@ def test_a_kernel_that_cannot_be_had_takes_no_room() -> None:
     assert any(line.startswith("debian-5.10,m68k") for line in lines)  # and how many are n/a
 
 
+def two_trees() -> Results:
+    """One arch of two kernels with long names, which differ."""
+    records = []
+    for kernel, outcome in (("git:/home/me/linux#0123456789ab", "ok"), ("tree:/home/me", "EFAULT")):
+        records.append(samples.column(kernel, "m68k", planned=["hole/read"]))
+        records.append(samples.cell("hole/read", kernel, "m68k", outcome=outcome))
+    return samples.results(*samples.run_records(), *records)
+
+
+def test_long_names_of_kernels_stand_over_their_columns_and_apart() -> None:
+    lines = plain(two_trees())
+    kernels, arches = lines[:2]
+    for name in ("git:/home/me/linux#012..", "tree:/home/me"):
+        start = kernels.index(name)
+        assert "m68k" in arches[start : start + len(name) + 2]
+    assert any(line.split() == ["git:/home/me/linux#0123456789ab", "ok"] for line in lines)
+    assert any(line.split() == ["tree:/home/me", "EFAULT"] for line in lines)
+
+
 def test_the_legend_has_what_occurs() -> None:
     def legend(results: Results) -> str:
         return next(line for line in plain(results) if line.startswith(". as most columns"))
