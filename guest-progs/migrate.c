@@ -135,9 +135,11 @@ static void compact_while(bool (*use)(void))
 	first = ballast();
 	pid = user_of_pages(use);
 	second = ballast();
+	detail("ballast", "there");
 	give_up_most(first);
 	give_up_most(second);
 	places(pid, before);
+	detail("compacted", "0");
 	for (int i = 0; i < 20; i++) {
 		must("compact_memory", write(fd, "1", 1));
 		detail("compacted", "%d", i + 1);	/* a busy machine takes its time */
