@@ -193,6 +193,7 @@ def _print_command(case: Case) -> None:
 
 def _gdb(case: Case, column: Column, port: int) -> None:
     from harness.build.symbols import debug_vmlinux, function_names
+    from harness.machine.qemu import confined
     from harness.run.repro import by_hand
 
     with tempfile.TemporaryDirectory(prefix="faultline-gdb-") as folder:
@@ -229,7 +230,7 @@ def _gdb(case: Case, column: Column, port: int) -> None:
         )
         argv = by_hand(case.machine, f"faultline.run={case.scenario.name}", gdb=port)
         with _sane_terminal():
-            sys.exit(subprocess.run(argv).returncode)
+            sys.exit(subprocess.run(argv, **confined(case.machine.memory)).returncode)
 
 
 def _has_lines(case: Case) -> bool:
@@ -255,6 +256,7 @@ def _shell(case: Case, column: Column, busybox: Path | None) -> None:
 
     from harness.build.elf import check_static
     from harness.build.initramfs import busybox_extras, write_overlay
+    from harness.machine.qemu import confined
     from harness.run.repro import by_hand
 
     if busybox is not None:
@@ -270,7 +272,11 @@ def _shell(case: Case, column: Column, busybox: Path | None) -> None:
         shell = "busybox" if busybox else "init's prompt"
         click.echo(f"{case.column.column}: {shell}; ^] ends QEMU", err=True)
         child = pexpect.spawn(
-            argv[0], argv[1:], timeout=None, dimensions=(size.lines, size.columns)
+            argv[0],
+            argv[1:],
+            timeout=None,
+            dimensions=(size.lines, size.columns),
+            **confined(machine.memory),
         )
         try:
             child.interact(escape_character=_ESCAPE)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness.lifetime import end_with
 from harness.machine import QemuError
+from harness.machine.qemu import environment
 
 NONCE, BINARY = "@nonce@", "@binary@"  # in argv: put in when it is started
 _END = 3.0  # seconds that it gets to end of its own accord
@@ -32,7 +33,9 @@ class HandSpec:
     argv: tuple[str, ...]
     binary: Path
     where: str  # "this machine": for messages
-    upload: bool = False  # the binary is sent ahead of all commands, not read from a file here
+    # Over ssh: the binary is sent ahead of all commands, not read from a file here, and argv[0] is
+    # the user's own program, which needs HOME, an agent and what a configuration may name.
+    upload: bool = False
     package: str = ""  # Debian package that holds argv[0]
 
 
@@ -81,6 +84,7 @@ class HandProcess:
                 stdout=far.fileno(),
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                env=None if spec.upload else environment(),
                 preexec_fn=in_child,
             )
         except OSError as error:

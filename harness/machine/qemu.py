@@ -10,11 +10,11 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
@@ -121,6 +121,29 @@ def resource_limits(memory: int) -> dict[int, int]:
         kind: limit if allowed[kind] == resource.RLIM_INFINITY else min(limit, allowed[kind])
         for kind, limit in wanted.items()
     }
+
+
+class Confined(TypedDict):
+    """Arguments of subprocess.Popen, or of pexpect.spawn."""
+
+    env: dict[str, str]
+    preexec_fn: Callable[[], None]
+
+
+def confined(memory: int, fds: Sequence[int] = ()) -> Confined:
+    """How QEMU is started, whoever sits at it: `environment`, `resource_limits` for a guest of
+    `memory` MiB, and an end when the thread that starts it ends. It inherits `fds`.
+    """
+    parent, limits = os.getpid(), resource_limits(memory)
+
+    def in_child() -> None:
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        for kind, limit in limits.items():
+            resource.setrlimit(kind, (limit, limit))
+        end_with(parent)
+
+    return {"env": environment(), "preexec_fn": in_child}
 
 
 def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:
@@ -237,16 +260,6 @@ class QemuProcess:
         self.console_fd: int = self._child.child_fd
 
     def _spawn(self, fds: tuple[int, ...], memory: int, package: str) -> _Spawn:
-        parent = os.getpid()
-        limits = resource_limits(memory)
-
-        def in_child() -> None:
-            for fd in fds:
-                os.set_inheritable(fd, True)
-            for kind, limit in limits.items():
-                resource.setrlimit(kind, (limit, limit))
-            end_with(parent)
-
         try:
             child = _Spawn(
                 self.argv[0],
@@ -255,8 +268,7 @@ class QemuProcess:
                 timeout=None,
                 maxread=4096,
                 echo=False,
-                env=environment(),
-                preexec_fn=in_child,
+                **confined(memory, fds),
             )
         except pexpect.ExceptionPexpect as error:
             hint = f"; install it: apt-get install {package}" if package else ""

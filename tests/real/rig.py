@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from harness.machine.qemu import OPEN_FILES
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
@@ -56,13 +59,26 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def wait_for_machine(run: subprocess.Popen[bytes], limit: float = 120) -> int:
+def wait_for_machine(run: subprocess.Popen[Any], limit: float = 120) -> int:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline and run.poll() is None:
         if found := machines(run.pid):
             return found[0]
         time.sleep(0.005)
     raise AssertionError("the run started no machine")
+
+
+def check_confined(pid: int) -> None:
+    """A machine has nothing of ours, and limits: of its environment, core, files and addresses."""
+    machine = Path(f"/proc/{pid}")
+    environment = machine.joinpath("environ").read_bytes().split(b"\0")
+    assert {word.partition(b"=")[0] for word in environment if word} == {b"PATH", b"LC_ALL"}
+    limits = machine.joinpath("limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    for name in ("file size", "address space"):
+        assert re.search(rf"Max {name} +\d+ +\d+ +bytes", limits), name
+    (opened,) = re.findall(r"Max open files +(\d+) +\1 ", limits)
+    assert len(list(machine.joinpath("fd").iterdir())) < int(opened) <= OPEN_FILES
 
 
 def gone(pid: int) -> bool:

@@ -8,12 +8,11 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pexpect
 import pytest
+from rig import ROOT, check_confined, machines, wait_for_machine
 
-ROOT = Path(__file__).parents[2]
 ARCH, SCENARIO, OUTCOME = "m68k", "stack/below-usp-257", "SIGSEGV/SEGV_MAPERR @exact"
 REPRO = [sys.executable, "-m", "harness", "repro", SCENARIO, "--arch", ARCH]
 
@@ -41,6 +40,7 @@ def test_the_debugger_stops_where_the_fault_is_decided_and_then_goes_on() -> Non
         line = machine.stdout.readline()
         while "^C" not in machine.stderr.readline():  # then QEMU is all that is left to start
             assert machine.poll() is None
+        check_confined(wait_for_machine(machine))
         more = ["-batch", "-ex", "continue", "-ex", "backtrace 1", "-ex", "delete", "-ex", "detach"]
         argv = [*shlex.split(line), *more]
         debugger = subprocess.run(argv, capture_output=True, text=True, timeout=120)
@@ -64,6 +64,8 @@ def test_a_shell_with_the_scenarios_at_hand() -> None:
         console.expect_exact("\n# ", timeout=600)  # it may have to be compiled
         console.sendline(f"faults {SCENARIO}")
         console.expect_exact(OUTCOME)
+        (machine,) = machines(console.pid)
+        check_confined(machine)
         console.send("\x1d")
         console.expect(pexpect.EOF)
     finally:
