@@ -106,17 +106,52 @@ static void nothing(int sig)
 	(void)sig;
 }
 
-/* The smallest that sigaltstack() takes: does a frame fit? */
-void signal_altstack_smallest(void)
+/* The alternate stack is the smallest that sigaltstack() takes. Gives its size. */
+static size_t smallest_stack(char *start)
 {
-	char *data = stack_above_data(STACK_PAGES * page_size);
-	stack_t altstack = { .ss_sp = data + STACK_PAGES * page_size, .ss_size = 512 };
+	stack_t altstack = { .ss_sp = start, .ss_size = 512 };
 
 	while (sigaltstack(&altstack, NULL) != 0)
 		altstack.ss_size += 16;
 	detail("size", "%zu", altstack.ss_size);
+	return altstack.ss_size;
+}
+
+/* Does a frame fit? */
+void signal_altstack_smallest(void)
+{
+	char *data = stack_above_data(STACK_PAGES * page_size);
+
+	smallest_stack(data + STACK_PAGES * page_size);
 	fill(data, 2 * STACK_PAGES * page_size);
 	handle(SIGUSR1, nothing, SA_ONSTACK);
+	raise_above(data, SIGUSR1);
+}
+
+static char *frame;
+
+static void see_frame(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)info;
+	frame = context;	/* of the frame, this is near the low end */
+}
+
+/* A first frame that is larger than the stack, as one on a stack with room has shown. */
+void signal_altstack_too_small(void)
+{
+	struct sigaction action = { .sa_sigaction = see_frame,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	char *data = stack_above_data(STACK_PAGES * page_size);
+	char *end = data + 2 * STACK_PAGES * page_size;
+	size_t size;
+
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+	must("kill", kill(getpid(), SIGUSR1));
+	size = smallest_stack(data + STACK_PAGES * page_size);
+	detail("frame", "%td", end - frame);
+	if ((size_t)(end - frame) <= size)
+		not_applicable("a frame fits on the smallest stack");
+	fill(data, 2 * STACK_PAGES * page_size);
 	raise_above(data, SIGUSR1);
 }
 

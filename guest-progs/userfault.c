@@ -709,6 +709,18 @@ void userfault_minor_punched_missing(void)
 	join_child(child.pid);
 }
 
+/* The page was allocated, but nobody has written it: it is in the cache, and not up to date. */
+void userfault_minor_fallocated(void)
+{
+	int fd = tmpfile_of(0);
+	struct stuck child;
+
+	must("fallocate", fallocate(fd, 0, 0, page_size));
+	child = minor_stuck(fd, MAP_SHARED, MINOR, load_it);
+	uffd_continue("continue", child.uffd, child.page, page_size);
+	join_child(child.pid);
+}
+
 static int minor_watch(char *page)
 {
 	return watch((struct watch){ .start = page, .mode = MINOR, .features = MINOR_SHMEM });
