@@ -12,7 +12,8 @@ A mutant is a patch under mutants/, with a head that says what it is:
 A mutant is killed only by a mismatch in a cell that the unmodified kernel passed in the same
 invocation, with the very expectations of that kernel: a cell that is a known bug kills nothing.
 And it has to be seen twice, the second time on a machine of its own; what was right, or proved
-nothing, at any look is no kill.
+nothing, at any look is no kill. A machine that only went away (`silent`, `lost`) is a last resort:
+it kills where no other cell says more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from harness.build.tools import digest, output
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, TreeSource
 from harness.catalog.matrix import Scenario
+from harness.catalog.outcome import Trouble, parse
 from harness.catalog.project import Project
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
@@ -59,6 +61,11 @@ class Mutant:
     origin: str  # "blind", "seen", or "reverses COMMIT ..."
     what: str
     equivalent: str = ""  # the argument, for one that no program can tell from the original
+
+    @property
+    def shared(self) -> bool:
+        """Whether it changes code that other arches have as well."""
+        return any(not name.startswith("arch/") for name in self.touched)
 
     @property
     def touched(self) -> list[str]:
@@ -182,6 +189,16 @@ def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
     return bool(attempts) and all(one.verdict is verdict for one in attempts)
 
 
+def unsaid(attempts: Sequence[ResultRecord]) -> bool:
+    """Whether a machine only went away at one of the looks, which a busy host may bring about."""
+    return any(
+        isinstance(result, Trouble) and result.kind in ("silent", "lost")
+        for one in attempts
+        if one.observation.outcome
+        for result in parse(one.observation.outcome).results
+    )
+
+
 class Laboratory:
     """One arch: a tree to mutate, its kept objects, and what the unmodified kernel passes."""
 
@@ -274,7 +291,9 @@ class Laboratory:
         return self._judge(mutant, image)
 
     def _judge(self, mutant: Mutant, image: Path) -> Fate:
+        """A machine that only went away is a kill where no cell ends otherwise."""
         name, arch, infra, count = mutant.name, self._arch.name, "", 0
+        weak: Fate | None = None
         for cell, attempts in self._run(image, self.passed):
             count += 1
             if len(attempts) == 1 and all_are(Verdict.MISMATCH, attempts):
@@ -283,15 +302,20 @@ class Laboratory:
             record = attempts[-1]
             seen = record.observation
             if all_are(Verdict.MISMATCH, attempts):
-                return Fate(
+                fate = Fate(
                     name, arch, "killed", cell.scenario,
                     " or ".join(record.expected), seen.outcome, count,
                 )  # fmt: skip
+                if not unsaid(attempts):
+                    return fate
+                weak = weak or fate
             if record.verdict is Verdict.INFRA:
                 infra = infra or f"{cell.scenario}: {seen.failure}"
                 if seen.failure.startswith(BOOT):
                     break
+        if weak is not None:
+            return replace(weak, cells=count)
         if infra:
             return Fate(name, arch, "infrastructure", observed=infra, cells=count)
-        fate = "equivalent" if mutant.equivalent else "survived"
-        return Fate(name, arch, fate, cells=count)
+        fate_of_all = "equivalent" if mutant.equivalent else "survived"
+        return Fate(name, arch, fate_of_all, cells=count)
