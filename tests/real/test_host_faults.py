@@ -14,16 +14,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from rig import (
+    MOMENTS,
     ROOT,
     check_confined,
+    command_line,
     descendants,
     gone,
+    machines,
     outcomes_of,
     records,
     results,
@@ -31,8 +34,14 @@ from rig import (
     wait_for_machine,
 )
 
+from harness.build.initramfs import write_initramfs
+from harness.build.source import is_at_hand
 from harness.build.store import Store, default_root
+from harness.cli.common import open_project, select
 from harness.machine.hand import HandProcess, HandSpec
+from harness.machine.session import BootError, Session
+from harness.run.options import Options
+from harness.run.repro import prepare_case
 from tests.unit.small_project import small_project
 
 mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
@@ -227,6 +236,105 @@ def text_of(out: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+class Cold:
+    """A store on a disk of its own, with the sources of the real one and nothing that was built.
+
+    It is a tmpfs of some MiB in a mount namespace that a sleeper holds open.
+    """
+
+    def __init__(self, store: Path, mib: int) -> None:
+        self._seen, self.store = store, store
+        script = f"mount -t tmpfs -o size={mib}m none {store}; echo; exec sleep 1000"
+        self._holder = subprocess.Popen(in_namespace(script), stdout=subprocess.PIPE)
+        assert self._holder.stdout is not None and self._holder.stdout.readline()
+        self.store = Path(f"/proc/{self._holder.pid}/root{store}")  # as it is seen from outside
+        shutil.copytree(default_root() / "v1" / "names", self.store / "v1" / "names")
+        (self.store / "v1" / "source").mkdir()
+
+    def inside(self, script: str) -> list[str]:
+        enter = ["nsenter", f"--target={self._holder.pid}", "--mount"]
+        return [*enter, "sh", "-ec", f"cd {ROOT}\n{script}", "sh"]
+
+    def resize(self, mib: int) -> None:
+        subprocess.run(self.inside(f"mount -o remount,size={mib}m {self._seen}"), check=True)
+
+    def run(self, out: Path) -> subprocess.Popen[bytes]:
+        """A run that has to build; the sources are there for it alone, and read-only."""
+        for log in self._logs():
+            log.unlink()
+        sources = self._seen / "v1" / "source"
+        script = f"""unshare --mount sh -ec 'mount --bind {default_root()}/v1/source {sources}
+            mount -o remount,ro,bind {sources}; exec "$@"' sh "$@" """
+        argv = [sys.executable, "-m", "harness", "run", "hole/read", "--arch", "m68k"]
+        return subprocess.Popen(
+            [*self.inside(f"exec {script}"), *argv, "--out", str(out)],
+            env={**os.environ, "FAULTLINE_STORE": str(self._seen)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def compiled(self) -> int:
+        """Objects so far, by the log of the last build."""
+        return sum(log.read_bytes().count(b"\n  CC ") for log in self._logs())
+
+    def _logs(self) -> Iterator[Path]:
+        return (self.store / "v1" / "logs").glob("kernel-*.log")
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait()
+
+
+@pytest.fixture
+def cold(tmp_path: Path, undisturbed: Undisturbed) -> Iterator[Cold]:
+    """With 16 MiB: too few for a kernel. What is undisturbed has filled ccache, if it was built."""
+    kernel = select(open_project(), ("m68k",), (), ("core",))[0].kernel
+    if not is_at_hand(kernel, Store()):
+        pytest.skip(f"the source of {kernel.name} is not unpacked in the store")
+    if not shutil.which("ccache"):
+        pytest.skip("without ccache each build of a real kernel takes minutes")
+    (tmp_path / "store").mkdir()
+    cold = Cold(tmp_path / "store", 16)
+    try:
+        yield cold
+    finally:
+        cold.close()
+
+
+@mounts
+def test_a_real_kernel_is_built_in_the_end_whatever_ends_its_build(
+    cold: Cold, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    """A full disk, then signals (one, or with FAULTLINE_MOMENTS each) while it compiles."""
+    run = cold.run(tmp_path / "full")
+    said = run.communicate(timeout=600)[0].decode()
+    assert run.returncode == 3 and "No space left on device" in said, said
+    assert "Traceback" not in said
+    assert cold.compiled() > 0, "it did not come as far as to compile"
+    cold.resize(2000)
+    for number in SIGNALS[-1:] if MOMENTS <= 4 else SIGNALS:
+        run = cold.run(tmp_path / number.name)
+        deadline = time.monotonic() + 600
+        while cold.compiled() < 20:
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        everybody = {run.pid, *descendants(run.pid)}
+        assert [pid for pid in everybody if command_line(pid).startswith("make ")]
+        run.send_signal(number)
+        said = run.communicate(timeout=60)[0].decode()
+        assert run.returncode == (-number if number == signal.SIGKILL else 128 + number), said
+        assert all(map(gone, everybody))
+        store = Store(cold.store)
+        assert store.verify() == []
+        assert "kernel" not in {entry.kind for entry in store.list()}
+    run = cold.run(tmp_path / "out")
+    said = run.communicate(timeout=600)[0].decode()
+    assert run.returncode == 0, said
+    assert outcomes_of(tmp_path / "out")["hole/read"] == undisturbed[0]["hole/read"]
+    (image,) = (cold.store / "v1" / "kernel").glob("*/files/vmlinux")
+    known = default_root() / image.relative_to(cold.store)
+    assert image.read_bytes() == known.read_bytes()
+
+
 def test_two_runs_that_build_the_same_build_it_once(small: list[str], tmp_path: Path) -> None:
     runs = [
         subprocess.Popen([*small, "--out", str(tmp_path / name)], stderr=subprocess.PIPE)
@@ -271,29 +379,71 @@ def test_a_flipped_bit_in_any_file_of_the_store_changes_no_result(
         assert Store(store).verify() == [] or "is damaged and will be made again" in done.stderr
 
 
-@mounts
-def test_a_machine_with_a_flipped_bit_is_not_started(
-    tmp_path: Path, undisturbed: Undisturbed
-) -> None:
-    """Of a real kernel: its snapshot and its initramfs."""
-    outcomes, _ = undisturbed
-    start(tmp_path / "out").communicate(timeout=300)
-    column = next(r for r in records(tmp_path / "out") if r.get("provenance", {}).get("command"))
+def booted_from(folder: Path) -> dict[str, list[Path]]:
+    """What a run of real machines started them from, by kind."""
+    began = time.time()
+    start(folder).communicate(timeout=300)
+    column = next(r for r in records(folder) if r.get("provenance", {}).get("command"))
     words = column["provenance"]["command"].split()
-    files = [Path(words[words.index("-initrd") + 1])]
-    kept = [e for e in Store().list() if e.kind == "snapshot" and "m68k" in e.label]
-    files += [entry.path / "files" / "state" for entry in kept[:3]]
-    script = store_copy(tmp_path)
+    used = [e.path for e in Store().list() if e.kind == "snapshot" and e.used >= began]
+    return {
+        "kernel": [Path(words[words.index("-kernel") + 1])],
+        "initramfs": [Path(words[words.index("-initrd") + 1])],
+        "snapshot": [path / "files" / "state" for path in used],
+    }
+
+
+def flipped(files: Sequence[Path], folder: Path) -> list[str]:
+    """Words that execute what follows where a bit of each of these files of the store is flipped,
+    in a copy.
+    """
+    script = store_copy(folder)
     for number, path in enumerate(files):
-        flipped = tmp_path / f"flipped{number}"
-        shutil.copyfile(path, flipped)
-        flip_a_bit(flipped, random.Random(number))
-        script += f"cat {flipped} > {path}\n"
-    run = start(tmp_path / "again", below=in_namespace(script + 'exec "$@"'))
+        copy = folder / f"flipped{number}"
+        shutil.copyfile(path, copy)
+        flip_a_bit(copy, random.Random(number))
+        script += f"cat {copy} > {path}\n"
+    return in_namespace(script + 'exec "$@"')
+
+
+@mounts
+@pytest.mark.parametrize(
+    ("kind", "label"), [("initramfs", "initramfs of .*"), ("snapshot", "qemu-system-m68k, .*")]
+)
+def test_a_machine_with_a_flipped_bit_is_not_started(
+    kind: str, label: str, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    files = booted_from(tmp_path / "out")[kind]
+    assert files
+    run = start(tmp_path / "again", below=flipped(files, tmp_path))
     said = run.communicate(timeout=300)[0].decode()
     assert run.returncode == 0, said
-    assert re.search("initramfs of .* is damaged and will be made again", said)
-    assert outcomes_of(tmp_path / "again") == outcomes
+    told = f"store: {label} is damaged and will be made again: .* has changed"
+    assert re.search(told, said), said
+    assert outcomes_of(tmp_path / "again") == undisturbed[0]
+
+
+@mounts
+@pytest.mark.usefixtures("cold")  # which knows whether a kernel can be built here
+def test_a_kernel_with_a_flipped_bit_is_built_again(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    """To its end with FAULTLINE_MOMENTS; else until it compiles, which no machine comes before."""
+    files = booted_from(tmp_path / "out")["kernel"]
+    run = start(tmp_path / "again", below=flipped(files, tmp_path))
+    assert run.stdout is not None
+    said = ""
+    while MOMENTS > 4 or "objects compiled" not in said:
+        if not (line := run.stdout.readline().decode()):
+            break
+        said += line
+        assert machines(run.pid) == [] or "collect" in said
+    run.send_signal(signal.SIGTERM)
+    said += run.communicate(timeout=300)[0].decode()
+    assert re.search("store: debian-.*, m68k, core is damaged and will be made again", said), said
+    assert run.returncode == (0 if MOMENTS > 4 else 128 + signal.SIGTERM), said
+    if MOMENTS > 4:
+        assert outcomes_of(tmp_path / "again") == undisturbed[0]
 
 
 # -- a clock that jumps -----------------------------------------------------------------------
@@ -407,6 +557,43 @@ def test_a_guest_that_never_says_a_word_is_given_up(tmp_path: Path) -> None:
     assert len(failures(tmp_path)) == 1, "all cells of a column that does not boot fail at once"
     assert re.fullmatch(r"boot: no hello from the guest after \d+ s, .*CPUs halted",
                         failures(tmp_path).pop())  # fmt: skip
+
+
+FLOOD = """
+#include <unistd.h>
+
+int main(void)
+{
+	static char line[4096] = { [0 ... 4094] = 'x', '\\n' };
+
+	for (;;)
+		write(1, line, sizeof(line));
+}
+"""
+
+
+@pytest.mark.usefixtures("undisturbed")  # which has built the kernel
+@pytest.mark.skipif(not shutil.which("m68k-linux-gnu-gcc"), reason="no compiler for m68k")
+def test_a_guest_that_floods_the_console_and_has_no_agent_is_given_up(tmp_path: Path) -> None:
+    """A real machine; its init writes and does nothing else."""
+    (tmp_path / "flood.c").write_text(FLOOD)
+    argv = ["m68k-linux-gnu-gcc", "-static", "-o", tmp_path / "flood", tmp_path / "flood.c"]
+    subprocess.run(argv, check=True)
+    initrd = tmp_path / "initramfs.cpio"
+    write_initramfs(initrd, {"init": tmp_path / "flood"})
+    project = open_project()
+    column = select(project, ("m68k",), (), ("core",))[0]
+    scenario = project.matrix.scenarios["hole/read"]
+    case = prepare_case(project, column, scenario, Options(store=Store()), lambda what: None)
+    session = Session(replace(case.machine, initrd=initrd), boot_limit=6.0)
+    started = time.monotonic()
+    with pytest.raises(BootError, match="no hello from the guest after") as caught:
+        session.boot()
+    session.close()
+    assert time.monotonic() - started < 30
+    console = caught.value.console
+    assert len(console) <= 121 and "x" * 100 in console[-1]
+    assert sum(map(len, console)) < 1 << 20
 
 
 # -- what a guest could get hold of ----------------------------------------------------------
