@@ -189,13 +189,11 @@ def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
     return bool(attempts) and all(one.verdict is verdict for one in attempts)
 
 
-def unsaid(attempts: Sequence[ResultRecord]) -> bool:
-    """Whether a machine only went away at one of the looks, which a busy host may bring about."""
-    return any(
+def unsaid(outcome: str) -> bool:
+    """Whether the machine only went away, which a busy host may bring about as well."""
+    return bool(outcome) and any(
         isinstance(result, Trouble) and result.kind in ("silent", "lost")
-        for one in attempts
-        if one.observation.outcome
-        for result in parse(one.observation.outcome).results
+        for result in parse(outcome).results
     )
 
 
@@ -306,7 +304,7 @@ class Laboratory:
                     name, arch, "killed", cell.scenario,
                     " or ".join(record.expected), seen.outcome, count,
                 )  # fmt: skip
-                if not unsaid(attempts):
+                if not any(unsaid(one.observation.outcome) for one in attempts):
                     return fate
                 weak = weak or fate
             if record.verdict is Verdict.INFRA:

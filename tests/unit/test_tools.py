@@ -56,10 +56,37 @@ def test_a_table_says_who_killed(tmp_path: Path) -> None:
     assert "| m68k-mmap-lock-leaked | m68k | killed | `stack/x` |" in done.stdout
 
 
+def test_a_kill_by_a_machine_that_only_went_away_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "table.jsonl"
+    file.write_text(json.dumps({**FATE, "observed": "read=silent"}) + "\n")
+    done = call("mutants", "--table", str(file))
+    assert "| m68k-mmap-lock-leaked | m68k | killed | `stack/x`, read=silent alone |" in done.stdout
+
+
+def test_shared_code_that_is_not_tried_on_an_arch_is_not_called_not_applicable(
+    tmp_path: Path,
+) -> None:
+    """On alpha: what changes m68k alone is not applicable, what changes mm/ is not tried."""
+    file = tmp_path / "table.jsonl"
+    tried = [
+        ("m68k-usp-257", "m68k"),
+        ("up-pgfault-retry", "m68k"),
+        ("up-alpha-retry-kill", "alpha"),
+    ]
+    fates = [{**FATE, "mutant": mutant, "arch": arch} for mutant, arch in tried]
+    file.write_text("".join(json.dumps(fate) + "\n" for fate in fates))
+    lines = call("mutants", "--table", str(file)).stdout.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:4]]
+    alpha = next(dict(zip(cells[0], row, strict=True)) for row in cells if row[0] == "alpha")
+    assert (alpha["killed"], alpha["not tried"], alpha["not applicable"]) == ("1", "1", "1")
+
+
 @pytest.mark.parametrize(
     ("tool", "words", "message"),
     [
         ("mutants", ("--arch", "m86k"), "unknown arch 'm86k': did you mean m68k"),
+        ("mutants", ("--jobs", "0"), "'0': at least 1"),
+        ("mutants", ("--jobs", "x"), "'x': at least 1"),
         ("coverage", ("--arch", "m86k"), "unknown arch 'm86k': did you mean m68k"),
         ("repeat", ("0",), "RUNS is 0: at least 1"),
     ],
