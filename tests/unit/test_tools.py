@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -23,6 +24,17 @@ def call(tool: str, *words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, ROOT / "tools" / tool, *words],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
+
+
+def tool(name: str) -> ModuleType:
+    """The module that the tool is."""
+    loader = SourceFileLoader(name, str(ROOT / "tools" / name))
+    spec = spec_from_loader(name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up there
+    loader.exec_module(module)
+    return module
 
 
 FATE = {"mutant": "m68k-mmap-lock-leaked", "arch": "m68k", "fate": "killed", "scenario": "stack/x"}
@@ -88,6 +100,7 @@ def test_shared_code_that_is_not_tried_on_an_arch_is_not_called_not_applicable(
         ("mutants", ("--jobs", "0"), "'0': at least 1"),
         ("mutants", ("--jobs", "x"), "'x': at least 1"),
         ("coverage", ("--arch", "m86k"), "unknown arch 'm86k': did you mean m68k"),
+        ("coverage", ("--scenario", "no/such"), "no scenario fits no/such"),
         ("repeat", ("0",), "RUNS is 0: at least 1"),
     ],
 )
@@ -96,6 +109,33 @@ def test_usage_errors(tool: str, words: tuple[str, ...], message: str) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nosuch.c",), "nosuch.c: not in the source tree"),
+        (("../linux.c",), "../linux.c: not in the source tree"),
+        (("mm/memory.o",), "mm/memory.o: only .c and .S files"),
+        (("mm/memory.c:no_such",), "mm/memory.c: there is no function 'no_such'"),
+        (("mm/memory.c:here,no_such",), "mm/memory.c: there is no function 'no_such'"),
+    ],
+)
+def test_coverage_asks_whether_a_file_is_there_before_anything_is_built(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "mm").mkdir()
+    (tmp_path / "mm" / "memory.c").write_text("int here(void)\n{\n\treturn 1;\n}\n")
+    coverage = tool("coverage")
+    coverage.check(["mm/memory.c:here", "mm/memory.c"], tmp_path)
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        coverage.check(words, tmp_path)
+
+
+def test_coverage_of_a_file_of_another_arch() -> None:
+    done = call("coverage", "arch/m68k/mm/fault.c", "--arch", "alpha")
+    assert done.returncode == 1
+    assert "arch/m68k/mm/fault.c: of none of the arches alpha" in done.stderr
 
 
 def test_without_the_environment_it_says_so() -> None:
@@ -108,12 +148,7 @@ def test_without_the_environment_it_says_so() -> None:
 
 @pytest.fixture(scope="module")
 def repeat() -> ModuleType:
-    loader = SourceFileLoader("repeat", str(ROOT / "tools" / "repeat"))
-    spec = spec_from_loader("repeat", loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return tool("repeat")
 
 
 def one(outcome: str, *expected: str, confirmation: str = "") -> Results:
