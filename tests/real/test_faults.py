@@ -29,7 +29,7 @@ from rig import (
     wait_for_machine,
 )
 
-from harness.report.formats import render
+from harness.report.formats import FORMATS, render
 from harness.results import read_results
 
 
@@ -151,5 +151,5 @@ def test_results_that_end_at_any_byte_are_readable_up_to_there(
         for record in found.results.values():
             assert record.observation.outcome == outcomes[record.scenario]
         if end % 50 == 0:
-            for form in ("markdown", "html", "junit", "ktap", "json", "mail"):
+            for form in FORMATS:
                 assert render(form, found)
