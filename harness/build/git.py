@@ -82,6 +82,12 @@ class Repository:
             return ""
         return f"-{int(match[1]):05}-{match[2]}"
 
+    def is_ancestor(self, old: str, new: str) -> bool:
+        return self._ask("merge-base", "--is-ancestor", old, new) is not None
+
+    def has(self, commit: str, path: str) -> bool:
+        return self._ask("cat-file", "-e", f"{commit}:{path}") is not None
+
     def subject(self, commit: str) -> str:
         return self._ask("log", "-1", "--format=%s", commit) or ""
 

@@ -95,6 +95,7 @@ def command(
     wanted = canonical(outcome) if outcome else ""
     repository = open_repository(tree)
     ends = {"old": repository.commit(old), "new": repository.commit(new)}
+    _check_ends(repository, ends, old, new)
     out = how.out.absolute() / f"bisect-{ends['old'][:12]}-{ends['new'][:12]}-{os.getpid()}"
     words = [scenario, "--arch", arch, "--flavour", flavour]
     for option, files in (("--patch", patches), ("--config-fragment", fragments)):
@@ -103,6 +104,18 @@ def command(
     commits, seen, log = _search(repository, ends, wanted, paths, words, how, out)
     (out / "bisect.log").write_text(log)
     sys.exit(_tell(repository, commits, seen, log, out))
+
+
+def _check_ends(repository: Repository, ends: Mapping[str, str], old: str, new: str) -> None:
+    """What git knows before anything is built. Raises UsageProblem."""
+    if ends["old"] == ends["new"]:
+        raise UsageProblem(f"--old {old} and --new {new} are the same commit: {ends['old'][:12]}")
+    if not repository.is_ancestor(ends["old"], ends["new"]):
+        hint = "swap them" if repository.is_ancestor(ends["new"], ends["old"]) else "name another"
+        raise UsageProblem(f"--old {old} is not among the ancestors of --new {new}: {hint}")
+    for name, rev in (("old", old), ("new", new)):
+        if not repository.has(ends[name], "Kconfig"):
+            raise UsageProblem(f"--{name} {rev} of {repository.path} is no kernel: no Kconfig")
 
 
 def _search(

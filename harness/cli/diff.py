@@ -73,7 +73,8 @@ def command(
       faultline diff debian-6.12 ~/linux --arch alpha --repeat 10
     """
     from harness.report.diff import compare
-    from harness.report.difftext import diff_json, diff_text
+    from harness.report.diffjson import diff_json
+    from harness.report.difftext import diff_text
 
     options = how.options()
     wanted = _Wanted(scenarios, arches, flavours)

@@ -49,8 +49,8 @@ ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on wha
     "--base",
     metavar="REV",
     help="What to compare with: a revision of the tree's repository, or a kernel. Default with "
-    "--tree and --git: HEAD where there are changes, else the merge base with upstream; with "
-    "--patch: the same kernel without them.",
+    "--tree and --git: HEAD where there are changes, else the merge base with upstream, if "
+    "there is one; with --patch: the same kernel without them.",
 )
 @click.option("--no-base", is_flag=True, help="Compare with nothing but the matrix.")
 @run_options

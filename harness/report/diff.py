@@ -242,6 +242,8 @@ def _attempts(results: Results) -> dict[tuple[str, str, str], list[ResultRecord]
 
 def _cell(record: ResultRecord, attempts: list[ResultRecord]) -> _Cell:
     seen = record.observation
+    if seen.outcome == "n/a" and not seen.alive:  # there was no machine to see anything
+        return _Cell(record, lost=f"n/a: {seen.cause}")
     tally = {outcome: count for outcome, count in record.tally.items() if outcome}
     if not tally and record.confirmation == "flake":
         # The last record of a flake says again which attempt counts.

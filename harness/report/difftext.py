@@ -1,4 +1,4 @@
-"""A comparison as text, and as JSON.
+"""A comparison as text.
 
 What matters most stands last, next to the prompt. Everything a guest said goes through
 `text.clean`.
@@ -6,7 +6,6 @@ What matters most stands last, next to the prompt. Everything a guest said goes 
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
@@ -105,8 +104,8 @@ def _changes(cells: Iterable[CellDiff]) -> Iterator[str]:
 
 
 def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
-    yield f"    old      {shown(group[0].was)}"
-    yield f"    new      {shown(group[0].now)}"
+    yield f"    old      {shown(group[0].was)}{_why_not(group[0].old)}"
+    yield f"    new      {shown(group[0].now)}{_why_not(group[0].new)}"
     for cell in group:
         new = cell.new
         where = f" ({cell.place})" if len(group) > 1 else ""
@@ -116,6 +115,12 @@ def _changed(group: Sequence[CellDiff]) -> Iterator[str]:
             yield f"    again    {text.clean(new.confirmation)}{where}"
         for side, record in (("old", cell.old), ("new", new)):
             yield from _console(side, record, where)
+
+
+def _why_not(record: ResultRecord | None) -> str:
+    """The cause of n/a."""
+    cause = record.observation.cause if record is not None else ""
+    return f" ({text.clean(cause)})" if cause else ""
 
 
 def _console(side: str, record: ResultRecord | None, where: str) -> Iterator[str]:
@@ -184,33 +189,3 @@ def _short_cause(cell: CellDiff) -> str:
     if cell.kind is Kind.FLAKE:
         return "a flake"
     return text.clean(cell.cause.partition("; ")[0], 60)
-
-
-def diff_json(diff: Diff) -> str:
-    """The comparison for programs."""
-    cells = [
-        {
-            "scenario": cell.scenario,
-            "column": cell.place,
-            "kind": cell.kind.value,
-            "old": dict(cell.was or {}),
-            "new": dict(cell.now or {}),
-            "flake": cell.flaky,
-            "cause": cell.cause,
-            "details": [{"key": k, "old": old, "new": new} for k, old, new in cell.details],
-        }
-        for cell in diff.cells
-    ]
-    counts = Counter(cell.kind.value for cell in diff.cells)
-    told = {
-        "schema": 1,
-        "old": diff.old,
-        "new": diff.new,
-        "exit_code": diff.exit_code,
-        "verdict": verdict_line(diff),
-        "counts": {kind.value: counts[kind.value] for kind in Kind},
-        "details_changed": len(diff.changed_details) if diff.with_details else None,
-        "notes": list(diff.notes),
-        "cells": cells,
-    }
-    return json.dumps(told, indent=1) + "\n"

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from harness.program_record import ProgramRecord
+from harness.report.diffjson import DiffDocument
 from harness.report.json import ReportDocument
 from harness.results import Record
 
@@ -18,10 +20,12 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> schema: of a line of a results file, and of `report --format json`."""
+    """File name -> schema: of a line of a results file, and of what commands write."""
     return {
         "results.schema.json": _titled("A line of a faultline results file", Record),
         "report.schema.json": _titled("faultline report --format json", ReportDocument),
+        "diff.schema.json": _titled("faultline diff --format json", DiffDocument),
+        "program.schema.json": _titled("faultline exec --results FILE.json", ProgramRecord),
     }
 
 

@@ -64,7 +64,7 @@ class Step:
             return SKIP, f"cannot be judged: a flake: {', '.join(sorted(seen))}"
         (found,) = seen
         if found == "n/a" != self.outcome:
-            return SKIP, "cannot be judged: n/a"
+            raise Hopeless("n/a")
         return int((found == self.outcome) == self.invert), found
 
 

@@ -59,6 +59,18 @@ class Ltp:
         for bit, status, word in _LTP_BITS:
             if end.code is not None and end.code < 64 and end.code & bit:
                 return status, f"exit status {end.code}: {word}"
-        if end.code == 32:
-            return Status.SKIP, "exit status 32: TCONF"
-        return by_cases(self.tally, end, self.form)
+        status, why = (
+            (Status.SKIP, "exit status 32: TCONF")
+            if end.code == 32
+            else by_cases(self.tally, end, self.form)
+        )
+        return status, "; ".join(filter(None, [why, *self._unseen()]))
+
+    def _unseen(self) -> list[str]:
+        """Where lines were lost, or printed by nobody: the summary counts in shared memory."""
+        pairs = (("passed", Status.PASS), ("skipped", Status.SKIP))
+        return [
+            f"the summary says {word} {self.summary[word]}, the lines {self.tally.counts[status]}"
+            for word, status in pairs
+            if self.summary.get(word, self.tally.counts[status]) != self.tally.counts[status]
+        ]

@@ -56,6 +56,22 @@ def test_commits_that_cannot_be_judged_are_named(work: Path, tree: Path) -> None
     assert f"{bad[:12]} does not boot" in done.output and f"{last[:12]} fault" in done.output
 
 
+def test_what_git_knows_is_told_before_anything_is_built(work: Path, tree: Path) -> None:
+    first = git(tree, "rev-parse", "HEAD")
+    last = commit(tree, "hole/read=EFAULT")
+    words = ("bisect", "--tree", "tree", *M68K, "hole/read")
+    same = call(*words, "--old", last, "--new", "HEAD")
+    assert same.exit_code == 2 and "are the same commit" in same.output
+    swapped = call(*words, "--old", last, "--new", first)
+    assert swapped.exit_code == 2 and "not among the ancestors" in swapped.output
+    assert "swap them" in swapped.output
+    git(tree, "rm", "--quiet", "Kconfig")
+    gone = commit(tree, "no kernel")
+    done = call(*words, "--old", first, "--new", gone)
+    assert done.exit_code == 2 and "is no kernel" in done.output
+    assert not list(work.glob("out/bisect-*"))
+
+
 def test_ends_that_cannot_be_told_apart(work: Path, tree: Path) -> None:
     first = git(tree, "rev-parse", "HEAD")
     commit(tree, "other")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 from msgspec import structs
 
 from harness.report.details import comparable, log_line
 from harness.report.diff import Diff, Kind, compare, judge, told_apart
-from harness.report.difftext import diff_json, diff_text, shown, verdict_line
+from harness.report.diffjson import diff_json
+from harness.report.difftext import diff_text, shown, verdict_line
 from harness.results import (
     ColumnRecord,
     EndRecord,
@@ -21,6 +24,9 @@ from harness.results import (
 )
 
 FAULT = "SIGSEGV/SEGV_MAPERR @exact"
+
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def results(kernel: str, /, *arches: str, ended: bool = True, **outcomes: object) -> Results:
@@ -43,8 +49,8 @@ def results(kernel: str, /, *arches: str, ended: bool = True, **outcomes: object
 
 
 def record(run: str, column: str, name: str, **fields: object) -> ResultRecord:
-    seen = {key: fields.pop(key) for key in ("outcome", "details", "console", "failure")
-            if key in fields}  # fmt: skip
+    known = ("outcome", "cause", "alive", "details", "console", "failure")
+    seen = {key: fields.pop(key) for key in known if key in fields}
     fields.setdefault("verdict", Verdict.INFRA if seen.get("failure") else Verdict.MATCH)
     observation = Observation(scenario=name, **seen)  # type: ignore[arg-type]
     return ResultRecord(run_id=run, column=column, scenario=name, observation=observation,
@@ -126,6 +132,19 @@ def test_not_applicable_is_no_outcome_but_losing_one_is_a_change() -> None:
     both = compare(results("a", a_a="n/a", a_b="ok"), results("b", a_a="n/a", a_b="ok"))
     assert both.exit_code == 0
     assert verdict_line(both) == "No difference in 1 compared cell; 1 n/a on both sides."
+
+
+def test_a_kernel_that_cannot_be_had_was_not_seen_to_do_anything() -> None:
+    unbuilt = {"outcome": "n/a", "cause": "no m68k machine", "alive": False}
+    diff = compare(results("a", a_a=unbuilt), results("b", a_a="ok"))
+    assert kinds(diff) == {("a/a", "m68k"): "not compared"}
+    assert diff.cells[0].cause == "old: n/a: no m68k machine" and diff.exit_code == 3
+
+
+def test_the_cause_of_not_applicable_is_told() -> None:
+    lacking = {"outcome": "n/a", "cause": "needs CONFIG_SWAP=y"}
+    told = diff_text(compare(results("a", a_a=lacking), results("b", a_a="ok")))
+    assert "    old      n/a (needs CONFIG_SWAP=y)\n    new      ok\n" in told
 
 
 def test_several_kernels_are_paired_by_name() -> None:
@@ -309,6 +328,7 @@ def test_equal_changes_of_scenarios_are_told_once() -> None:
 def test_json_says_the_same() -> None:
     diff = compare(results("a", a_a="ok", a_b=None), results("b", a_a="EFAULT", a_b="ok"))
     told = json.loads(diff_json(diff))
+    jsonschema.validate(told, json.loads((DOCS / "diff.schema.json").read_text()))
     assert told["exit_code"] == 1 and told["counts"] == {
         "same": 0, "changed": 1, "flake": 0, "n/a": 0, "not compared": 1,
     }  # fmt: skip

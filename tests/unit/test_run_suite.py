@@ -158,6 +158,12 @@ def test_ltp_by_its_bits(lines: list[str], code: int, status: str) -> None:
     assert say(*lines, code=code).status.value == status
 
 
+def test_ltp_lines_that_never_came_are_told() -> None:
+    lines = ["a.c:1: TPASS: x", "Summary:", "passed 3", "failed 0", "skipped 0"]
+    assert say(*lines).reason.endswith("the summary says passed 3, the lines 1")
+    assert "summary" not in say("a.c:1: TPASS: x", "Summary:", "passed 1", "skipped 0").reason
+
+
 @pytest.mark.parametrize(
     ("lines", "form", "status"),
     [

@@ -1,0 +1,77 @@
+"""A comparison as JSON, for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from harness.report.diff import CellDiff, Diff, Kind
+from harness.report.difftext import verdict_line
+
+SCHEMA = 1
+
+
+class DetailChange(msgspec.Struct, frozen=True):
+    """A difference of the second tier; "" where a side does not have it."""
+
+    key: str
+    old: str
+    new: str
+
+
+class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of both sides."""
+
+    scenario: str
+    column: str  # arch, and flavour where it is not core
+    kind: str  # same, changed, flake, n/a (on both sides), not compared
+    old: dict[str, int]  # outcome -> how often it was observed; empty: never
+    new: dict[str, int]
+    flake: bool
+    cause: str  # why it was not compared
+    details: list[DetailChange]
+
+
+class DiffDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What `faultline diff --format json` writes."""
+
+    schema: int
+    old: str
+    new: str
+    exit_code: int
+    verdict: str
+    counts: dict[str, int]  # kind -> cells
+    details_changed: int | None  # cells with equal outcomes; null without --details
+    notes: list[str]  # what else is not known
+    cells: list[CellDocument]
+
+
+def diff_json(diff: Diff) -> str:
+    """The comparison as one JSON object."""
+    counts = Counter(cell.kind.value for cell in diff.cells)
+    document = DiffDocument(
+        schema=SCHEMA,
+        old=diff.old,
+        new=diff.new,
+        exit_code=diff.exit_code,
+        verdict=verdict_line(diff),
+        counts={kind.value: counts[kind.value] for kind in Kind},
+        details_changed=len(diff.changed_details) if diff.with_details else None,
+        notes=list(diff.notes),
+        cells=[_cell(cell) for cell in diff.cells],
+    )
+    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+
+
+def _cell(cell: CellDiff) -> CellDocument:
+    return CellDocument(
+        scenario=cell.scenario,
+        column=cell.place,
+        kind=cell.kind.value,
+        old=dict(cell.was or {}),
+        new=dict(cell.now or {}),
+        flake=cell.flaky,
+        cause=cell.cause,
+        details=[DetailChange(*change) for change in cell.details],
+    )
