@@ -108,13 +108,18 @@ def kernel_specs(project: Project, where: Where, changes: Changes) -> tuple[str,
 def select(
     project: Project, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
 ) -> list[Column]:
-    from harness.run.plan import columns
+    from harness.catalog.kernels import RunningSource
+    from harness.run.plan import CORE, columns
 
     found = columns(
         [project.arch(name) for name in dict.fromkeys(arches)] or project.plain_arches,
         [project.kernel(name) for name in dict.fromkeys(kernels or (project.kernels.default,))],
         [project.flavour(name) for name in dict.fromkeys(flavours or ("core",))],
     )
+    for column in found:
+        if column.flavour != CORE and isinstance(column.kernel.source, RunningSource):
+            said = f"{column.kernel.name} runs already: it has no flavour {column.flavour}"
+            raise UsageProblem(f"{said}, leave --flavour out")
     if not arches:
         found = [column for column in found if _runs_there(column, project)]
     if not found:

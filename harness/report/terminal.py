@@ -262,8 +262,10 @@ def _verdict(report: Report) -> Text:
     cells = sum(report.total.values())
     total = f"{words.plural(len(report.scenarios), 'scenario')} on "
     total += f"{words.plural(len(report.columns), 'column')}, {words.plural(cells, 'cell')}: "
+    unrun = report.total[Verdict.NOT_RUN]
+    expected = f"{cells - unrun} as expected, {unrun} not run" if unrun else "as expected"
     said, style = {
-        0: ("as expected", "bold green"),
+        0: (expected, "bold green"),
         1: ("mismatch", "bold red"),
         2: ("no expectation, or evidence that is stale", "bold magenta"),
         3: ("not everything was observed", "bold red"),

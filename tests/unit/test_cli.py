@@ -93,6 +93,7 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("list", "stak/*"), "stack/*"),
         (("list", "nowhere/*"), "known: align/*, control/*, counters/*"),
         (("run", "--target", "ssh:"), "nothing stands behind"),
+        (("run", "--target", "local", "--flavour", "full"), "has no flavour full"),
         (("list", "hole/read", "--arch", "m86k"), "did you mean m68k?"),
         (("list", "kernels", "--arch", "m68k"), "no --arch, --kernel, --flavour of kernels"),
         (("store", "prune", "--kind", "zzz"), "'initramfs'"),

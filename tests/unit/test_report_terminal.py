@@ -148,6 +148,16 @@ def test_the_legend_has_what_occurs() -> None:
     assert legend(one) == ". as most columns"
 
 
+def test_what_was_not_run_is_not_as_expected() -> None:
+    column = samples.column("local", "x86_64", planned=["hole/read", "hole/write"])
+    cells = [
+        samples.cell("hole/read", "local", "x86_64"),
+        samples.cell("hole/write", "local", "x86_64", verdict=Verdict.NOT_RUN),
+    ]
+    last = plain(samples.results(*samples.run_records(), column, *cells))[-1]
+    assert "2 cells: 1 as expected, 1 not run (exit code 0)" in last
+
+
 def test_a_verdict_is_never_colour_alone() -> None:
     lines = terminal(samples.troubled())
     legend = next(line for line in lines if line.startswith(". as most"))
