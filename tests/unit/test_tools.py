@@ -47,6 +47,7 @@ FATE = {"mutant": "m68k-mmap-lock-leaked", "arch": "m68k", "fate": "killed", "sc
         ("{", "table.jsonl:1: not what a run writes"),
         ("[]", "table.jsonl:1: not what a run writes"),
         (json.dumps(FATE) + '\n{"mutant": 1}', "table.jsonl:2: not what a run writes"),
+        (json.dumps({**FATE, "observed": "no such"}), "table.jsonl:1: not what a run writes"),
         (json.dumps({**FATE, "mutant": "me"}), "there is no mutant 'me'"),
     ],
 )
