@@ -112,7 +112,7 @@ def _check_names(found: Results, where: Where) -> None:
     ):
         for name in given:
             if name not in present:
-                hint = suggest(name, present)
+                hint = suggest(name, present) if present else "they have no column at all"
                 raise UsageProblem(f"no column of {what} {quote(name)} in these files\n  {hint}")
 
 
