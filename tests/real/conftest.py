@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from rig import outcomes_of, start, wait_for_machine
+from rig import ROOT, outcomes_of, start, wait_for_machine
+
+from tests.unit.small_project import small_project
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,14 @@ def life(out: Path, *words: str) -> float:
     run.communicate(timeout=300)
     assert run.returncode == 0
     return time.monotonic() - began
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that runs a project which builds in a second; its store is tmp_path/store."""
+    monkeypatch.setenv("FAULTLINE_PROJECT", str(small_project(tmp_path)))
+    monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    argv = [sys.executable, "-m", "harness", "run", "--out", str(tmp_path / "out")]
+    return [*argv, "--arch", "m68k"]

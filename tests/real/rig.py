@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from harness.build.store import default_root
 from harness.machine.qemu import OPEN_FILES
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
 ARCH, SCENARIOS = "m68k", ["hole/*", "control/*", "protection/*"]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+Undisturbed = tuple[dict[str, str], float]
+mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
 
 
 def run_command(out: Path, *words: str) -> list[str]:
@@ -107,3 +114,29 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
 
 def outcomes_of(out: Path) -> dict[str, str]:
     return {name: r["observation"].get("outcome", "") for name, r in results(out).items()}
+
+
+# -- another host for a run --
+
+
+def in_namespace(script: str) -> list[str]:
+    """Words that execute, in a mount namespace of its own, what follows them as "$@"."""
+    return ["unshare", "--mount", "sh", "-ec", script, "sh"]
+
+
+def store_copy(folder: Path) -> str:
+    """A script that lays a copy of the store, whose changes stay in `folder`, over the store."""
+    store = default_root()
+    for name in ("upper", "work"):
+        (folder / name).mkdir(exist_ok=True)
+    return (
+        f"mount -t overlay overlay -o "
+        f"lowerdir={store},upperdir={folder}/upper,workdir={folder}/work,redirect_dir=on {store}\n"
+    )
+
+
+def program(path: Path, script: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path

@@ -1,75 +1,43 @@
-"""A host that is broken: a full disk, a hanging /dev/kvm, a clock that jumps, bits that flip, a
-QEMU that is another, a guest that says nothing; and what a guest could get hold of. On real
+"""A host that is broken: a full disk, a hanging /dev/kvm, a clock that jumps, a QEMU that is
+another, a guest that says nothing or floods; and what a guest could get hold of. On real
 machines, in mount namespaces of their own where the machine must not see it.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rig import (
-    MOMENTS,
     ROOT,
+    Undisturbed,
     check_confined,
-    command_line,
-    descendants,
     gone,
-    machines,
+    in_namespace,
+    mounts,
     outcomes_of,
-    records,
+    program,
     results,
     start,
+    store_copy,
     wait_for_machine,
 )
 
 from harness.build.initramfs import write_initramfs
-from harness.build.source import is_at_hand
 from harness.build.store import Store, default_root
 from harness.cli.common import open_project, select
 from harness.machine.hand import HandProcess, HandSpec
 from harness.machine.session import BootError, Session
 from harness.run.options import Options
 from harness.run.repro import prepare_case
-from tests.unit.small_project import small_project
-
-mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
-Undisturbed = tuple[dict[str, str], float]
-
-
-def in_namespace(script: str) -> list[str]:
-    """Words that execute, in a mount namespace of its own, what follows them as "$@"."""
-    return ["unshare", "--mount", "sh", "-ec", script, "sh"]
-
-
-def store_copy(folder: Path) -> str:
-    """A script that lays a copy of the store, whose changes stay in `folder`, over the store."""
-    store = default_root()
-    for name in ("upper", "work"):
-        (folder / name).mkdir(exist_ok=True)
-    return (
-        f"mount -t overlay overlay -o "
-        f"lowerdir={store},upperdir={folder}/upper,workdir={folder}/work,redirect_dir=on {store}\n"
-    )
-
-
-def program(path: Path, script: str) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
-
 
 # -- a full disk ---------------------------------------------------------------------------
 
@@ -93,358 +61,6 @@ def test_results_onto_a_disk_that_fills_up(
     assert "Traceback" not in said
     for name, record in results(kept).items():
         assert record["observation"].get("outcome") == outcomes[name]
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command that runs a project which builds in a second; its store is tmp_path/store."""
-    monkeypatch.setenv("FAULTLINE_PROJECT", str(small_project(tmp_path)))
-    monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    argv = [sys.executable, "-m", "harness", "run", "--out", str(tmp_path / "out")]
-    return [*argv, "--arch", "m68k"]
-
-
-@mounts
-@pytest.mark.parametrize("kib", [8, 32, 64, 128, 256, 512, 1024])
-def test_a_build_on_a_disk_that_fills_up_goes_on_when_there_is_room(
-    kib: int, small: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "store").mkdir()
-    script = f"""mount -t tmpfs -o size={kib}k none {tmp_path}/store
-        status=0; "$@" || status=$?
-        mount -o remount,size=64m {tmp_path}/store
-        echo; echo "first: $status"; exec "$@" """
-    done = subprocess.run(
-        [*in_namespace(script), *small], capture_output=True, text=True, timeout=120
-    )
-    said = done.stdout + done.stderr
-    first, _, second = said.partition("\nfirst: ")
-    assert done.returncode == 0, said
-    assert "Traceback" not in said
-    if not second.startswith("0"):
-        assert second.startswith("3")
-        assert re.search(r"No space left|cannot|failed", first)
-
-
-# -- processes that end, in any phase ------------------------------------------------------------
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-DWELL = 2  # seconds that a run stays where it is to be hit; who is orphaned ends by itself
-PAUSE = """
-import os, re, sys, time
-
-def pause(event, args):
-    if event not in ("open", "os.rename", "shutil.copyfile"):
-        return
-    if re.match({pattern!r}, f"{{event}} {{args[:2]}}") and not os.path.exists({here!r}):
-        os.close(os.open({here!r}, os.O_CREAT))
-        time.sleep({seconds})
-
-sys.addaudithook(pause)
-"""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Where a run is hit: in a `program` that it has called with a `word`, at an `event` of its own
-    (an audit event of Python's, just before it takes place), or once it has `written` something.
-    """
-
-    program: str = ""
-    word: str = ""
-    event: str = ""
-    written: str = ""  # in its results file
-
-
-PHASES = {
-    "plan": Phase(event=r"open .*/kernels\.yaml"),
-    "guest": Phase(program="small-gcc", word=" main.o "),
-    "configure": Phase(program="make", word="tinyconfig"),
-    "compile": Phase(program="make", word="vmlinux"),
-    "collect": Phase(event="shutil.copyfile .*/kernel--"),
-    "kernel-kept": Phase(event="os.rename .*/kernel--"),
-    "initramfs": Phase(event=r"open .*/initramfs--.*cpio', 'w'"),
-    "boot": Phase(program="small-qemu", word=" -kernel "),
-    "first-result": Phase(written='"scenario":"hole/read"'),
-    "report": Phase(event=r"open .*/out/report\.md"),
-    "page": Phase(event=r"open .*/out/report\.html"),
-}
-AROUND = {"plan", "report", "page"}  # before and after the run has handlers of its own
-
-
-def lay_in_wait(phase: Phase, folder: Path, here: Path) -> dict[str, str]:
-    """Environment of a run that makes the file `here` in that phase, and stays there a while."""
-    if phase.program:
-        path = folder / "bin" / phase.program
-        real = path.readlink() if path.is_symlink() else shutil.which(phase.program)
-        path.unlink(missing_ok=True)
-        program(path, f"""case " $* " in *{shlex.quote(phase.word)}*)
-            [ -e {here} ] || {{ : > {here}; exec sleep {DWELL}; }};; esac
-            exec {real} "$@" """)  # fmt: skip
-    if phase.written:
-        (folder / "packaged" / "text").write_text("hole/write=late\n")
-    if not phase.event:
-        return {}
-    text = PAUSE.format(pattern=phase.event, here=str(here), seconds=DWELL)
-    (folder / "sitecustomize.py").write_text(text)
-    return {"PYTHONPATH": f"{folder}:{ROOT}"}
-
-
-@pytest.mark.parametrize("name", PHASES)
-def test_a_signal_in_any_phase_from_the_plan_to_the_report(
-    name: str, small: list[str], tmp_path: Path
-) -> None:
-    """Each signal, one after the other on what the one before has left."""
-    phase, here, out = PHASES[name], tmp_path / "here", tmp_path / "out"
-    env = {**os.environ, **lay_in_wait(phase, tmp_path, here)}
-    for number in SIGNALS:
-        here.unlink(missing_ok=True)
-        shutil.rmtree(out, ignore_errors=True)
-        run = subprocess.Popen(small, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while not (here.exists() or (phase.written and phase.written in text_of(out))):
-            assert run.poll() is None, f"it ended without {name}"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        everybody = {run.pid, *descendants(run.pid)}
-        assert run.poll() is None
-        run.send_signal(number)
-        said = run.communicate(timeout=60)[0].decode()
-        codes = {-number} if number == signal.SIGKILL else {128 + number}
-        assert run.returncode in codes | ({-number} if name in AROUND else set()), said
-        assert "Traceback" not in said
-        assert all(map(gone, everybody))
-        # What is there is right, and tells how it ended if it could.
-        ends = []
-        if (out / "results.jsonl").exists():
-            assert set(outcomes_of(out).values()) <= {"ok"}
-            ends = [record["exit_code"] for record in records(out) if record["type"] == "end"]
-        told = [0] if name in ("report", "page") else [] if name == "plan" else [128 + number]
-        assert ends == (told if number != signal.SIGKILL or told == [0] else [])
-        assert Store(tmp_path / "store").verify() == []
-    again = subprocess.run(small, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert set(outcomes_of(out).values()) == {"ok"} and len(outcomes_of(out)) == 3
-
-
-def text_of(out: Path) -> str:
-    """A results file as it is by now."""
-    path = out / "results.jsonl"
-    return path.read_text() if path.exists() else ""
-
-
-class Cold:
-    """A store on a disk of its own, with the sources of the real one and nothing that was built.
-
-    It is a tmpfs of some MiB in a mount namespace that a sleeper holds open.
-    """
-
-    def __init__(self, store: Path, mib: int) -> None:
-        self._seen, self.store = store, store
-        script = f"mount -t tmpfs -o size={mib}m none {store}; echo; exec sleep 1000"
-        self._holder = subprocess.Popen(in_namespace(script), stdout=subprocess.PIPE)
-        assert self._holder.stdout is not None and self._holder.stdout.readline()
-        self.store = Path(f"/proc/{self._holder.pid}/root{store}")  # as it is seen from outside
-        shutil.copytree(default_root() / "v1" / "names", self.store / "v1" / "names")
-        (self.store / "v1" / "source").mkdir()
-
-    def inside(self, script: str) -> list[str]:
-        enter = ["nsenter", f"--target={self._holder.pid}", "--mount"]
-        return [*enter, "sh", "-ec", f"cd {ROOT}\n{script}", "sh"]
-
-    def resize(self, mib: int) -> None:
-        subprocess.run(self.inside(f"mount -o remount,size={mib}m {self._seen}"), check=True)
-
-    def run(self, out: Path) -> subprocess.Popen[bytes]:
-        """A run that has to build; the sources are there for it alone, and read-only."""
-        for log in self._logs():
-            log.unlink()
-        sources = self._seen / "v1" / "source"
-        script = f"""unshare --mount sh -ec 'mount --bind {default_root()}/v1/source {sources}
-            mount -o remount,ro,bind {sources}; exec "$@"' sh "$@" """
-        argv = [sys.executable, "-m", "harness", "run", "hole/read", "--arch", "m68k"]
-        return subprocess.Popen(
-            [*self.inside(f"exec {script}"), *argv, "--out", str(out)],
-            env={**os.environ, "FAULTLINE_STORE": str(self._seen)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def compiled(self) -> int:
-        """Objects so far, by the log of the last build."""
-        return sum(log.read_bytes().count(b"\n  CC ") for log in self._logs())
-
-    def _logs(self) -> Iterator[Path]:
-        return (self.store / "v1" / "logs").glob("kernel-*.log")
-
-    def close(self) -> None:
-        self._holder.kill()
-        self._holder.wait()
-
-
-@pytest.fixture
-def cold(tmp_path: Path, undisturbed: Undisturbed) -> Iterator[Cold]:
-    """With 16 MiB: too few for a kernel. What is undisturbed has filled ccache, if it was built."""
-    kernel = select(open_project(), ("m68k",), (), ("core",))[0].kernel
-    if not is_at_hand(kernel, Store()):
-        pytest.skip(f"the source of {kernel.name} is not unpacked in the store")
-    if not shutil.which("ccache"):
-        pytest.skip("without ccache each build of a real kernel takes minutes")
-    (tmp_path / "store").mkdir()
-    cold = Cold(tmp_path / "store", 16)
-    try:
-        yield cold
-    finally:
-        cold.close()
-
-
-@mounts
-def test_a_real_kernel_is_built_in_the_end_whatever_ends_its_build(
-    cold: Cold, tmp_path: Path, undisturbed: Undisturbed
-) -> None:
-    """A full disk, then signals (one, or with FAULTLINE_MOMENTS each) while it compiles."""
-    run = cold.run(tmp_path / "full")
-    said = run.communicate(timeout=600)[0].decode()
-    assert run.returncode == 3 and "No space left on device" in said, said
-    assert "Traceback" not in said
-    assert cold.compiled() > 0, "it did not come as far as to compile"
-    cold.resize(2000)
-    for number in SIGNALS[-1:] if MOMENTS <= 4 else SIGNALS:
-        run = cold.run(tmp_path / number.name)
-        deadline = time.monotonic() + 600
-        while cold.compiled() < 20:
-            assert run.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        everybody = {run.pid, *descendants(run.pid)}
-        assert [pid for pid in everybody if command_line(pid).startswith("make ")]
-        run.send_signal(number)
-        said = run.communicate(timeout=60)[0].decode()
-        assert run.returncode == (-number if number == signal.SIGKILL else 128 + number), said
-        assert all(map(gone, everybody))
-        store = Store(cold.store)
-        assert store.verify() == []
-        assert "kernel" not in {entry.kind for entry in store.list()}
-    run = cold.run(tmp_path / "out")
-    said = run.communicate(timeout=600)[0].decode()
-    assert run.returncode == 0, said
-    assert outcomes_of(tmp_path / "out")["hole/read"] == undisturbed[0]["hole/read"]
-    (image,) = (cold.store / "v1" / "kernel").glob("*/files/vmlinux")
-    known = default_root() / image.relative_to(cold.store)
-    assert image.read_bytes() == known.read_bytes()
-
-
-def test_two_runs_that_build_the_same_build_it_once(small: list[str], tmp_path: Path) -> None:
-    runs = [
-        subprocess.Popen([*small, "--out", str(tmp_path / name)], stderr=subprocess.PIPE)
-        for name in ("one", "other")
-    ]
-    said = [run.communicate(timeout=120)[1].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert outcomes_of(tmp_path / "one") == outcomes_of(tmp_path / "other")
-    kinds = [entry.kind for entry in Store(tmp_path / "store").list()]
-    assert kinds.count("kernel") == kinds.count("guest") == kinds.count("initramfs") == 1
-
-
-# -- bits that flip ------------------------------------------------------------------------
-
-
-def flip_a_bit(path: Path, chance: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
-
-
-def entries(store: Path) -> Iterator[Path]:
-    """Every file of what a store made; what changes in place has no manifest."""
-    for manifest in store.glob("v1/*/*/manifest"):
-        yield manifest
-        yield from (path for path in (manifest.parent / "files").rglob("*") if path.is_file())
-
-
-def test_a_flipped_bit_in_any_file_of_the_store_changes_no_result(
-    small: list[str], tmp_path: Path
-) -> None:
-    chance = random.Random(3)
-    subprocess.run(small, capture_output=True, timeout=120, check=True)
-    outcomes, store = outcomes_of(tmp_path / "out"), tmp_path / "store"
-    files = [path for path in entries(store) if path.stat().st_size]
-    assert {path.relative_to(store).parts[1] for path in files} >= {"kernel", "guest", "initramfs"}
-    for path in files:
-        flip_a_bit(path, chance)
-        done = subprocess.run(small, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
-        assert outcomes_of(tmp_path / "out") == outcomes
-        assert Store(store).verify() == [] or "is damaged and will be made again" in done.stderr
-
-
-def booted_from(folder: Path) -> dict[str, list[Path]]:
-    """What a run of real machines started them from, by kind."""
-    began = time.time()
-    start(folder).communicate(timeout=300)
-    column = next(r for r in records(folder) if r.get("provenance", {}).get("command"))
-    words = column["provenance"]["command"].split()
-    snapshots = (default_root() / "v1" / "snapshot").iterdir()
-    used = [path for path in snapshots if path.stat().st_mtime >= began]  # see the store
-    return {
-        "kernel": [Path(words[words.index("-kernel") + 1])],
-        "initramfs": [Path(words[words.index("-initrd") + 1])],
-        "snapshot": [path / "files" / "state" for path in used],
-    }
-
-
-def flipped(files: Sequence[Path], folder: Path) -> list[str]:
-    """Words that execute what follows where a bit of each of these files of the store is flipped,
-    in a copy.
-    """
-    script = store_copy(folder)
-    for number, path in enumerate(files):
-        copy = folder / f"flipped{number}"
-        shutil.copyfile(path, copy)
-        flip_a_bit(copy, random.Random(number))
-        script += f"cat {copy} > {path}\n"
-    return in_namespace(script + 'exec "$@"')
-
-
-@mounts
-@pytest.mark.parametrize(
-    ("kind", "label"), [("initramfs", "initramfs of .*"), ("snapshot", "qemu-system-m68k, .*")]
-)
-def test_a_machine_with_a_flipped_bit_is_not_started(
-    kind: str, label: str, tmp_path: Path, undisturbed: Undisturbed
-) -> None:
-    files = booted_from(tmp_path / "out")[kind]
-    assert files
-    run = start(tmp_path / "again", below=flipped(files, tmp_path))
-    said = run.communicate(timeout=300)[0].decode()
-    assert run.returncode == 0, said
-    told = f"store: {label} is damaged and will be made again: .* has changed"
-    assert re.search(told, said), said
-    assert outcomes_of(tmp_path / "again") == undisturbed[0]
-
-
-@mounts
-@pytest.mark.usefixtures("cold")  # which knows whether a kernel can be built here
-def test_a_kernel_with_a_flipped_bit_is_built_again(
-    tmp_path: Path, undisturbed: Undisturbed
-) -> None:
-    """To its end with FAULTLINE_MOMENTS; else until it compiles, which no machine comes before."""
-    files = booted_from(tmp_path / "out")["kernel"]
-    run = start(tmp_path / "again", below=flipped(files, tmp_path))
-    assert run.stdout is not None
-    said = ""
-    while MOMENTS > 4 or "objects compiled" not in said:
-        if not (line := run.stdout.readline().decode()):
-            break
-        said += line
-        assert machines(run.pid) == [] or "collect" in said
-    run.send_signal(signal.SIGTERM)
-    said += run.communicate(timeout=300)[0].decode()
-    assert re.search("store: debian-.*, m68k, core is damaged and will be made again", said), said
-    assert run.returncode == (0 if MOMENTS > 4 else 128 + signal.SIGTERM), said
-    if MOMENTS > 4:
-        assert outcomes_of(tmp_path / "again") == undisturbed[0]
 
 
 # -- a clock that jumps -----------------------------------------------------------------------
