@@ -235,6 +235,9 @@ def read_results(paths: Iterable[Path]) -> Results:
                     found.damaged.append(item)
                 else:
                     found.add(item)
+    for run, column in dict.fromkeys((run, column) for run, column, *_ in found.results):
+        if (run, column) not in found.columns:
+            found.damaged.append(f"run {run}: the record of column {column} is lost")
     return found
 
 

@@ -85,6 +85,10 @@ class Repository:
     def is_ancestor(self, old: str, new: str) -> bool:
         return self._ask("merge-base", "--is-ancestor", old, new) is not None
 
+    def related(self, one: str, other: str) -> bool:
+        """Whether they have a common ancestor."""
+        return self._ask("merge-base", one, other) is not None
+
     def has(self, commit: str, path: str) -> bool:
         return self._ask("cat-file", "-e", f"{commit}:{path}") is not None
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXITS = """\b
 Exit codes:
   0  found: one commit
-  2  wrong use: no such revision, or both ends behave alike
+  2  wrong use: no such revision, no kernel, unrelated ends, or both behave alike
   3  not found: an end or the commits in question cannot be built, booted or judged
   130, 143  interrupted
 """
@@ -110,9 +110,11 @@ def _check_ends(repository: Repository, ends: Mapping[str, str], old: str, new: 
     """What git knows before anything is built. Raises UsageProblem."""
     if ends["old"] == ends["new"]:
         raise UsageProblem(f"--old {old} and --new {new} are the same commit: {ends['old'][:12]}")
-    if not repository.is_ancestor(ends["old"], ends["new"]):
-        hint = "swap them" if repository.is_ancestor(ends["new"], ends["old"]) else "name another"
-        raise UsageProblem(f"--old {old} is not among the ancestors of --new {new}: {hint}")
+    if repository.is_ancestor(ends["new"], ends["old"]):
+        raise UsageProblem(f"--new {new} is an ancestor of --old {old}: swap them")
+    if not repository.related(ends["old"], ends["new"]):
+        hint = "of a shallow clone `git fetch --unshallow` brings the rest"
+        raise UsageProblem(f"--old {old} and --new {new} have no common ancestor here; {hint}")
     for name, rev in (("old", old), ("new", new)):
         if not repository.has(ends[name], "Kconfig"):
             raise UsageProblem(f"--{name} {rev} of {repository.path} is no kernel: no Kconfig")
@@ -197,6 +199,8 @@ def _told_apart(old: str, new: str, wanted: str) -> tuple[str, bool]:
         raise UsageProblem(f"--old and --new behave alike: {old}")
     if wanted and wanted not in (old, new):
         raise UsageProblem(f"neither end has --outcome {wanted}: old {old}, new {new}")
+    if "n/a" in (old, new):  # any other outcome could be told of no commit that has it
+        wanted = "n/a"
     return (wanted, True) if wanted == new else (old, False)
 
 

@@ -73,9 +73,9 @@ def read(files: tuple[Path, ...]) -> Results:
         for path in files:
             no_program(path)
         found = read_results(files)
-        for path in files if found.damaged else ():
+        for path in files if found.damaged or not found.results else ():
             one = read_results([path])
-            if one.damaged and not (one.runs or one.columns or one.results or one.ends):
+            if not (one.runs or one.columns or one.results or one.ends):
                 raise UsageProblem(f"{path} is no results file: no line of it is a record")
         return found
     except OSError as error:
@@ -87,6 +87,8 @@ def narrowed(found: Results, scenarios: tuple[str, ...], where: Where) -> Result
     """The cells that options and globs leave. Raises UsageProblem when they leave none."""
     from harness.results import narrow
 
+    if not found.columns:
+        raise UsageProblem("these files have no column: nothing was run, or its record is lost")
     _check_names(found, where)
     results = narrow(
         found,
@@ -112,7 +114,7 @@ def _check_names(found: Results, where: Where) -> None:
     ):
         for name in given:
             if name not in present:
-                hint = suggest(name, present) if present else "they have no column at all"
+                hint = suggest(name, present)
                 raise UsageProblem(f"no column of {what} {quote(name)} in these files\n  {hint}")
 
 

@@ -263,11 +263,11 @@ def _verdict(report: Report) -> Text:
     total = f"{words.plural(len(report.scenarios), 'scenario')} on "
     total += f"{words.plural(len(report.columns), 'column')}, {words.plural(cells, 'cell')}: "
     unrun = report.total[Verdict.NOT_RUN]
-    expected = f"{cells - unrun} as expected, {unrun} not run" if unrun else "as expected"
+    left = f", {unrun} not run" if unrun else ""
     said, style = {
-        0: (expected, "bold green"),
+        0: (f"{cells - unrun} as expected" if unrun else "as expected", "bold green"),
         1: ("mismatch", "bold red"),
         2: ("no expectation, or evidence that is stale", "bold magenta"),
         3: ("not everything was observed", "bold red"),
     }.get(report.exit_code, ("interrupted", "bold red"))
-    return Text(total).append(said, style).append(f" (exit code {report.exit_code})")
+    return Text(total).append(said, style).append(f"{left} (exit code {report.exit_code})")

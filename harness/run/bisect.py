@@ -64,7 +64,7 @@ class Step:
             return SKIP, f"cannot be judged: a flake: {', '.join(sorted(seen))}"
         (found,) = seen
         if found == "n/a" != self.outcome:
-            raise Hopeless("n/a")
+            raise Hopeless(f"n/a: {why}")
         return int((found == self.outcome) == self.invert), found
 
 
@@ -75,9 +75,11 @@ def observed(results: Results) -> tuple[set[str], str]:
         return set(), "nothing was observed"
     cell = cells[0]
     seen = {outcome for outcome in cell.tally if outcome}
-    if not seen and cell.observation.outcome and cell.verdict is not Verdict.INFRA:
-        seen = {cell.observation.outcome}
-    return seen, next(iter(cell.observation.failure.splitlines()), cell.verdict.value)
+    one = cell.observation
+    if not seen and one.outcome and cell.verdict is not Verdict.INFRA:
+        # n/a without a machine: nothing was there to be observed
+        seen = set() if one.outcome == "n/a" and not one.alive else {one.outcome}
+    return seen, next(iter(one.failure.splitlines()), one.cause or cell.verdict.value)
 
 
 class Worktree:

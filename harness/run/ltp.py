@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from harness.run.tally import End, Status, Tally, by_cases
 
@@ -24,7 +25,7 @@ class Ltp:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.summary: dict[str, int] = {}
+        self.summary = Counter[str]()
         self._in_summary = self._warned = False
 
     @property
@@ -36,7 +37,7 @@ class Ltp:
         if text == "Summary:":
             self._in_summary = True
         elif self._in_summary and (found := _LTP_SUMMARY.match(text)):
-            self.summary[found[1]] = int(found[2])
+            self.summary[found[1]] += int(found[2])  # of each program that a script runs
         elif found := _LTP.match(text):
             self._in_summary = False
             new = found["line"] is not None

@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import report_samples as samples
 
+from harness.cli.bisect import _told_apart
+from harness.results import Observation
+from harness.run.bisect import observed
 from tests.unit.small_project import M68K, call, commit, edit, everything, git
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +67,12 @@ def test_what_git_knows_is_told_before_anything_is_built(work: Path, tree: Path)
     same = call(*words, "--old", last, "--new", "HEAD")
     assert same.exit_code == 2 and "are the same commit" in same.output
     swapped = call(*words, "--old", last, "--new", first)
-    assert swapped.exit_code == 2 and "not among the ancestors" in swapped.output
-    assert "swap them" in swapped.output
+    assert swapped.exit_code == 2 and "swap them" in swapped.output
+    git(tree, "checkout", "--quiet", "--orphan", "other")
+    other = commit(tree, "unrelated")
+    apart = call(*words, "--old", first, "--new", other)
+    assert apart.exit_code == 2 and "no common ancestor" in apart.output
+    git(tree, "checkout", "--quiet", "--force", last)
     git(tree, "rm", "--quiet", "Kconfig")
     gone = commit(tree, "no kernel")
     done = call(*words, "--old", first, "--new", gone)
@@ -156,3 +164,24 @@ def test_an_interrupted_bisection_leaves_nothing_running(work: Path, tree: Path)
     assert process.wait(timeout=30) == 143
     make = int((work / "make.pid").read_text())
     assert not Path(f"/proc/{make}").exists()
+
+
+def test_an_end_where_it_is_not_applicable_is_what_is_looked_for() -> None:
+    assert _told_apart("ok", "n/a", "") == ("n/a", True)
+    assert _told_apart("n/a", "ok", "ok") == ("n/a", False)
+    assert _told_apart("ok", "EFAULT", "") == ("ok", False)
+    assert _told_apart("ok", "EFAULT", "EFAULT") == ("EFAULT", True)
+
+
+def test_a_kernel_that_cannot_be_had_has_no_outcome() -> None:
+    seen = {"outcome": "n/a", "cause": "no such machine"}
+    unbuilt = samples.cell(
+        "hole/read", "k", "m68k",
+        observation=Observation(scenario="hole/read", alive=False, **seen),
+    )  # fmt: skip
+    asked = samples.cell(
+        "hole/read", "k", "m68k", observation=Observation(scenario="hole/read", **seen)
+    )
+    column = samples.column("k", "m68k", planned=["hole/read"])
+    assert observed(samples.results(column, unbuilt)) == (set(), "no such machine")
+    assert observed(samples.results(column, asked)) == ({"n/a"}, "no such machine")

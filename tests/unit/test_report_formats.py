@@ -22,7 +22,7 @@ from test_report_terminal import HOSTILE, hostile_results
 from harness.report import schema
 from harness.report.formats import FORMATS, render
 from harness.report.mail import WIDTH
-from harness.results import Observation, Results, Verdict
+from harness.results import Observation, Results, Verdict, exit_code, read_results
 
 DOCS = Path(__file__).parents[2] / "docs"
 # A lone surrogate cannot come out of a results file: its reader refuses the line.
@@ -229,6 +229,19 @@ def test_a_guest_cannot_forge_a_line_of_ktap() -> None:
 
 
 # --- JSON and KCIDB
+
+
+def test_a_column_whose_record_is_lost_is_damage(tmp_path: Path) -> None:
+    """Its results would be dropped without a word, since nothing tells what they are of."""
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    column, cell = samples.column("k", "m68k"), samples.cell("hole/read", "k", "m68k")
+    run, end = samples.run_records()
+    for path, records in ((whole, (run, column, cell, end)), (cut, (run, cell, end))):
+        path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in records))
+    assert read_results([whole]).damaged == []
+    found = read_results([cut])
+    assert found.damaged == ["run r1: the record of column k,m68k is lost"]
+    assert exit_code(found) == 3
 
 
 def test_published_schemas_are_those_of_the_records(tmp_path: Path) -> None:

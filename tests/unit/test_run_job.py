@@ -546,6 +546,7 @@ def test_column_records_merge_in_any_order() -> None:
 def test_results_are_readable_up_to_where_the_file_was_cut(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "r.jsonl"
     with ResultsWriter(path) as writer:
+        writer.write(ColumnRecord(run_id="r", column="c"))
         for name in ("a/a", "a/b"):
             seen = Observation(scenario=name, outcome="ok")
             writer.write(ResultRecord(run_id="r", column="c", scenario=name, observation=seen))
@@ -553,7 +554,7 @@ def test_results_are_readable_up_to_where_the_file_was_cut(tmp_path: Path, cut: 
     path.write_bytes(data[:cut])
     found: Results = read_results([path])
     whole = data[:cut].count(b"\n") + (cut < len(data) and data[cut : cut + 1] == b"\n")
-    assert len(found.results) == whole
+    assert len(found.columns) + len(found.results) == whole
     torn = bool(data[:cut].rpartition(b"\n")[2]) and data[cut : cut + 1] != b"\n"
     assert len(found.damaged) == torn
 
@@ -563,6 +564,7 @@ def test_writers_do_not_tear_each_others_lines(tmp_path: Path) -> None:
     for worker in range(4):
         if os.fork() == 0:
             with ResultsWriter(path) as writer:
+                writer.write(ColumnRecord(run_id="r", column=f"c{worker}"))
                 for number in range(50):
                     seen = Observation(scenario=f"a/{number}", console=["x" * 500] * 20)
                     writer.write(

@@ -161,7 +161,10 @@ def test_ltp_by_its_bits(lines: list[str], code: int, status: str) -> None:
 def test_ltp_lines_that_never_came_are_told() -> None:
     lines = ["a.c:1: TPASS: x", "Summary:", "passed 3", "failed 0", "skipped 0"]
     assert say(*lines).reason.endswith("the summary says passed 3, the lines 1")
-    assert "summary" not in say("a.c:1: TPASS: x", "Summary:", "passed 1", "skipped 0").reason
+    once = ["a.c:1: TPASS: x", "Summary:", "passed 1", "skipped 0"]
+    assert "summary" not in say(*once).reason
+    assert "summary" not in say(*once, *once).reason, "a script that runs two"
+    assert say("Summary:", "failed 1", *once).status.value == "fail"
 
 
 @pytest.mark.parametrize(
