@@ -131,18 +131,29 @@ def _wedges(job: Job) -> bool:
 def _work(parcel: Parcel[Job], out: Path) -> None:
     """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is."""
     try:
-        run_job(parcel.open(), out)
+        signal.signal(signal.SIGTERM, _end_job)
+        try:
+            run_job(parcel.open(), out)
+        finally:
+            signal.signal(signal.SIGTERM, _leave)
     except SystemExit as stop:  # which the pool would take for the job's own failure
         os._exit(int(str(stop.code)))
 
 
-def _end_worker(number: int, _frame: FrameType | None) -> None:
+def _end_job(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # the pool sends another to what has not gone yet
     sys.exit(128 + number)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Between jobs: at once, and with the lock of the pool's queue, should it hold that. Another
+    worker would go on reading in the middle of what this one has not read to its end.
+    """
+    os._exit(128 + number)
 
 
 def _worker(parent: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_worker)
+    signal.signal(signal.SIGTERM, _leave)
     end_with(parent)  # QEMU does so with us

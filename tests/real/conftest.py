@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,13 @@ import pytest
 from rig import ROOT, outcomes_of, start, wait_for_machine
 
 from tests.unit.small_project import small_project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heed_sigint() -> None:
+    """A shell has what it puts into the background ignore SIGINT, and all below would as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
