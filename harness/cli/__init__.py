@@ -18,6 +18,7 @@ from harness.cli.common import (
     Infrastructure,
     UsageProblem,
     drop_stdout,
+    settle_stdout,
     trace,
 )
 
@@ -81,6 +82,7 @@ class _Group(click.Group):
             ctx.exit(0)
         except OSError as error:
             trace()
+            settle_stdout()
             raise Infrastructure(str(error)) from None
         except Exception as error:
             trace()

@@ -67,6 +67,16 @@ def drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def settle_stdout() -> None:
+    """After a failed write: Python would write what is buffered once more when it ends, fail at that
+    as well, and end with a status of its own.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_stdout()
+
+
 def complete_from(names: Callable[[Project], list[str]]) -> Callable[..., list[CompletionItem]]:
     """Shell completion from what the project declares."""
 

@@ -41,6 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in PROGRAMS.glob("*.c"):
         argv = [f"{ARCH}-linux-gnu-gcc", "-O2", "-Wall", "-static", "-o", folder / source.stem]
         subprocess.run([*argv, source], check=True, capture_output=True)
+    execute(folder / "plain", "bytes")  # makes the shell, too, where the store has none
     return folder
 
 

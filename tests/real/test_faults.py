@@ -125,6 +125,7 @@ def test_a_listing_onto_a_full_disk_is_an_error() -> None:
         listed = subprocess.run(
             [sys.executable, "-m", "harness", "list"],
             cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
     assert listed.returncode == 3
     assert "No space left" in listed.stderr
