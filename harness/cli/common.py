@@ -68,8 +68,8 @@ def drop_stdout() -> None:
 
 
 def settle_stdout() -> None:
-    """After a failed write: Python would write what is buffered once more when it ends, fail at that
-    as well, and end with a status of its own.
+    """After a failed write: when Python ends it would write what is buffered once more, fail at
+    that as well, and end with a status of its own.
     """
     try:
         sys.stdout.flush()
