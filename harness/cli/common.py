@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,23 +118,29 @@ def kernel_specs(project: Project, where: Where, changes: Changes) -> tuple[str,
 def select(
     project: Project, arches: tuple[str, ...], kernels: tuple[str, ...], flavours: tuple[str, ...]
 ) -> list[Column]:
-    from harness.catalog.kernels import RunningSource
-    from harness.run.plan import CORE, columns
+    from harness.run.plan import columns
 
     found = columns(
         [project.arch(name) for name in dict.fromkeys(arches)] or project.plain_arches,
         [project.kernel(name) for name in dict.fromkeys(kernels or (project.kernels.default,))],
         [project.flavour(name) for name in dict.fromkeys(flavours or ("core",))],
     )
-    for column in found:
-        if column.flavour != CORE and isinstance(column.kernel.source, RunningSource):
-            said = f"{column.kernel.name} runs already: it has no flavour {column.flavour}"
-            raise UsageProblem(f"{said}, leave --flavour out")
     if not arches:
         found = [column for column in found if _runs_there(column, project)]
     if not found:
         raise DeclarationError("", 0, "no column is selected", "an image belongs to one arch")
     return found
+
+
+def refuse_flavours(columns: Iterable[Column]) -> None:
+    """Of what runs already, and so is built in no flavour. Raises UsageProblem."""
+    from harness.catalog.kernels import RunningSource
+    from harness.run.plan import CORE
+
+    for column in columns:
+        if column.flavour != CORE and isinstance(column.kernel.source, RunningSource):
+            said = f"{column.kernel.name} runs already: it has no flavour {column.flavour}"
+            raise UsageProblem(f"{said}, leave --flavour out")
 
 
 def _runs_there(column: Column, project: Project) -> bool:

@@ -17,6 +17,7 @@ from harness.cli.common import (
     drop_stdout,
     kernel_specs,
     open_project,
+    refuse_flavours,
     select,
     trace,
 )
@@ -134,6 +135,7 @@ class _Run:
 def _plan(project: Project, scenarios: tuple[str, ...], where: Where, changes: Changes) -> _Run:
     specs = kernel_specs(project, where, changes)
     columns = select(project, where.arches, specs, where.flavours)
+    refuse_flavours(columns)
     return _Run(project, columns, choose(project, scenarios))
 
 
