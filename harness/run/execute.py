@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
 
@@ -144,8 +145,7 @@ def _prepare_all(
         follow.look()
 
     free = max(1, dispatcher.workers // len(columns))  # CPUs for each column
-    # Machines with more CPUs take longer under emulation: first, so that they end with the rest.
-    for column in sorted(columns, key=lambda column: -column.arch.smp):
+    for column in _in_turn(columns):
         try:
             ready = prepare(
                 run_id, column, scenarios, project, options, functools.partial(say, column.id)
@@ -161,7 +161,17 @@ def _prepare_all(
             held.enter_context(options.store.using(kind, key))
         writer.write(ready.record)
         _announce(ready, progress)
-        dispatcher.submit(spread(ready.jobs, free))
+        dispatcher.submit(spread(ready.jobs, free // column.arch.smp))
+
+
+def _in_turn(columns: Sequence[Column]) -> Iterator[Column]:
+    """Machines with several CPUs and with one in turn: two with several, side by side on few CPUs
+    of the host, wait for each other where one of their own has to answer another.
+    """
+    several = [column for column in columns if column.arch.smp > 1]
+    single = [column for column in columns if column.arch.smp == 1]
+    for pair in zip_longest(several, single):
+        yield from filter(None, pair)
 
 
 def _announce(ready: Ready, progress: Progress) -> None:

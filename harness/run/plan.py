@@ -166,7 +166,7 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
     """
     parts = []
     for job in jobs:
-        count = min(machines, max(1, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
+        count = max(1, min(machines, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
         if isinstance(job.spec, HandSpec):  # there is one of it
             count = 1
         parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
