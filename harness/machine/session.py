@@ -414,7 +414,8 @@ class Session:
         """
         assert self._qemu is not None
         started = time.monotonic()
-        progress, deadline, starved = 0, started + patience, -1.0
+        progress, deadline = 0, started + patience
+        starved: float | None = None  # seconds so far; it was not asked for yet
         while True:
             if cell.end or cell.error:
                 return ""
@@ -425,10 +426,10 @@ class Session:
             if cell.has("oops") or cell.has("panic"):
                 # The rest is on its way, or will never come.
                 deadline = min(deadline, time.monotonic() + GRACE)
-            asked = starved >= 0
-            if not await self._wait(deadline if asked else min(deadline, started + AT_ONCE)):
+            first = min(deadline, started + AT_ONCE)
+            if not await self._wait(deadline if starved is not None else first):
                 before, starved = starved, self._qemu.starved()
-                if not asked:
+                if before is None:
                     continue
                 if starved - before < 0.1:
                     return "silent"
