@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -21,6 +21,7 @@ from harness.cli.common import (
     settle_stdout,
     trace,
 )
+from harness.interrupt import Interrupted, interrupting
 
 COMMANDS = (
     "run",
@@ -39,10 +40,6 @@ COMMANDS = (
     "man",
 )
 MODULES = {"exec": "exec_", "import": "import_"}  # where the name is none that Python could import
-
-
-class Terminated(BaseException):
-    """SIGTERM came; not an Exception, so that what is being built is cleaned up and not caught."""
 
 
 class _Group(click.Group):
@@ -72,8 +69,8 @@ class _Group(click.Group):
             raise UsageProblem(str(error)) from None
         except BuildError as error:
             raise Infrastructure(str(error)) from None
-        except (KeyboardInterrupt, Terminated) as stop:
-            number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        except (KeyboardInterrupt, Interrupted) as stop:
+            number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
             click.echo(f"\ninterrupted: {number.name}", err=True)
             ctx.exit(128 + number)
         except BrokenPipeError:
@@ -91,22 +88,11 @@ class _Group(click.Group):
             raise Infrastructure(f"unexpected {what}; {hint}") from None
 
 
-@contextmanager
-def _sigterm() -> Iterator[None]:
-    """SIGTERM raises Terminated inside the block, so that builds end and locks are released."""
-
-    def stop(_number: int, _frame: object) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread, which has the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _sigterm() -> AbstractContextManager[None]:
+    """SIGTERM raises Interrupted inside the block, so that builds end and locks are released."""
+    if threading.current_thread() is threading.main_thread():
+        return interrupting(signal.SIGTERM)
+    return nullcontext()  # who calls a command in a thread has the signals
 
 
 @click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"max_content_width": 100})

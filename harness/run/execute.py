@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from types import FrameType
 
 from harness import __version__
 from harness.build import BuildError, InputError, Unavailable
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
+from harness.interrupt import Interrupted, interrupting
 from harness.machine import QemuError
 from harness.results import (
     ColumnRecord,
@@ -38,14 +38,6 @@ from harness.run.options import Options
 from harness.run.plan import Column, repeat_command, spread
 from harness.run.prepare import prepare
 from harness.run.ready import Ready
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 def new_run_id() -> str:
@@ -74,7 +66,11 @@ def execute(
     ended. Raises InputError for what is wrong in a declaration and could not be seen before.
     """
     timings: dict[str, float] = {}
-    with ResultsWriter(out) as writer, _signals(), ExitStack() as held:
+    with (
+        ResultsWriter(out) as writer,
+        interrupting(signal.SIGINT, signal.SIGTERM),
+        ExitStack() as held,
+    ):
         writer.write(run_record(run_id))
         code, reason = 3, "failed"
         follow = Follower(out, run_id, progress)
@@ -230,22 +226,6 @@ def _record_unbuilt(
                 repeat=repeat,
             )
         )
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Interrupted inside the block."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager

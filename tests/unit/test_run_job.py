@@ -490,10 +490,10 @@ def test_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_run_job import *
-from harness.run.execute import _signals, Interrupted
+from harness.interrupt import Interrupted, interrupting
 out = Path({str(tmp_path / "r.jsonl")!r}); ResultsWriter(out).close()
 try:
-    with _signals():
+    with interrupting(signal.SIGINT, signal.SIGTERM):
         print("ready", flush=True)
         queue = [job(cell("a/a")), job(cell("a/b"), play="silent")]
         run_all(queue, out, Listener())

@@ -1,0 +1,68 @@
+"""Signals that end what is being done, by an exception that does not get lost."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Protocol
+
+AGAIN = 0.05  # s after which an exception that was lost is raised once more
+
+
+class Interrupted(BaseException):
+    """A signal came that asks to end. Its exit code is that of a shell: 128 + number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = signal.Signals(number)
+        self.exit_code = 128 + number
+
+
+class _Unraisable(Protocol):
+    """What sys.unraisablehook is given."""
+
+    @property
+    def exc_value(self) -> BaseException | None: ...
+    @property
+    def exc_traceback(self) -> TracebackType | None: ...
+
+
+@contextmanager
+def interrupting(*numbers: signal.Signals) -> Iterator[None]:
+    """These signals raise Interrupted inside the block.
+
+    A handler runs wherever the interpreter is. In a finalizer, a weakref's callback or a hook of
+    fork nobody can be told of an exception: it goes to sys.unraisablehook, and what was
+    interrupted goes on. So it is raised once more, after that hook is left (hence a timer: it
+    raises in Python code, and the hook is some). Uses SIGALRM. Raises ValueError outside the main
+    thread, which has the signals.
+    """
+    lost = 0
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    def again(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(lost)
+
+    def unraisable(what: _Unraisable) -> None:
+        nonlocal lost
+        if isinstance(what.exc_value, Interrupted):
+            lost = what.exc_value.number
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            hook(what)  # type: ignore[arg-type]  # a name that only the stubs have
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
