@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Final, Literal
+
 import msgspec
 
-SCHEMA = 1
+SCHEMA: Final = 1
+
+Form = Literal[
+    "ktap", "ltp", "kselftest", "exit", "automake", "kselftest-exit", "openposix"
+]  # how the output of a program tells results
+
+
+class Status(str, Enum):
+    """What came of a case, or of the program as a whole."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+    BROKEN = "broken"  # the test itself did not work: LTP's TBROK, a plan that was not kept
+    TODO = "todo"  # of a case: fails, and is said to
+    INFRA = "infra"  # of a program: nothing is known of it
+
+
+class CaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One case that the output told of."""
+
+    name: str
+    status: Status
+    note: str = ""
 
 
 class ProgramRecord(
@@ -12,7 +38,7 @@ class ProgramRecord(
 ):
     """The results file of `faultline exec`: one JSON object."""
 
-    schema: int
+    schema: Literal[1]
     program: str
     arguments: list[str]
     column: str
@@ -21,11 +47,11 @@ class ProgramRecord(
     version: str = ""
     release: str = ""
     provenance: dict[str, str] = {}
-    status: str  # pass, fail, skip, broken; infra: nothing is known of the program
+    status: Status
     reason: str = ""
-    form: str = "exit"  # how its output was read
-    totals: dict[str, int] = {}
-    cases: list[dict[str, str]] = []
+    form: Form = "exit"  # how its output was read
+    totals: dict[str, int] = {}  # cases by status
+    cases: list[CaseRecord] = []  # the first of them; totals count all
     exit_code: int | None = None
     signal: str = ""
     hang: str = ""

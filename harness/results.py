@@ -12,13 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
 
 from harness.jsontext import NOT_JSON
 
-SCHEMA = 1
+SCHEMA: Final = 1
+
+# Sets of which a schema tells the members: in `enum` and `Literal` a reader meets nothing else.
+Target = Literal["qemu", "local", "ssh", "qemu-user", "import"]
+EvidenceStatus = Literal["valid", "stale", "unchecked"]
+ExitCode = Annotated[int, msgspec.Meta(extra_json_schema={"enum": [0, 1, 2, 3, 130, 143]})]
 
 
 class Verdict(str, Enum):
@@ -55,7 +60,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file: str
     function: str
     text: str
-    status: str = "unchecked"  # valid | stale | unchecked
+    status: EvidenceStatus = "unchecked"
     line: int = 0  # where it was found, 1-based; 0 = not found or not checked
     last: int = 0  # the line it ends on; 0 as above
     excerpt: str = ""  # the lines around it, as they stand in the tree
@@ -64,7 +69,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run"):
     run_id: str
-    schema: int = SCHEMA
+    schema: Literal[1] = SCHEMA
     started: str = ""  # ISO 8601, UTC
     harness: str = ""  # version of this program
     command: list[str] = []
@@ -74,7 +79,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 class ColumnRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="column"):
     run_id: str
     column: str  # "debian-6.12,m68k"
-    target: str = "qemu"
+    target: Target = "qemu"
     arch: str = ""
     kernel: str = ""  # the kernel spec as given: "debian-6.12"
     flavour: str = "core"
@@ -110,7 +115,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 class EndRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end"):
     run_id: str
     finished: str = ""
-    exit_code: int = 0
+    exit_code: ExitCode = 0
     reason: str = ""  # "" or why it ended early
     timings: dict[str, float] = {}
 

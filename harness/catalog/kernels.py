@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Union
+from typing import Literal, Union
 
 from packaging.version import Version
 
@@ -83,13 +83,15 @@ class ImageSource:
 class RunningSource:
     """A kernel, or what claims to be one, that runs already: it is neither built nor booted."""
 
-    kind: str  # "local", "ssh" or "qemu-user"
+    kind: Literal["local", "ssh", "qemu-user"]
     host: str = ""  # of ssh, as it is given to ssh
 
     def __str__(self) -> str:
         texts = {"local": "this machine", "qemu-user": "user mode of QEMU on this machine"}
         return texts.get(self.kind, f"{self.host}, over ssh")
 
+
+_HERE = {"local": RunningSource("local"), "qemu-user": RunningSource("qemu-user")}
 
 Source = Union[DebianSource, TarballSource, TreeSource, GitSource, ImageSource, RunningSource]
 
@@ -187,18 +189,10 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
     if text in kernels:
         return kernels[text]
     kind, colon, rest = text.partition(":")
-    if text in ("local", "qemu-user"):
-        return Kernel(text, RunningSource(text))
+    if text in _HERE:
+        return Kernel(text, _HERE[text])
     if not colon:
-        known = [
-            *kernels,
-            "local",
-            "qemu-user",
-            "ssh:HOST",
-            "tree:PATH",
-            "git:PATH#REV",
-            "image:PATH",
-        ]
+        known = [*kernels, *_HERE, "ssh:HOST", "tree:PATH", "git:PATH#REV", "image:PATH"]
         raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, known))
     if not rest:
         raise DeclarationError("", 0, f"kernel {quote(text)}: nothing stands behind the colon")
@@ -208,7 +202,7 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
     if kind == "image":
         return Kernel(text, ImageSource(path))
     if kind == "ssh":
-        return Kernel(text, RunningSource(kind, rest))
+        return Kernel(text, RunningSource("ssh", rest))
     if kind == "git":
         place, _, rev = rest.rpartition("#")
         if not place or not rev:

@@ -261,8 +261,8 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
     if told:
         totals = ", ".join(f"{count} {status}" for status, count in ran.record.totals.items())
         reason = clean(ran.record.reason, 300)
-        parts = [part for part in (totals, reason) if part]
-        _tell(f"{ran.record.form}: {ran.record.status}" + (f" ({'; '.join(parts)})" * bool(parts)))
+        parts = "; ".join(filter(None, (totals, reason)))
+        _tell(f"{ran.record.form}: {ran.record.status.value}" + (f" ({parts})" if parts else ""))
     if ending.kernel:
         _tell(f"the kernel said {ending.kernel}", ending.console)
     if ending.kernel in FATAL:

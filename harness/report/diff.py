@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from math import comb
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -35,6 +36,8 @@ Tally = dict[str, int]
 
 
 class Kind(Enum):
+    """What can be said of a cell on both sides."""
+
     SAME = "same"
     CHANGED = "changed"
     FLAKE = "flake"  # differs, but so few attempts prove nothing
@@ -88,7 +91,7 @@ class Diff:
         return [cell for cell in self.cells if cell.details]
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> Literal[0, 1, 3]:
         """0 the same, 1 changed, 3 not everything was compared (or nothing at all)."""
         if self.of_kind(Kind.CHANGED) or self.changed_details:
             return 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final, Literal
 
 import msgspec
 
 from harness.report.diff import CellDiff, Diff, Kind
 from harness.report.difftext import verdict_line
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 
 class DetailChange(msgspec.Struct, frozen=True):
@@ -25,7 +26,7 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     column: str  # arch, and flavour where it is not core
-    kind: str  # same, changed, flake, n/a (on both sides), not compared
+    kind: Kind
     old: dict[str, int]  # outcome -> how often it was observed; empty: never
     new: dict[str, int]
     flake: bool
@@ -36,12 +37,12 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
 class DiffDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What `faultline diff --format json` writes."""
 
-    schema: int
+    schema: Literal[1]
     old: str
     new: str
-    exit_code: int
+    exit_code: Literal[0, 1, 3]
     verdict: str
-    counts: dict[str, int]  # kind -> cells
+    counts: dict[Kind, int]  # cells
     details_changed: int | None  # cells with equal outcomes; null without --details
     notes: list[str]  # what else is not known
     cells: list[CellDocument]
@@ -49,14 +50,14 @@ class DiffDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 def diff_json(diff: Diff) -> str:
     """The comparison as one JSON object."""
-    counts = Counter(cell.kind.value for cell in diff.cells)
+    counts = Counter(cell.kind for cell in diff.cells)
     document = DiffDocument(
         schema=SCHEMA,
         old=diff.old,
         new=diff.new,
         exit_code=diff.exit_code,
         verdict=verdict_line(diff),
-        counts={kind.value: counts[kind.value] for kind in Kind},
+        counts={kind: counts[kind] for kind in Kind},
         details_changed=len(diff.changed_details) if diff.with_details else None,
         notes=list(diff.notes),
         cells=[_cell(cell) for cell in diff.cells],
@@ -68,7 +69,7 @@ def _cell(cell: CellDiff) -> CellDocument:
     return CellDocument(
         scenario=cell.scenario,
         column=cell.place,
-        kind=cell.kind.value,
+        kind=cell.kind,
         old=dict(cell.was or {}),
         new=dict(cell.now or {}),
         flake=cell.flaky,

@@ -6,19 +6,23 @@ both. Text in it is as hostile as the guest that wrote it.
 
 from __future__ import annotations
 
+from typing import Annotated, Final, Literal
+
 import msgspec
 
-from harness.report.model import Report, build, shown_outcome
-from harness.results import ColumnRecord, ResultRecord, Results, RunRecord
+from harness.report.model import Kind, Report, build, shown_outcome
+from harness.results import ColumnRecord, ResultRecord, Results, RunRecord, Verdict
 
-SCHEMA = 1
+SCHEMA: Final = 1
+
+ExitCode = Annotated[int, msgspec.Meta(extra_json_schema={"enum": [0, 1, 2, 3]})]
 
 
 class ColumnDocument(msgspec.Struct, frozen=True):
     """A column, and how many of its cells got which verdict."""
 
     record: ColumnRecord
-    counts: dict[str, int]
+    counts: dict[Verdict, int]
 
 
 class GroupDocument(msgspec.Struct, frozen=True):
@@ -32,7 +36,7 @@ class ScenarioDocument(msgspec.Struct, frozen=True):
     """A scenario over all columns; `kind` is the word that the summary counts it under."""
 
     name: str
-    kind: str
+    kind: Kind
     groups: list[GroupDocument]
     cells: dict[str, ResultRecord]  # by column
 
@@ -48,8 +52,8 @@ class ChangeDocument(msgspec.Struct, frozen=True):
 class ReportDocument(msgspec.Struct, frozen=True, tag_field="type", tag="report"):
     """Everything that a report says."""
 
-    schema: int
-    exit_code: int
+    schema: Literal[1]
+    exit_code: ExitCode
     runs: list[RunRecord]
     kernels: list[str]
     columns: list[ColumnDocument]
@@ -71,15 +75,13 @@ def document(report: Report) -> ReportDocument:
         runs=list(report.runs),
         kernels=list(report.kernels),
         columns=[
-            ColumnDocument(
-                column.record, {verdict.value: n for verdict, n in sorted(column.counts.items())}
-            )
+            ColumnDocument(column.record, dict(sorted(column.counts.items())))
             for column in report.columns
         ],
         scenarios=[
             ScenarioDocument(
                 scenario.name,
-                scenario.kind.value,
+                scenario.kind,
                 [GroupDocument(group.outcome, group.columns) for group in scenario.groups],
                 scenario.cells,
             )

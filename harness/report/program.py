@@ -13,16 +13,24 @@ from xml.etree import ElementTree as xml
 import msgspec
 
 from harness import text
-from harness.program_record import ProgramRecord
+from harness.program_record import ProgramRecord, Status
 from harness.report import words
 
 _TAGS = {
-    "fail": "failure", "broken": "error", "infra": "error", "skip": "skipped", "todo": "skipped",
-}  # fmt: skip
+    Status.FAIL: "failure",
+    Status.BROKEN: "error",
+    Status.INFRA: "error",
+    Status.SKIP: "skipped",
+    Status.TODO: "skipped",
+}
 _KTAP = {  # word, directive
-    "pass": ("ok", ""), "fail": ("not ok", ""), "skip": ("ok", "SKIP"), "todo": ("not ok", "TODO"),
-    "broken": ("not ok", "ERROR"), "infra": ("not ok", "ERROR"),
-}  # fmt: skip
+    Status.PASS: ("ok", ""),
+    Status.FAIL: ("not ok", ""),
+    Status.SKIP: ("ok", "SKIP"),
+    Status.TODO: ("not ok", "TODO"),
+    Status.BROKEN: ("not ok", "ERROR"),
+    Status.INFRA: ("not ok", "ERROR"),
+}
 
 
 def render_program(record: ProgramRecord, suffix: str) -> str:
@@ -34,11 +42,11 @@ def render_program(record: ProgramRecord, suffix: str) -> str:
     return msgspec.json.format(msgspec.json.encode(record)).decode() + "\n"
 
 
-def _cases(record: ProgramRecord) -> Iterator[tuple[str, str, str]]:
+def _cases(record: ProgramRecord) -> Iterator[tuple[str, Status, str]]:
     """(name, status, note) of each that was kept, all of it fit to be shown."""
     for case in record.cases:
-        name = text.clean(case["name"], text.PROSE_LIMIT) or "unnamed"
-        yield name, case["status"], text.clean(case.get("note", ""), text.PROSE_LIMIT)
+        name = text.clean(case.name, text.PROSE_LIMIT) or "unnamed"
+        yield name, case.status, text.clean(case.note, text.PROSE_LIMIT)
 
 
 def _name(record: ProgramRecord) -> str:
@@ -73,10 +81,10 @@ def _junit(record: ProgramRecord) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, "unicode") + "\n"
 
 
-def _case(suite: xml.Element, group: str, name: str, status: str, note: str) -> xml.Element:
+def _case(suite: xml.Element, group: str, name: str, status: Status, note: str) -> xml.Element:
     case = xml.SubElement(suite, "testcase", classname=group, name=name)
     if tag := _TAGS.get(status):
-        xml.SubElement(case, tag, message=f"{status}: {note}" if note else status)
+        xml.SubElement(case, tag, message=f"{status.value}: {note}" if note else status.value)
     return case
 
 
@@ -93,7 +101,7 @@ def _ktap(record: ProgramRecord) -> Iterator[str]:
     yield _result(1, _name(record), record.status, text.clean(record.reason, 300))
 
 
-def _result(number: int, name: str, status: str, note: str) -> str:
+def _result(number: int, name: str, status: Status, note: str) -> str:
     word, directive = _KTAP[status]
     told = f" # {directive} {note}".rstrip() if directive else ""
     return f"{word} {number} {_plain(name)}{told}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from harness.run.tally import End, Status, Tally, by_cases
+from harness.program_record import Form, Status
+from harness.run.tally import End, Tally, by_cases
 
 _BRACKETS = re.compile(r"^\s*\[\s*(OK|PASS|FAIL|SKIP)\s*\]\s*(.*)$")
 _BRACKET_WORDS = {
@@ -16,7 +17,7 @@ _COMPLETED = re.compile(r"^==>> completed\. (PASS|FAIL|SKIP)\b")
 class Kselftest:
     """`[OK]`, `[FAIL]`, `[SKIP]`, and `==>> completed. PASS(1)`."""
 
-    form = "kselftest"
+    form: Form = "kselftest"
 
     def __init__(self) -> None:
         self.tally = Tally()

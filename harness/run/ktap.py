@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.run.tally import End, Status, Tally, by_cases
+from harness.program_record import Form, Status
+from harness.run.tally import End, Tally, by_cases
 
 MAX_DEPTH = 8  # levels of subtests that are told apart
 
@@ -39,7 +40,7 @@ class _Level:
 class Ktap:
     """TAP 12 to 14, and KTAP: subtests are indented, and come before the line that sums up."""
 
-    form = "ktap"
+    form: Form = "ktap"
 
     def __init__(self) -> None:
         self.tally = Tally()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from harness.run.tally import End, Status, Tally, by_cases
+from harness.program_record import Form, Status
+from harness.run.tally import End, Tally, by_cases
 
 _LTP = re.compile(
     r"^(?P<name>[\w./+-]{1,100})(?::(?P<line>\d{1,6}):\s*|\s+(?P<number>\d{1,6})\s+)"
@@ -21,7 +22,7 @@ _LTP_BITS = ((1, Status.FAIL, "TFAIL"), (2, Status.BROKEN, "TBROK"), (4, Status.
 class Ltp:
     """Both APIs: `file.c:12: TPASS: text` and `name  1  TPASS  :  text`."""
 
-    form = "ltp"
+    form: Form = "ltp"
 
     def __init__(self) -> None:
         self.tally = Tally()

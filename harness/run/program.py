@@ -22,7 +22,7 @@ from harness.catalog.project import Project
 from harness.catalog.shell import load_shell
 from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
-from harness.program_record import SCHEMA, ProgramRecord
+from harness.program_record import SCHEMA, ProgramRecord, Status
 from harness.results import ColumnRecord
 from harness.run.images import guest_binary
 from harness.run.options import Options, Say
@@ -164,15 +164,11 @@ def _record(
         version=column.version,
         release=column.release,
         provenance=column.provenance,
-        status=judgement.status.value if known or ending.kernel in FATAL else "infra",
+        status=judgement.status if known or ending.kernel in FATAL else Status.INFRA,
         reason=judgement.reason,
         form=judgement.form,
         totals=judgement.totals,
-        cases=[
-            {"name": case.name, "status": case.status.value}
-            | ({"note": case.note} if case.note else {})
-            for case in judgement.cases
-        ],
+        cases=judgement.cases,
         exit_code=ended.code if ended and ended.code >= 0 and not ended.refused else None,
         signal=ended.signal if ended else "",
         hang=ended.hang if ended else "",

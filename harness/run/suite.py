@@ -12,10 +12,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from harness.program_record import CaseRecord, Form, Status
 from harness.run.kselftest import Kselftest
 from harness.run.ktap import Ktap
 from harness.run.ltp import Ltp
-from harness.run.tally import EXIT_CODES, Case, End, Status
+from harness.run.tally import EXIT_CODES, End
 
 MAX_LINE = 4096  # bytes; what is behind is not looked at
 FORMS = ("auto", *sorted(EXIT_CODES))
@@ -25,11 +26,11 @@ FORMS = ("auto", *sorted(EXIT_CODES))
 class Judgement:
     """What a program's run amounts to."""
 
-    form: str  # "ktap", "ltp", "kselftest", "exit"
+    form: Form
     status: Status
     reason: str
     totals: dict[str, int]
-    cases: list[Case]
+    cases: list[CaseRecord]
 
 
 class Lines:
@@ -72,11 +73,11 @@ class Reading:
         """`form` is one of FORMS; `expect` is how the program must end instead of by exit
         status 0, as "3" or "SIGSEGV". What its output says counts all the same.
         """
-        readers: dict[str, Reader] = {"ktap": Ktap(), "ltp": Ltp(), "kselftest": Kselftest()}
-        self._form, self._expect = form, expect
-        self._readers = list(readers.values()) if form == "auto" else []
-        if form in readers:
-            self._readers = [readers[form]]
+        # None: auto, whichever it turns out to be.
+        self._form = next((known for known in EXIT_CODES if known == form), None)
+        self._expect = expect
+        readers: list[Reader] = [Ktap(), Ltp(), Kselftest()]
+        self._readers = [one for one in readers if self._form in (None, one.form)]
         self._streams = {"stdout": Lines(), "stderr": Lines()}
 
     def feed(self, stream: str, data: bytes) -> None:
@@ -91,9 +92,9 @@ class Reading:
         for lines in self._streams.values():
             self._lines(lines.close())
         reader = next((reader for reader in self._readers if reader.seen), None)
-        if reader is None and self._form in ("ktap", "ltp", "kselftest"):
+        if reader is None and self._form and self._readers:  # silence is judged by what was due
             reader = self._readers[0]
-        form = reader.form if reader else "exit" if self._form == "auto" else self._form
+        form = reader.form if reader else self._form or "exit"
         met = self._expect in (end.signal, str(end.code)) if self._expect else not end.signal
         if end.trouble or not met:
             wanted = f", and {self._expect} was expected" if self._expect else ""
@@ -112,7 +113,7 @@ class Reading:
         )
 
 
-def _by_end(form: str, end: End) -> tuple[Status, str]:
+def _by_end(form: Form, end: End) -> tuple[Status, str]:
     if end.code == 0:
         return Status.PASS, ""
     return EXIT_CODES[form].get(end.code or 0, Status.FAIL), str(end)

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum
+
+from harness.program_record import CaseRecord, Form, Status
 
 MAX_CASES = 10000  # kept; all are counted
 MAX_NAME = 200
-
-
-class Status(str, Enum):
-    PASS = "pass"
-    FAIL = "fail"
-    SKIP = "skip"
-    BROKEN = "broken"  # the test itself did not work: LTP's TBROK, a plan that was not kept
-    TODO = "todo"  # fails, and is said to
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    status: Status
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,7 +26,7 @@ class End:
 
 
 # What an exit status means where no line of the output says it. 0 is a pass everywhere.
-EXIT_CODES: dict[str, dict[int, Status]] = {
+EXIT_CODES: dict[Form, dict[int, Status]] = {
     "exit": {},
     "ktap": {4: Status.SKIP},
     "kselftest": {4: Status.SKIP},
@@ -56,13 +42,13 @@ class Tally:
     """Cases as they come: all counted, the first of them kept."""
 
     counts: Counter[Status] = field(default_factory=Counter)
-    cases: list[Case] = field(default_factory=list)
+    cases: list[CaseRecord] = field(default_factory=list)
     first_failure: str = ""
 
     def add(self, name: str, status: Status, note: str = "") -> None:
         self.counts[status] += 1
         if len(self.cases) < MAX_CASES:
-            self.cases.append(Case(name[:MAX_NAME], status, note[:MAX_NAME]))
+            self.cases.append(CaseRecord(name[:MAX_NAME], status, note[:MAX_NAME]))
         if status in (Status.FAIL, Status.BROKEN) and not self.first_failure:
             self.first_failure = name[:MAX_NAME] or note[:MAX_NAME]
 
@@ -76,7 +62,7 @@ class Tally:
         return Status.SKIP if found is Status.TODO else found
 
 
-def by_cases(tally: Tally, end: End, form: str) -> tuple[Status, str]:
+def by_cases(tally: Tally, end: End, form: Form) -> tuple[Status, str]:
     """Nothing has failed, by its own account."""
     by_code = EXIT_CODES[form].get(end.code or 0)
     positive = tally.positive()

@@ -22,7 +22,7 @@ from test_report_terminal import HOSTILE, hostile_results
 from harness.report import schema
 from harness.report.formats import FORMATS, render
 from harness.report.mail import WIDTH
-from harness.results import Observation, Results, Verdict, exit_code, read_results
+from harness.results import Observation, Record, Results, Verdict, exit_code, read_results
 
 DOCS = Path(__file__).parents[2] / "docs"
 # A lone surrogate cannot come out of a results file: its reader refuses the line.
@@ -277,8 +277,38 @@ def test_the_schema_refuses_what_is_no_record() -> None:
         good | {"type": "other"},
         {key: value for key, value in good.items() if key != "observation"},
         good | {"evidence": [{"id": "no-file"}]},
+        good | {"evidence": [good["evidence"][0] | {"status": "perhaps"}]},
     ):
         assert not check.is_valid(wrong)
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(json.dumps(wrong), type=Record)
+
+
+@pytest.mark.parametrize(
+    ("file", "record", "field", "member"),
+    [
+        ("results", "RunRecord", "schema", 1),
+        ("results", "ColumnRecord", "target", "qemu-user"),
+        ("results", "ResultRecord", "verdict", "not-run"),
+        ("results", "Evidence", "status", "stale"),
+        ("results", "EndRecord", "exit_code", 143),
+        ("report", "ScenarioDocument", "kind", "run nowhere"),
+        ("report", "ReportDocument", "exit_code", 2),
+        ("diff", "CellDocument", "kind", "not compared"),
+        ("diff", "DiffDocument", "exit_code", 3),
+        ("program", "ProgramRecord", "status", "infra"),
+        ("program", "ProgramRecord", "form", "openposix"),
+        ("program", "CaseRecord", "status", "todo"),
+    ],
+)
+def test_the_schema_tells_the_members_of_a_set(
+    file: str, record: str, field: str, member: object
+) -> None:
+    published = json.loads((DOCS / f"{file}.schema.json").read_text())["$defs"]
+    told = published[record]["properties"][field]
+    if "enum" not in told:  # an enum of the code stands by itself, and is referred to
+        told = published[told["$ref"].rpartition("/")[2]]
+    assert member in told["enum"]
 
 
 def test_json_says_what_the_terminal_says() -> None:

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
+import jsonschema
 import msgspec
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.program_record import SCHEMA, ProgramRecord
+from harness.program_record import SCHEMA, CaseRecord, ProgramRecord, Status
 from harness.report.program import render_program
 from harness.run.program import Program, environment_of
 from harness.run.suite import Reading
@@ -24,10 +25,12 @@ CASES = [
     {"name": "d", "status": "todo"},
     {"name": "", "status": "broken", "note": "TBROK"},
 ]
+DOCS = Path(__file__).parents[2] / "docs"
 RECORD = ProgramRecord(
     schema=SCHEMA, program="./test", arguments=["two words"], column="debian-6.12,m68k",
-    arch="m68k", kernel="debian-6.12", status="fail", reason="first: b", form="ktap",
-    totals={"pass": 1, "fail": 1, "skip": 1, "todo": 1, "broken": 1}, cases=CASES, exit_code=1,
+    arch="m68k", kernel="debian-6.12", status=Status.FAIL, reason="first: b", form="ktap",
+    totals={"pass": 1, "fail": 1, "skip": 1, "todo": 1, "broken": 1},
+    cases=msgspec.convert(CASES, list[CaseRecord]), exit_code=1,
     console=["a line ]]> of it"], ms=1500,
 )  # fmt: skip
 
@@ -54,7 +57,7 @@ def test_ktap_reads_as_what_was_read(suffix: str) -> None:
 
 
 def test_a_program_that_fails_though_all_cases_passed() -> None:
-    cases = [{"name": "a", "status": "pass"}]
+    cases = [CaseRecord("a", Status.PASS)]
     record = msgspec.structs.replace(
         RECORD, cases=cases, totals={"pass": 7}, reason="killed by SIGSEGV"
     )
@@ -66,12 +69,14 @@ def test_a_program_that_fails_though_all_cases_passed() -> None:
 
 
 def test_json_is_the_record() -> None:
-    assert json.loads(render_program(RECORD, ".json"))["cases"] == CASES
+    told = json.loads(render_program(RECORD, ".json"))
+    assert told["cases"] == CASES
+    jsonschema.validate(told, json.loads((DOCS / "program.schema.json").read_text()))
     assert render_program(RECORD, "") == render_program(RECORD, ".json")
 
 
 def test_nothing_known_is_an_error() -> None:
-    record = msgspec.structs.replace(RECORD, status="infra", cases=[], totals={})
+    record = msgspec.structs.replace(RECORD, status=Status.INFRA, cases=[], totals={})
     suite = xml.fromstring(render_program(record, ".xml")).findall("testsuite")[0]
     assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
     assert render_program(record, ".tap").splitlines()[-1].startswith("not ok 1 ./test two words #")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.program_record import Status
 from harness.run.suite import FORMS, Judgement, Reading
-from harness.run.tally import MAX_CASES, End, Status
+from harness.run.tally import MAX_CASES, End
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 
