@@ -198,6 +198,14 @@ class Results:
             if (run, name, scenario) not in seen
         ]
 
+    def without_kernel(self, cell: ResultRecord) -> bool:
+        """Whether a cell is n/a because there can be no such kernel: then nothing was there to be
+        seen. Its column came to no version. (That it has no release would not do: a kernel is not
+        booted for cells which its .config rules out, and those are n/a like any others.)
+        """
+        column = self.columns.get((cell.run_id, cell.column))
+        return cell.observation.outcome == "n/a" and not (column and column.version)
+
 
 def merge_columns(one: ColumnRecord, other: ColumnRecord) -> ColumnRecord:
     """What several records say of one column: each part is written by who knows it.

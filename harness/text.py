@@ -31,6 +31,21 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: max(limit - 2, 0)] + ".."
 
 
+def shorten(text: str, limit: int) -> str:
+    """A sentence of at most `limit` characters, cut between words, and before a quote or a
+    parenthesis that would stay open.
+    """
+    if len(text) <= limit:
+        return text
+    kept = text[: max(limit - 2, 0)].rpartition(" ")[0]
+    if kept.count('"') % 2:
+        kept = kept[: kept.rindex('"')]
+    while kept.count("(") > kept.count(")"):
+        kept = kept[: kept.rindex("(")]
+    kept = kept.rstrip(" ,:;")
+    return f"{kept} .." if kept else cut(text, limit)
+
+
 def _visible(char: str) -> str:
     if char.isascii() and char.isprintable():
         return char

@@ -212,7 +212,11 @@ def _columns(results: Results) -> dict[tuple[str, str], _Column]:
     order = {name: place for place, name in enumerate(_planned(results))}
     for record in sorted(observed, key=lambda one: order.get(one.scenario, len(order))):
         tried = attempts[record.run_id, record.column, record.scenario]
-        found.setdefault(_place(record, places), {})[record.scenario] = _cell(record, tried)
+        if results.without_kernel(record):
+            cell = _Cell(record, lost=f"n/a: {record.observation.cause}")
+        else:
+            cell = _cell(record, tried)
+        found.setdefault(_place(record, places), {})[record.scenario] = cell
     for planned, scenario in missing:
         place = (planned.kernel, _arch_and_flavour(planned))
         found.setdefault(place, {})[scenario] = _Cell(lost="planned, and never observed")
@@ -245,8 +249,6 @@ def _attempts(results: Results) -> dict[tuple[str, str, str], list[ResultRecord]
 
 def _cell(record: ResultRecord, attempts: list[ResultRecord]) -> _Cell:
     seen = record.observation
-    if seen.outcome == "n/a" and not seen.alive:  # there was no machine to see anything
-        return _Cell(record, lost=f"n/a: {seen.cause}")
     tally = {outcome: count for outcome, count in record.tally.items() if outcome}
     if not tally and record.confirmation == "flake":
         # The last record of a flake says again which attempt counts.

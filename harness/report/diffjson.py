@@ -9,6 +9,7 @@ import msgspec
 
 from harness.report.diff import CellDiff, Diff, Kind
 from harness.report.difftext import verdict_line
+from harness.results import ResultRecord
 
 SCHEMA: Final = 1
 
@@ -31,6 +32,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True):
     new: dict[str, int]
     flake: bool
     cause: str  # why it was not compared
+    old_cause: str  # why it was n/a there; "" where it was not
+    new_cause: str
     details: list[DetailChange]
 
 
@@ -74,5 +77,11 @@ def _cell(cell: CellDiff) -> CellDocument:
         new=dict(cell.now or {}),
         flake=cell.flaky,
         cause=cell.cause,
+        old_cause=_cause(cell.old),
+        new_cause=_cause(cell.new),
         details=[DetailChange(*change) for change in cell.details],
     )
+
+
+def _cause(record: ResultRecord | None) -> str:
+    return record.observation.cause if record is not None else ""

@@ -19,6 +19,7 @@ _CONSOLE_HEAD, _CONSOLE_TAIL = 10, 3  # lines: what happened stands first, how i
 _DETAILS_SHOWN = 12  # of one cell
 _NAMES_SHOWN = 6
 _WIDTH = 100  # columns, of a list of names
+_CAUSE_SHOWN = 60  # characters of it in the last line: the list above has all of it
 _EXPECTED = (Verdict.MATCH, Verdict.KNOWN_BUG, Verdict.FIXED, Verdict.NOT_APPLICABLE)
 
 
@@ -188,4 +189,4 @@ def _short_cause(cell: CellDiff) -> str:
     """The cause without what is different in every cell."""
     if cell.kind is Kind.FLAKE:
         return "a flake"
-    return text.clean(cell.cause.partition("; ")[0], 60)
+    return text.shorten(text.clean(cell.cause.partition("; ")[0]), _CAUSE_SHOWN)

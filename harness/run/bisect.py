@@ -77,8 +77,7 @@ def observed(results: Results) -> tuple[set[str], str]:
     seen = {outcome for outcome in cell.tally if outcome}
     one = cell.observation
     if not seen and one.outcome and cell.verdict is not Verdict.INFRA:
-        # n/a without a machine: nothing was there to be observed
-        seen = set() if one.outcome == "n/a" and not one.alive else {one.outcome}
+        seen = set() if results.without_kernel(cell) else {one.outcome}
     return seen, next(iter(one.failure.splitlines()), one.cause or cell.verdict.value)
 
 

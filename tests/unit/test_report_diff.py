@@ -22,6 +22,7 @@ from harness.results import (
     RunRecord,
     Verdict,
 )
+from harness.text import shorten
 
 FAULT = "SIGSEGV/SEGV_MAPERR @exact"
 
@@ -29,7 +30,9 @@ FAULT = "SIGSEGV/SEGV_MAPERR @exact"
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def results(kernel: str, /, *arches: str, ended: bool = True, **outcomes: object) -> Results:
+def results(
+    kernel: str, /, *arches: str, ended: bool = True, version: str = "6.1", **outcomes: object
+) -> Results:
     """A run; an outcome is a text, None for what is lost, or a record's fields."""
     found = Results()
     found.add(RunRecord(run_id=kernel))
@@ -37,7 +40,7 @@ def results(kernel: str, /, *arches: str, ended: bool = True, **outcomes: object
         column = f"{kernel},{arch}"
         names = [name.replace("_", "/") for name in outcomes]
         found.add(ColumnRecord(run_id=kernel, column=column, arch=arch, kernel=kernel,
-                               version="6.1", planned=names))  # fmt: skip
+                               version=version, planned=names))  # fmt: skip
         for name, outcome in zip(names, outcomes.values(), strict=True):
             if outcome is None:
                 continue
@@ -135,10 +138,40 @@ def test_not_applicable_is_no_outcome_but_losing_one_is_a_change() -> None:
 
 
 def test_a_kernel_that_cannot_be_had_was_not_seen_to_do_anything() -> None:
-    unbuilt = {"outcome": "n/a", "cause": "no m68k machine", "alive": False}
-    diff = compare(results("a", a_a=unbuilt), results("b", a_a="ok"))
+    unbuilt = {"outcome": "n/a", "cause": "no m68k machine"}
+    diff = compare(results("a", version="", a_a=unbuilt), results("b", a_a="ok"))
     assert kinds(diff) == {("a/a", "m68k"): "not compared"}
     assert diff.cells[0].cause == "old: n/a: no m68k machine" and diff.exit_code == 3
+
+
+def test_what_a_guest_said_to_be_not_applicable_is_compared_though_its_machine_was_lost() -> None:
+    last = {"outcome": "n/a", "cause": "no such CPU", "alive": False}
+    diff = compare(results("a", a_a=last), results("b", a_a="ok"))
+    assert kinds(diff) == {("a/a", "m68k"): "changed"}
+
+
+def test_a_long_cause_is_cut_where_it_can_still_be_read() -> None:
+    cause = 'k cannot be had for m68k: "CONFIG_VIRT=y did not survive: no such symbol"; of 5.19'
+    old = results("a", version="", a_a={"outcome": "n/a", "cause": cause})
+    diff = compare(old, results("b", a_a="ok"))
+    told = "1 not compared (1: old: n/a: k cannot be had for m68k ..)."
+    assert verdict_line(diff) == f"No difference in 0 compared cells; {told}"
+    assert cause in diff_text(diff)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("short enough", "short enough"),
+        ("cut between the words of it", "cut between the .."),
+        ('it said "quite a lot of it"', "it said .."),
+        ("one (of many, many more)", "one .."),
+        ('is "a" but "b then so on"', 'is "a" but ..'),
+        ("oneverylongwordofitsown", "oneverylongwordofi.."),
+    ],
+)
+def test_what_is_shortened_can_be_read(said: str, shown: str) -> None:
+    assert shorten(said, 20) == shown
 
 
 def test_the_cause_of_not_applicable_is_told() -> None:
@@ -335,3 +368,17 @@ def test_json_says_the_same() -> None:
     assert told["cells"][0]["old"] == {"ok": 1} and told["cells"][0]["new"] == {"EFAULT": 1}
     assert told["cells"][1]["cause"] == "old: planned, and never observed"
     assert told["verdict"] == verdict_line(diff)
+
+
+def test_json_tells_the_causes_of_not_applicable_on_both_sides() -> None:
+    def lacking(what: str) -> dict[str, object]:
+        return {"outcome": "n/a", "cause": f"needs {what}"}
+
+    old = results("a", a_a=lacking("a CPU"), a_b="ok", a_c="ok")
+    new = results("b", a_a=lacking("CONFIG_SWAP=y"), a_b=lacking("a disk"), a_c="ok")
+    cells = json.loads(diff_json(compare(old, new)))["cells"]
+    assert [(one["kind"], one["old_cause"], one["new_cause"]) for one in cells] == [
+        ("n/a", "needs a CPU", "needs CONFIG_SWAP=y"),
+        ("changed", "", "needs a disk"),
+        ("same", "", ""),
+    ]
