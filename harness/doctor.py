@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.build import BuildError
+from harness.build.prune import entries
 from harness.build.store import Store
 from harness.build.tools import HEADERS, OF_DEBIAN, PACKAGES
 from harness.catalog.arches import Arch
@@ -117,7 +118,7 @@ def _kvm(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> No
         spec = machine_spec(arch, Path(), Path(), "kvm")
         if not native(spec):
             continue
-        kept = [e for e in store.list() if e.kind == "kernel" and f", {arch.name}, " in e.label]
+        kept = [e for e in entries(store) if e.kind == "kernel" and f", {arch.name}, " in e.label]
         if not kept:
             say(f"KVM for {arch.name}: not proven, only a boot proves it and there is no kernel")
             say(f"  build one: faultline build --arch {arch.name}")

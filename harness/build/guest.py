@@ -90,7 +90,7 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     )
 
     def fill(to: Path) -> None:
-        _compile(to / BINARY, folder, sources, arch, tools, table, store.log(f"guest-{key}"))
+        _compile(to / BINARY, folder, sources, arch, tools, table, store.log("guest", key))
 
     return store.create("guest", key, fill, f"guest program for {arch.name}") / BINARY
 

@@ -24,11 +24,12 @@ import msgspec
 from harness.build import BuildError, InputError
 from harness.build import kconfig as kc
 from harness.build.elf import check_image
+from harness.build.entry import Check
 from harness.build.git import release_environment
 from harness.build.objects import forget_changed, is_configured, note_configured
 from harness.build.patches import PatchedSource, applicable, patch_digests, patched, remedies
 from harness.build.source import ResolvedSource, is_at_hand, resolve, resolve_tree
-from harness.build.store import Check, Store
+from harness.build.store import Store
 from harness.build.tools import (
     Toolchain,
     clean_environment,
@@ -181,7 +182,7 @@ def _build(
     for tool in HOST_TOOLS:
         need(tool)
     tree = source.source.tree
-    log = store.log(f"kernel-{plan.key}")
+    log = store.log("kernel", plan.key)
     log.unlink(missing_ok=True)
     with _hold(store, source.source.key), _objects(to, plan, store) as (objects, keep):
         make = _Make(plan, tree, objects, store, log, keep, progress, jobs)

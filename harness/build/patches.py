@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.build import BuildError, InputError
+from harness.build.entry import Check
 from harness.build.source import TREE, ResolvedSource
-from harness.build.store import Check, Store
+from harness.build.store import Store
 from harness.build.tools import clean_environment, digest, file_digest, need, output
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, Patch

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from harness.build import BuildError, InputError
 from harness.build.apt import Package, PrivateApt
+from harness.build.entry import Check
 from harness.build.git import Repository, find_repository, open_repository
-from harness.build.store import Check, Store
+from harness.build.store import Store
 from harness.build.tools import clean_environment, digest, file_digest, need, output, walk
 from harness.catalog.kernels import (
     DebianSource,

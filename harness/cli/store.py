@@ -13,7 +13,7 @@ from harness.cli.common import UsageProblem, open_store
 from harness.cli.options import store_option
 
 if TYPE_CHECKING:
-    from harness.build.store import Entry
+    from harness.build.prune import Entry
 
 
 # What the builders keep, each under its kind; a test holds this against them.
@@ -46,9 +46,11 @@ def command() -> None:
 @store_option
 def store_list(store_path: Path | None) -> None:
     """What is kept: kind, key, size, age, and what it is."""
+    from harness.build.prune import entries
+
     found = open_store(store_path)
     click.echo(f"{found.root}")
-    for entry in found.list():
+    for entry in entries(found):
         click.echo(_describe(entry))
 
 
@@ -65,7 +67,9 @@ def store_verify(store_path: Path | None) -> None:
 
     What is damaged is made again when it is next used.
     """
-    damaged = open_store(store_path).verify()
+    from harness.build.prune import verify
+
+    damaged = verify(open_store(store_path))
     for entry, why in damaged:
         click.echo(f"{_describe(entry)}: {why}")
     click.echo(f"{len(damaged)} damaged" if damaged else "nothing is damaged")
@@ -90,10 +94,10 @@ def store_prune(
     """Remove entries by age or kind; never one in use."""
     if older is None and not kinds and not everything:
         raise UsageProblem("say what to remove: --older DAYS, --kind KIND or --all")
-    found = open_store(store_path)
-    removed = found.prune(
-        kinds=kinds, unused_for=None if older is None else older * 86400, dry_run=dry_run
-    )
+    from harness.build.prune import prune
+
+    unused_for = None if older is None else older * 86400
+    removed = prune(open_store(store_path), kinds=kinds, unused_for=unused_for, dry_run=dry_run)
     for entry in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {_describe(entry)}")
     click.echo(f"{len(removed)} entries, {sum(entry.size for entry in removed) / 1e6:.0f} MB")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from rig import ROOT, SIGNALS, descendants, gone, outcomes_of, program, records
 
+from harness.build.prune import verify
 from harness.build.store import Store
 
 DWELL = 2  # seconds that a run stays where it is to be hit; who is orphaned ends by itself
@@ -110,7 +111,7 @@ def test_a_signal_in_any_phase_from_the_plan_to_the_report(
             ends = [record["exit_code"] for record in records(out) if record["type"] == "end"]
         told = [0] if name in ("report", "page") else [] if name == "plan" else [128 + number]
         assert ends == (told if number != signal.SIGKILL or told == [0] else [])
-        assert Store(tmp_path / "store").verify() == []
+        assert verify(Store(tmp_path / "store")) == []
     again = subprocess.run(small, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(outcomes_of(out).values()) == {"ok"} and len(outcomes_of(out)) == 3

@@ -33,6 +33,7 @@ from rig import (
     store_copy,
 )
 
+from harness.build import prune
 from harness.build.source import is_at_hand
 from harness.build.store import Store, default_root
 from harness.cli.common import open_project, select
@@ -150,8 +151,8 @@ def test_a_real_kernel_is_built_in_the_end_whatever_ends_its_build(
         assert run.returncode == (-number if number == signal.SIGKILL else 128 + number), said
         assert all(map(gone, everybody))
         store = Store(cold.store)
-        assert store.verify() == []
-        assert "kernel" not in {entry.kind for entry in store.list()}
+        assert prune.verify(store) == []
+        assert "kernel" not in {entry.kind for entry in prune.entries(store)}
     run = cold.run(tmp_path / "out")
     said = run.communicate(timeout=600)[0].decode()
     assert run.returncode == 0, said
@@ -169,7 +170,7 @@ def test_two_runs_that_build_the_same_build_it_once(small: list[str], tmp_path: 
     said = [run.communicate(timeout=120)[1].decode() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert outcomes_of(tmp_path / "one") == outcomes_of(tmp_path / "other")
-    kinds = [entry.kind for entry in Store(tmp_path / "store").list()]
+    kinds = [entry.kind for entry in prune.entries(Store(tmp_path / "store"))]
     assert kinds.count("kernel") == kinds.count("guest") == kinds.count("initramfs") == 1
 
 
@@ -202,7 +203,9 @@ def test_a_flipped_bit_in_any_file_of_the_store_changes_no_result(
         done = subprocess.run(small, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
         assert outcomes_of(tmp_path / "out") == outcomes
-        assert Store(store).verify() == [] or "is damaged and will be made again" in done.stderr
+        assert (
+            prune.verify(Store(store)) == [] or "is damaged and will be made again" in done.stderr
+        )
 
 
 def booted_from(folder: Path) -> dict[str, list[Path]]:

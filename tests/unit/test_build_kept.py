@@ -12,6 +12,7 @@ from harness.build import kept as module
 from harness.build.evidence import check_evidence, look_up
 from harness.build.kept import KIND, Kept
 from harness.build.store import Store
+from harness.build.tools import digest
 from harness.catalog.project import load_project
 from harness.catalog.version import parse_version
 from harness.catalog.yamlfile import DeclarationError
@@ -86,6 +87,13 @@ def test_a_store_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Pa
     (tmp_path / "file").write_text("")
     make = Counted(5)
     assert Kept(Store(tmp_path / "file" / "store")).get("x", same(1), make) == 5
+
+
+def test_a_lock_that_cannot_be_made_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "v1" / "locks").mkdir(parents=True)
+    key = digest(KIND, module._code(), "x", 1)
+    (tmp_path / "v1" / "locks" / f"{KIND}--{key}.lock").mkdir()
+    assert Kept(Store(tmp_path)).get("x", same(1), Counted(5)) == 5
 
 
 def test_the_matrix_that_is_kept_is_the_one_declared(kept: Kept) -> None:

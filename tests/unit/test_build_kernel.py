@@ -14,6 +14,7 @@ from harness.build import BuildError, InputError
 from harness.build import kernel as kernel_module
 from harness.build.elf import check_image
 from harness.build.kernel import BuiltKernel, build_kernel, excerpt, image_version
+from harness.build.prune import entries, prune, verify
 from harness.build.store import Store
 from harness.build.tools import file_digest
 from harness.catalog.arches import Arch
@@ -133,7 +134,7 @@ def test_a_compilers_error_is_shown_and_the_log_kept(
     assert error.log is not None and "expected fault" in error.log.read_text()
     assert str(error.log) in str(error)
     assert leftovers(store) == []
-    assert [entry.kind for entry in store.list() if entry.kind == "kernel"] == []
+    assert [entry.kind for entry in entries(store) if entry.kind == "kernel"] == []
 
 
 def test_a_tree_without_a_patch_that_its_version_needs(
@@ -173,7 +174,7 @@ def test_a_users_tree_keeps_its_objects(tree: Path, arch: Arch, store: Store) ->
     assert "edited" in second.image.read_text() and not second.cached
     assert "one two" in first.image.read_text()  # the first is kept as it was
     assert build_kernel(kernel, arch, "core", store).cached
-    assert [entry.kind for entry in store.list()] == ["kernel", "kernel", "objects"]
+    assert [entry.kind for entry in entries(store)] == ["kernel", "kernel", "objects"]
     assert sorted(path.name for path in tree.rglob("*")) == before
 
 
@@ -227,7 +228,7 @@ def test_a_damaged_source_is_not_compiled(
     built = build_kernel(kernel, arch, "core", store)
     assert built.source is not None
     (built.source / "text").write_text("tampered\n")
-    store.prune(kinds=["kernel"])
+    prune(store, kinds=["kernel"])
     again = build_kernel(kernel, arch, "core", Store(store.root))
     assert "one two" in again.image.read_text()
 
@@ -273,7 +274,7 @@ def test_kill_9_in_a_build_then_parallel_builds(
     assert [one.returncode for one in children] == [0, 0]
     built = build_kernel(kernel, arch, "core", store)
     assert images == {str(built.image)} and built.cached
-    assert leftovers(store) == [] and not store.verify()
+    assert leftovers(store) == [] and not verify(store)
 
 
 def test_make_does_not_outlive_a_builder_that_is_killed(tree: Path, tmp_path: Path) -> None:

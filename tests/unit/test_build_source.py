@@ -14,6 +14,7 @@ import pytest
 
 from harness.build import BuildError
 from harness.build.apt import source_options
+from harness.build.prune import entries, prune
 from harness.build.source import is_at_hand, makefile_version, resolve, resolve_tree, unpack
 from harness.build.store import Store
 from harness.build.tools import file_digest
@@ -148,11 +149,11 @@ def test_a_pruned_source_is_fetched_again(
 ) -> None:
     first = resolve(KERNEL, store)
     assert is_at_hand(KERNEL, store)
-    store.prune()
+    prune(store)
     assert not is_at_hand(KERNEL, store)
     assert resolve(KERNEL, store) == first
     assert not any("now" in line for line in said)
-    store.prune()
+    prune(store)
     debian.offer("6.12.118-1")  # the mirror has moved on
     assert resolve(KERNEL, store).version == "6.12.118-1"
     assert any("was 6.12.117" in line for line in said)
@@ -235,7 +236,7 @@ def test_another_checksum_is_refused(tmp_path: Path, store: Store) -> None:
         resolve(tarball_kernel(path, "0" * 64), store)
     with pytest.raises(BuildError, match="cannot read"):
         resolve(tarball_kernel(tmp_path / "none", "0" * 64), store)
-    assert not [entry for entry in store.list() if entry.kind == "source"]
+    assert not [entry for entry in entries(store) if entry.kind == "source"]
 
 
 def archive_of(path: Path, *members: tarfile.TarInfo) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.build import BuildError, StoreError
+from harness.build.prune import entries, prune, verify
 from harness.build.store import Store, default_root
 
 KEY = "0123456789abcdef"
@@ -88,6 +90,27 @@ def test_a_place_that_is_not_writable_is_said(tmp_path: Path) -> None:
         Store(tmp_path / "file").create("kernel", KEY, fill)
 
 
+def test_a_lock_that_cannot_be_had_is_said(store: Store) -> None:
+    (store.base / "locks" / f"kernel--{KEY}.lock").mkdir(parents=True)
+    with pytest.raises(StoreError, match=f"cannot lock .*{KEY}"):
+        store.create("kernel", KEY, fill)
+
+
+def test_what_a_read_only_store_holds_can_be_used(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, really_open = store.create("kernel", KEY, fill), os.open
+
+    def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr("os.open", read_only)
+    with reopened(store).using("kernel", KEY) as files:
+        assert files == made
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "-x", "a\0b", "a" * 200, "tmp\n"])
 def test_names_that_would_be_paths(store: Store, name: str) -> None:
     with pytest.raises(StoreError):
@@ -95,7 +118,7 @@ def test_names_that_would_be_paths(store: Store, name: str) -> None:
     with pytest.raises(StoreError):
         store.create(name, KEY, fill)
     with pytest.raises(StoreError):
-        store.log(name)
+        store.log("kernel", name)
 
 
 @given(name=st.text(max_size=80))
@@ -160,12 +183,12 @@ def test_damage_is_found_and_made_good(store: Store, damage: str) -> None:
     DAMAGES[damage](home)
     said: list[str] = []
     other = reopened(store, said)
-    assert [entry.kind for entry, _ in other.verify()] == ["kernel"]
+    assert [entry.kind for entry, _ in verify(other)] == ["kernel"]
     assert other.entry("kernel", KEY) is None
     assert len(said) == 1 and "damaged" in said[0] and KEY in said[0]
     again = other.create("kernel", KEY, fill)
     assert (again / "image").read_bytes() == b"kernel" * 100
-    assert not other.verify()
+    assert not verify(other)
 
 
 def test_source_entries_are_checked_as_far_as_asked(store: Store) -> None:
@@ -197,8 +220,17 @@ def test_hard_links_take_their_checksum_from_the_base(store: Store) -> None:
         (folder / "own").write_text("12345")
 
     store.create("source", "aa", link, base=base)
-    assert not store.verify()
-    assert {entry.key: entry.size for entry in store.list()}["aa"] == 5
+    assert not verify(store)
+    assert {entry.key: entry.size for entry in entries(store)}["aa"] == 5
+
+
+def test_hard_links_into_what_is_damaged_are_refused(store: Store) -> None:
+    base = store.create("source", KEY, fill)
+    torn_manifest(base.parent)
+    with pytest.raises(StoreError, match=f"source/{KEY} .* torn"):
+        store.create(
+            "source", "aa", lambda to: (to / "image").hardlink_to(base / "image"), base=base
+        )
 
 
 WRITER = """
@@ -220,12 +252,12 @@ def test_kill_9_leaves_nothing_that_counts(store: Store) -> None:
     writer = run_python(WRITER, store.root, 60)
     assert writer.stdout is not None and writer.stdout.readline() == "inside\n"
     assert len(list((store.root / "v1" / "tmp").iterdir())) == 1
-    assert not store.prune()  # what a living writer makes is not touched
+    assert not prune(store)  # what a living writer makes is not touched
     assert len(list((store.root / "v1" / "tmp").iterdir())) == 1
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert store.entry("kernel", KEY) is None
-    assert not store.verify() and not store.list()
+    assert not verify(store) and not entries(store)
     started = time.monotonic()
     store.create("kernel", KEY, fill)  # its lock died with it
     assert time.monotonic() - started < 5
@@ -237,7 +269,7 @@ def test_prune_removes_what_dead_writers_left(store: Store) -> None:
     assert writer.stdout is not None and writer.stdout.readline() == "inside\n"
     writer.kill()
     writer.wait()
-    store.prune(kinds=["nothing"])
+    prune(store, kinds=["nothing"])
     assert not list((store.root / "v1" / "tmp").iterdir())
 
 
@@ -254,15 +286,15 @@ def test_list_says_what_things_are(store: Store) -> None:
     store.create("kernel", KEY, fill, "debian-6.12, m68k")
     with store.folder("objects", "bb", "objects of a tree") as folder:
         (folder.path / "x.o").write_bytes(b"1234")
-    store.log("kernel-aa").write_text("error\n")
-    entries = {entry.kind: entry for entry in store.list()}
-    assert set(entries) == {"kernel", "objects", "logs"}
-    assert entries["kernel"].label == "debian-6.12, m68k"
-    assert entries["kernel"].size == 611
-    assert abs(entries["kernel"].used - time.time()) < 60
-    assert entries["objects"].label == "objects of a tree"
-    assert entries["logs"].label == "kernel-aa.log"
-    assert not store.verify()
+    store.log("kernel", "aa").write_text("error\n")
+    found = {entry.kind: entry for entry in entries(store)}
+    assert set(found) == {"kernel", "objects", "logs"}
+    assert found["kernel"].label == "debian-6.12, m68k"
+    assert found["kernel"].size == 611
+    assert abs(found["kernel"].used - time.time()) < 60
+    assert found["objects"].label == "objects of a tree"
+    assert found["logs"].label == "kernel-aa.log"
+    assert not verify(store)
 
 
 def test_folders_keep_their_content(store: Store) -> None:
@@ -282,31 +314,39 @@ def test_prune_by_use_age_and_kind(store: Store) -> None:
         store.create("kernel", key, fill)
     store.create("guest", "cc", fill)
     used(store, "aa", 1000)
-    assert [entry.key for entry in store.prune(unused_for=500, dry_run=True)] == ["aa"]
+    assert [entry.key for entry in prune(store, unused_for=500, dry_run=True)] == ["aa"]
     assert store.entry("kernel", "aa", "light") is not None  # and that was a use
     used(store, "aa", 1000)
-    assert [entry.key for entry in store.prune(unused_for=500, kinds=["guest"])] == []
-    assert not store.prune(older_than=500)
-    assert [entry.key for entry in store.prune(unused_for=500)] == ["aa"]
-    assert [entry.key for entry in store.prune(kinds=["guest"])] == ["cc"]
-    store.log("kernel-aa").write_text("error\n")
-    assert {entry.key for entry in store.prune()} == {"bb", "kernel-aa"}
-    assert not store.list() and not list((store.root / "v1" / "tmp").iterdir())
+    assert [entry.key for entry in prune(store, unused_for=500, kinds=["guest"])] == []
+    assert [entry.key for entry in prune(store, unused_for=500)] == ["aa"]
+    assert [entry.key for entry in prune(store, kinds=["guest"])] == ["cc"]
+    store.log("kernel", "aa").write_text("error\n")
+    assert {entry.key for entry in prune(store)} == {"bb", "kernel-aa"}
+    assert not entries(store) and not list((store.root / "v1" / "tmp").iterdir())
 
 
 def test_prune_spares_what_is_in_use(store: Store) -> None:
     store.create("kernel", KEY, fill)
     with store.using("kernel", KEY) as path, store.using("kernel", KEY):
         assert path is not None
-        assert not store.prune()
+        assert not prune(store)
         assert store.entry("kernel", KEY) is not None
-    assert len(store.prune()) == 1
+    assert len(prune(store)) == 1
+
+
+def test_prune_spares_the_log_of_what_is_being_made(store: Store) -> None:
+    log = store.log("kernel", KEY)
+    log.write_text("so far\n")
+    with store.lock("kernel", KEY):
+        assert not prune(store)
+        assert log.read_text() == "so far\n"
+    assert [entry.path for entry in prune(store)] == [log]
 
 
 def test_prune_removes_damaged_entries_too(store: Store) -> None:
     home = store.create("kernel", KEY, fill).parent
     torn_manifest(home)
-    assert "damaged" not in store.list()[0].label  # the header is still readable
+    assert "damaged" not in entries(store)[0].label  # the header is still readable
     (home / "manifest").unlink()
-    assert "damaged" in store.list()[0].label
-    assert len(store.prune()) == 1
+    assert "damaged" in entries(store)[0].label
+    assert len(prune(store)) == 1
