@@ -45,23 +45,23 @@ void hugetlb_none_left_read(void)
 	transfer("", page, 64, read(fd, page, 64));
 }
 
+/* With a pool that has room for it. */
 static int file_of(size_t size)
 {
-	int fd = must("memfd_create",
-		      memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | 21U << MAP_HUGE_SHIFT));
+	int fd;
 
+	huge_pool(SIZE, 4);
+	fd = must("memfd_create",
+		  memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | 21U << MAP_HUGE_SHIFT));
 	must("ftruncate", ftruncate(fd, size));
 	return fd;
 }
 
 void hugetlb_eof_load(void)
 {
-	char *pages;
-	int fd;
+	int fd = file_of(2 * SIZE);
+	char *pages = huge_pages(SIZE, 2, MAP_SHARED, fd);
 
-	huge_pool(SIZE, 4);
-	fd = file_of(2 * SIZE);
-	pages = huge_pages(SIZE, 2, MAP_SHARED, fd);
 	must("ftruncate", ftruncate(fd, SIZE));	/* now: mapping would make the file longer */
 	load("within", pages + 8, INT);
 	load("beyond", pages + SIZE + 8, INT);
@@ -170,10 +170,8 @@ static void continue_in_vain(struct stuck *child)
 
 void hugetlb_uffd_minor(void)
 {
-	struct stuck child;
+	struct stuck child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
 
-	huge_pool(SIZE, 4);
-	child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
 	continue_(&child);
 }
 
@@ -187,12 +185,9 @@ static void store_it(char *page)
 /* The page of the cache must not get the store: the copy is the child's. */
 void hugetlb_uffd_minor_private(void)
 {
-	struct stuck child;
-	int fd;
+	int fd = file_of(SIZE);
+	struct stuck child = minor_stuck(fd, MAP_PRIVATE, store_it);
 
-	huge_pool(SIZE, 4);
-	fd = file_of(SIZE);
-	child = minor_stuck(fd, MAP_PRIVATE, store_it);
 	continue_(&child);
 	step("file");
 	result("ok data=%s", filled(huge_pages(SIZE, 1, MAP_SHARED, fd), 64) ? "match" : "changed");
@@ -201,13 +196,9 @@ void hugetlb_uffd_minor_private(void)
 /* Nobody waits: who did could be gone, and its memory with it, before the second. */
 void hugetlb_uffd_continue_twice(void)
 {
-	struct watch w;
-	int fd, uffd;
+	struct watch w = minor_watch(file_of(SIZE), MAP_SHARED);
+	int uffd = watch(w);
 
-	huge_pool(SIZE, 4);
-	fd = file_of(SIZE);
-	w = minor_watch(fd, MAP_SHARED);
-	uffd = watch(w);
 	uffd_continue("first", uffd, w.start, SIZE);
 	uffd_continue("second", uffd, w.start, SIZE);
 	load_data("load", w.start, INT, pattern(0, INT));
@@ -216,12 +207,9 @@ void hugetlb_uffd_continue_twice(void)
 /* The file is cut off between the event and the answer. */
 void hugetlb_uffd_continue_eof(void)
 {
-	struct stuck child;
-	int fd;
+	int fd = file_of(SIZE);
+	struct stuck child = minor_stuck(fd, MAP_SHARED, load_it);
 
-	huge_pool(SIZE, 4);
-	fd = file_of(SIZE);
-	child = minor_stuck(fd, MAP_SHARED, load_it);
 	must("ftruncate", ftruncate(fd, 0));
 	continue_in_vain(&child);
 }
@@ -229,12 +217,9 @@ void hugetlb_uffd_continue_eof(void)
 /* The page goes between the event and the answer. */
 void hugetlb_uffd_minor_punched(void)
 {
-	struct stuck child;
-	int fd;
+	int fd = file_of(SIZE);
+	struct stuck child = minor_stuck(fd, MAP_SHARED, load_it);
 
-	huge_pool(SIZE, 4);
-	fd = file_of(SIZE);
-	child = minor_stuck(fd, MAP_SHARED, load_it);
 	must("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE));
 	continue_in_vain(&child);
 }

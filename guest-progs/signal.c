@@ -48,6 +48,18 @@ static void unblock(int sig)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* What becomes of a child, just forked, that has no handler for SIGSEGV and then acts. */
+static void fate_without_handler(pid_t child, void (*act)(char *page), char *page)
+{
+	if (child == 0) {
+		handle(SIGSEGV, SIG_DFL, 0);
+		act(page);
+		child_done();
+	}
+	step("");
+	result_fate(child);
+}
+
 /* -- alternate stacks -------------------------------------------------------------------- */
 
 #define STACK_PAGES 16
@@ -221,19 +233,17 @@ void signal_sigreturn_none(void)
 	execute("", code_sigreturn_at, frame, frame);
 }
 
-/* The child has no handler: on some machines what it would need is zero as well. */
+static void enter_sigreturn(char *frame)
+{
+	call_code(code_sigreturn_at, frame);
+}
+
+/* On some machines what a handler would need is zero as well. */
 void signal_sigreturn_zeroes(void)
 {
 	char *frame = anon_pages(8, PROT_READ | PROT_WRITE) + 4 * page_size;
-	pid_t pid = fork_child();
 
-	if (pid == 0) {
-		handle(SIGSEGV, SIG_DFL, 0);
-		call_code(code_sigreturn_at, frame);
-		child_done();
-	}
-	step("");
-	result_fate(pid);
+	fate_without_handler(fork_child(), enter_sigreturn, frame);
 }
 
 /* -- ignored and blocked ------------------------------------------------------------------ */
@@ -375,31 +385,27 @@ static pid_t fork_init(void)
 	return fork_child();
 }
 
+static void touch(char *page)
+{
+	arch_load(page, INT);
+}
+
 void signal_pidns_init_fault(void)
 {
 	char *hole = hole_page();
-	pid_t init = fork_init();
 
-	if (init == 0) {
-		handle(SIGSEGV, SIG_DFL, 0);
-		arch_load(hole, INT);
-		child_done();
-	}
-	step("");
-	result_fate(init);
+	fate_without_handler(fork_init(), touch, hole);
+}
+
+static void kill_self(char *page)
+{
+	(void)page;
+	kill(getpid(), SIGSEGV);
 }
 
 void signal_pidns_init_self(void)
 {
-	pid_t init = fork_init();
-
-	if (init == 0) {
-		handle(SIGSEGV, SIG_DFL, 0);
-		kill(getpid(), SIGSEGV);
-		child_done();
-	}
-	step("");
-	result_fate(init);
+	fate_without_handler(fork_init(), kill_self, NULL);
 }
 
 /* The other end of a pipe says a word, or all its holders are gone. */
@@ -417,7 +423,8 @@ static void say_word(const int pipe[2], int word)
 	prove("word said", write(pipe[1], &word, sizeof(word)) == sizeof(word));
 }
 
-void signal_pidns_init_sent(void)
+/* The first process of a namespace, which has prepared itself and sleeps. */
+static pid_t sleeping_init(void (*prepare)(void))
 {
 	int ready[2];
 	pid_t init;
@@ -425,12 +432,24 @@ void signal_pidns_init_sent(void)
 	must("pipe", pipe(ready));
 	init = fork_init();
 	if (init == 0) {
-		handle(SIGSEGV, SIG_DFL, 0);
+		prepare();
 		say_word(ready, 0);
 		for (;;)
 			pause();
 	}
 	wait_for_word(ready);
+	return init;
+}
+
+static void without_handler(void)
+{
+	handle(SIGSEGV, SIG_DFL, 0);
+}
+
+void signal_pidns_init_sent(void)
+{
+	pid_t init = sleeping_init(without_handler);
+
 	call("segv", NULL, kill(init, SIGSEGV));
 	pause_ms(50);
 	step("kill");
@@ -447,22 +466,19 @@ static void report_sender(int sig, siginfo_t *info, void *context)
 	_exit(0);
 }
 
-void signal_pidns_sender(void)
+static void with_reporter(void)
 {
 	struct sigaction action = { .sa_sigaction = report_sender, .sa_flags = SA_SIGINFO };
-	int ready[2];
+
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+}
+
+void signal_pidns_sender(void)
+{
 	pid_t init;
 
-	must("pipe", pipe(ready));
 	must("pipe", pipe(report_pipe));
-	init = fork_init();
-	if (init == 0) {
-		must("sigaction", sigaction(SIGUSR1, &action, NULL));
-		say_word(ready, 0);
-		for (;;)
-			pause();
-	}
-	wait_for_word(ready);
+	init = sleeping_init(with_reporter);
 	step("");
 	must("kill", kill(init, SIGUSR1));
 	result("ok(%d)", wait_for_word(report_pipe));
