@@ -123,7 +123,8 @@ def _kvm(project: Project, arches: Iterable[Arch], store: Store, say: Say) -> No
             say(f"KVM for {arch.name}: not proven, only a boot proves it and there is no kernel")
             say(f"  build one: faultline build --arch {arch.name}")
             continue
-        image = max(kept, key=lambda entry: entry.used).path / Path(arch.image).name
+        last = max(kept, key=lambda entry: entry.used)
+        image = last.path / "files" / Path(arch.image).name
         try:
             spec = replace(spec, image=image, initrd=guest_initramfs(arch, project, store))
             usable, why = prove_kvm(spec, store.root / "kvm.json")

@@ -1,13 +1,17 @@
-"""A folder to work in: the small project beside a repository of its kernel."""
+"""Folders to work in: a small project beside a repository of its kernel; a copy of this one."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.unit.small_project import repository, small_project
+
+ROOT = Path(__file__).parents[2]
+DECLARED = ("kernels.yaml", "arches", "flavours", "expectations", "patches", "guest-progs")
 
 
 @pytest.fixture
@@ -24,3 +28,18 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tree(work: Path) -> Path:
     return repository(work / "tree")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of this project's declarations that a test may spoil."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in DECLARED:
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, root / name)
+    monkeypatch.setenv("FAULTLINE_PROJECT", str(root))
+    monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return root

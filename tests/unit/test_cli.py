@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,51 +11,19 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner, Result
 
 from harness.build import BuildError, InputError, Unavailable, kept
 from harness.build.store import Store
-from harness.build.tools import HEADERS, OF_DEBIAN, PACKAGES
-from harness.catalog.project import load_project
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
-from harness.doctor import OPTIONAL, examine
 from harness.machine import QemuError
 from harness.machine.qemu import _ask
-from harness.results import (
-    ColumnRecord,
-    EndRecord,
-    Observation,
-    ResultRecord,
-    ResultsWriter,
-    RunRecord,
-    Verdict,
-    read_results,
-)
+from harness.results import Verdict, read_results
 from harness.run import snapshots
+from tests.unit.calling import call, write_results
 
 ROOT = Path(__file__).parents[2]
-DECLARED = ("kernels.yaml", "arches", "flavours", "expectations", "patches", "guest-progs")
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of this project's declarations that a test may spoil."""
-    root = tmp_path / "project"
-    root.mkdir()
-    for name in DECLARED:
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, root / name)
-    monkeypatch.setenv("FAULTLINE_PROJECT", str(root))
-    monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
-    monkeypatch.chdir(tmp_path)
-    return root
-
-
-def call(*words: str) -> Result:
-    return CliRunner().invoke(main, list(words), catch_exceptions=False)
 
 
 def spoil(path: Path, old: str, new: str) -> None:
@@ -289,103 +256,6 @@ def test_list_shows_what_is_declared(project: Path) -> None:
     assert call("list", "kernels", "*-6.1").output.startswith("debian-6.1 ")
 
 
-def write_results(path: Path, verdict: Verdict) -> None:
-    with ResultsWriter(path) as writer:
-        writer.write(RunRecord(run_id="r"))
-        writer.write(
-            ColumnRecord(run_id="r", column="k,m68k", arch="m68k", kernel="k", planned=["a/a"])
-        )
-        writer.write(
-            ResultRecord(
-                run_id="r",
-                column="k,m68k",
-                scenario="a/a",
-                verdict=verdict,
-                observation=Observation(scenario="a/a", outcome="ok"),
-                expected=["EFAULT"],
-            )
-        )
-        writer.write(EndRecord(run_id="r"))
-
-
-@pytest.mark.parametrize(
-    ("verdict", "code"),
-    [
-        (Verdict.MATCH, 0),
-        (Verdict.KNOWN_BUG, 0),
-        (Verdict.MISMATCH, 1),
-        (Verdict.NO_EXPECTATION, 2),
-        (Verdict.INFRA, 3),
-    ],
-)
-def test_report_exits_as_the_run_did(tmp_path: Path, verdict: Verdict, code: int) -> None:
-    path = tmp_path / "r.jsonl"
-    write_results(path, verdict)
-    for form in ("terminal", "markdown"):
-        done = call("report", "--results", str(path), "--format", form)
-        assert done.exit_code == code
-        assert "k,m68k" in done.output
-
-
-def test_a_file_that_holds_no_record_is_no_results_file(tmp_path: Path) -> None:
-    path, other = tmp_path / "r.jsonl", tmp_path / "passwd"
-    write_results(path, Verdict.MATCH)
-    other.write_text("root:x:0:0:root:/root:/bin/bash\n")
-    done = call("report", "--results", str(path), "--results", str(other))
-    assert done.exit_code == 2 and f"{other} is no results file" in done.output
-    with open(path, "a") as file:  # a torn line beside records is damage
-        file.write("{")
-    assert call("report", "--results", str(path)).exit_code == 3
-
-
-def test_report_narrows_and_writes_files(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    write_results(path, Verdict.MATCH)
-    assert call("report", "--results", str(path), "--arch", "alpha").exit_code == 2
-    out = tmp_path / "report.md"
-    assert (
-        call("report", "--results", str(path), "--format", "markdown", "-o", str(out)).exit_code
-        == 0
-    )
-    assert "a/a" in out.read_text()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--arch", "m68k", "--arch", "m86k"), "no column of arch 'm86k'"),
-        (("--kernel", "q"), "no column of kernel 'q' in these files\n  known: k"),
-        (("--flavour", "full"), "no column of flavour 'full'"),
-    ],
-)
-def test_report_names_what_no_file_holds(
-    tmp_path: Path, words: tuple[str, ...], message: str
-) -> None:
-    path = tmp_path / "r.jsonl"
-    write_results(path, Verdict.MATCH)
-    done = call("report", "--results", str(path), *words)
-    assert done.exit_code == 2
-    assert message in done.output
-
-
-@pytest.mark.parametrize("form", ["terminal", "markdown"])
-def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: str) -> None:
-    path = tmp_path / "r.jsonl"
-    write_results(path, Verdict.MATCH)
-    reader, writer = os.pipe()
-    os.close(reader)
-    program = "from harness.cli import main; main()"
-    words = ["report", "--results", str(path), "--format", form]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    )
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
-
-
 def test_results_of_a_former_exec_do_not_outlive_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -455,51 +325,3 @@ def test_help_says_the_defaults_of_that_command() -> None:
 
 def test_completion_script() -> None:
     assert "_FAULTLINE_COMPLETE" in call("completion", "bash").output
-
-
-def test_every_tool_that_is_needed_is_installed_by_ci_setup() -> None:
-    from harness.catalog.arches import load_arches
-
-    lines = (ROOT / "ci/packages.txt").read_text().splitlines()
-    installed = {line.split()[1] for line in lines if not line.startswith("#")}
-    needed = {package for arch in load_arches(ROOT).values() for package in arch.packages.values()}
-    essential = {"coreutils", "apt", "dpkg"}
-    assert needed | set(PACKAGES.values()) <= installed | essential
-    # What set-up installs for the host is what doctor looks for, and the other way round.
-    host = {tool for tool, _ in (line.split() for line in lines if line and line[0] != "#")}
-    host = {tool for tool in host if not re.match(r"python3|qemu-|.*libc\.a$|.*-gnu\w*-gcc$", tool)}
-    known = {*PACKAGES, *HEADERS, *OPTIONAL} - {*OF_DEBIAN, "cp"}
-    assert host == known
-
-
-def ask_doctor(project: Path, tmp_path: Path) -> tuple[int, str]:
-    said: list[str] = []
-    code = examine(load_project(project), [], Store(tmp_path / "store"), said.append)
-    return code, "\n".join(said)
-
-
-def test_doctor_looks_for_headers_and_asks_for_apt_only_where_it_is(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, gcc = tmp_path / "bin", shutil.which("gcc")
-    folder.mkdir()
-    for tool in PACKAGES.keys() - {*OF_DEBIAN, "gcc"}:
-        (folder / tool).write_text(f"#!{sys.executable}\nprint('{tool} 1.2')\n")
-    (folder / "gcc").write_text(
-        f"#!{sys.executable}\nimport sys\nsys.exit('#include <libelf.h>' in sys.stdin.read())\n"
-        if gcc
-        else ""
-    )
-    for path in folder.iterdir():
-        path.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
-    code, said = ask_doctor(project, tmp_path)
-    assert code == 3 and "libelf.h: MISSING, Debian package libelf-dev" in said
-    assert "\nmissing: libelf.h\ninstall: apt-get install libelf-dev" in said
-    (folder / "gcc").write_text(f"#!{sys.executable}\nprint('gcc 1.2')\n")
-    code, said = ask_doctor(project, tmp_path)
-    assert code == 0 and "libelf.h: there" in said and "nothing is missing" in said
-    assert "dpkg-deb: needed for Debian's kernels only" in said
-    (folder / "bzip2").unlink()
-    code, said = ask_doctor(project, tmp_path)
-    assert code == 3 and "missing: bzip2\n" in said
