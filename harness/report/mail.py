@@ -81,10 +81,14 @@ def _summary(report: Report) -> Lines:
 
 def _agree(report: Report) -> Lines:
     alike = len([s for s in report.scenarios if s.observed_kind is Kind.AGREE])
-    unrun = (Kind.NOT_APPLICABLE, Kind.NOT_RUN)
-    nowhere = len([s for s in report.scenarios if s.observed_kind in unrun])
     told = f"{words.plural(alike, 'scenario')} had one outcome everywhere, as expected."
-    yield from _fold(told + (f" {nowhere} could not run on any column." if nowhere else ""))
+    for kind, what in (
+        (Kind.NOT_APPLICABLE, "Applicable on no column"),
+        (Kind.NOT_RUN, "Run on no column, refused as they could harm the machine"),
+    ):
+        if count := len([s for s in report.scenarios if s.observed_kind is kind]):
+            told += f" {what}: {count}."
+    yield from _fold(told)
 
 
 # --- sections: a list of entries, each a few lines

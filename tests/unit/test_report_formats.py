@@ -93,6 +93,20 @@ def test_a_mail_begins_with_what_needs_a_decision() -> None:
     assert "\n  | [    2.310000] Unable to handle kernel access at address deadbee0\n" in mail
 
 
+def test_a_mail_tells_what_was_refused_from_what_could_not_run() -> None:
+    names = {"a/a": Verdict.NOT_APPLICABLE, "a/b": Verdict.NOT_RUN, "a/c": Verdict.MATCH}
+    cells = [
+        samples.cell(name, "k", "m68k", verdict=verdict, outcome="ok" if name == "a/c" else "n/a")
+        for name, verdict in names.items()
+    ]
+    mail = render("mail", samples.results(samples.column("k", "m68k", planned=[*names]), *cells))
+    *_, end = mail.split("\n\n")
+    assert " ".join(end.split()) == (
+        "1 scenario had one outcome everywhere, as expected. Applicable on no column: 1. "
+        "Run on no column, refused as they could harm the machine: 1."
+    )
+
+
 def test_a_command_in_a_mail_can_be_pasted() -> None:
     words = ["faultline run", *(f"--option-{n} value-{n}" for n in range(9)), "y" * 99, "z"]
     cell = samples.cell("hole/read", "debian-6.1", "m68k", verdict=Verdict.MISMATCH)
