@@ -95,16 +95,19 @@ def _ktap(record: ProgramRecord) -> Iterator[str]:
         yield from ("  KTAP version 1", f"  # Subtest: {_plain(_name(record))}")
         yield f"  1..{len(cases)}"
     for number, (name, status, note) in enumerate(cases, 1):
-        yield f"  {_result(number, name, status, note)}"
+        yield from (f"  {line}" for line in _result(number, name, status, note))
     if left_out := _left_out(record):
         yield f"# {left_out}"
-    yield _result(1, _name(record), record.status, text.clean(record.reason, 300))
+    yield from _result(1, _name(record), record.status, text.clean(record.reason, 300))
 
 
-def _result(number: int, name: str, status: Status, note: str) -> str:
+def _result(number: int, name: str, status: Status, note: str) -> Iterator[str]:
+    """A result line; a note that it has no directive for stands in front, as diagnostics do."""
     word, directive = _KTAP[status]
+    if note and not directive:
+        yield f"# {status.value}: {note}"
     told = f" # {directive} {note}".rstrip() if directive else ""
-    return f"{word} {number} {_plain(name)}{told}"
+    yield f"{word} {number} {_plain(name)}{told}"
 
 
 def _plain(name: str) -> str:

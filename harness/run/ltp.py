@@ -16,6 +16,9 @@ _LTP_SUMMARY = re.compile(r"^(passed|failed|broken|skipped|warnings)\s+(\d{1,9})
 _LTP_WORDS = {
     "TPASS": Status.PASS, "TFAIL": Status.FAIL, "TBROK": Status.BROKEN, "TCONF": Status.SKIP,
 }  # fmt: skip
+_LTP_COUNTS = {
+    "passed": Status.PASS, "failed": Status.FAIL, "broken": Status.BROKEN, "skipped": Status.SKIP,
+}  # fmt: skip
 _LTP_BITS = ((1, Status.FAIL, "TFAIL"), (2, Status.BROKEN, "TBROK"), (4, Status.BROKEN, "TWARN"))
 
 
@@ -51,28 +54,33 @@ class Ltp:
                 self.tally.add(name, _LTP_WORDS[found["word"]], found["note"])
 
     def judge(self, end: End) -> tuple[Status, str]:
+        """By whoever tells the worst: lines, summary or exit status; and where they disagree."""
+        status, why = self._judge(end)
+        return status, "; ".join(filter(None, [why, *self._disagreements()]))
+
+    def _judge(self, end: End) -> tuple[Status, str]:
         if failed := self.tally.failed():
             return failed, f"first: {self.tally.first_failure}"
         for word, status in (("failed", Status.FAIL), ("broken", Status.BROKEN)):
-            if self.summary.get(word):
-                return status, f"the summary says {word} {self.summary[word]}"
-        if self._warned or self.summary.get("warnings"):
+            if self.summary[word]:
+                return status, ""  # no line does: a disagreement
+        if self._warned or self.summary["warnings"]:
             return Status.BROKEN, "TWARN"
         for bit, status, word in _LTP_BITS:
             if end.code is not None and end.code < 64 and end.code & bit:
-                return status, f"exit status {end.code}: {word}"
-        status, why = (
-            (Status.SKIP, "exit status 32: TCONF")
-            if end.code == 32
-            else by_cases(self.tally, end, self.form)
-        )
-        return status, "; ".join(filter(None, [why, *self._unseen()]))
+                return status, f"exit status {end.code}: {word}, which {self._others()} not tell of"
+        if end.code == 32:
+            passed = max(self.summary["passed"], self.tally.counts[Status.PASS])
+            return Status.SKIP, "exit status 32: TCONF" + f", though {passed} passed" * bool(passed)
+        return by_cases(self.tally, end, self.form)
 
-    def _unseen(self) -> list[str]:
+    def _others(self) -> str:
+        return "its lines and its summary do" if self.summary else "its lines do"
+
+    def _disagreements(self) -> list[str]:
         """Where lines were lost, or printed by nobody: the summary counts in shared memory."""
-        pairs = (("passed", Status.PASS), ("skipped", Status.SKIP))
         return [
             f"the summary says {word} {self.summary[word]}, the lines {self.tally.counts[status]}"
-            for word, status in pairs
-            if self.summary.get(word, self.tally.counts[status]) != self.tally.counts[status]
+            for word, status in _LTP_COUNTS.items()
+            if word in self.summary and self.summary[word] != self.tally.counts[status]
         ]

@@ -100,9 +100,10 @@ class Reading:
             wanted = f", and {self._expect} was expected" if self._expect else ""
             status, reason = Status.FAIL, f"{end}{'' if end.trouble else wanted}"
         else:
-            if self._expect:
-                end = End(code=0)  # as good as that
-            status, reason = reader.judge(end) if reader else _by_end(form, end)
+            good = End(code=0) if self._expect else end  # what was expected is as good as that
+            status, reason = reader.judge(good) if reader else _by_end(form, good)
+            if status in (Status.FAIL, Status.BROKEN) and end.code == 0:
+                reason += ", and yet it ended with exit status 0"
         counts = reader.tally.counts if reader else Counter[Status]()
         return Judgement(
             form=form,

@@ -65,7 +65,36 @@ def test_a_program_that_fails_though_all_cases_passed() -> None:
     (failure,) = suite.iter("failure")
     assert failure.get("message") == "fail: killed by SIGSEGV; 6 cases more, not kept"
     lines = render_program(record, ".ktap").splitlines()
-    assert lines[-2:] == ["# 6 cases more, not kept", "not ok 1 ./test two words"]
+    assert lines[-3:] == [
+        "# 6 cases more, not kept", "# fail: killed by SIGSEGV", "not ok 1 ./test two words",
+    ]  # fmt: skip
+
+
+def test_a_note_of_a_failed_case_stands_before_it() -> None:
+    lines = render_program(RECORD, ".ktap").splitlines()
+    assert lines[lines.index("  not ok 2 _ b") - 1] == "  # fail: \\x1b[31mbad"
+    forged = msgspec.structs.replace(RECORD, reason="Totals: pass:9 fail:0")
+    reading = Reading()
+    reading.feed("stdout", render_program(forged, ".ktap").encode())
+    assert reading.judge(End(code=1)).status is Status.FAIL
+
+
+def test_where_lines_summary_and_exit_status_disagree_each_format_says_so() -> None:
+    reading = Reading()
+    reading.feed("stderr", b"a.c:1: TPASS: x\nSummary:\npassed 1\nfailed 0\nbroken 0\n")
+    found = reading.judge(End(code=1))
+    told = "exit status 1: TFAIL, which its lines and its summary do not tell of"
+    assert (found.status, found.reason) == (Status.FAIL, told)
+    record = msgspec.structs.replace(
+        RECORD, form=found.form, status=found.status, reason=found.reason, totals=found.totals,
+        cases=found.cases,
+    )  # fmt: skip
+    (failure,) = xml.fromstring(render_program(record, ".xml")).iter("failure")
+    assert failure.get("message") == f"fail: {told}"
+    assert render_program(record, ".ktap").splitlines()[-2:] == [
+        f"# fail: {told}", "not ok 1 ./test two words",
+    ]  # fmt: skip
+    assert json.loads(render_program(record, ".json"))["reason"] == told
 
 
 def test_json_is_the_record() -> None:

@@ -169,6 +169,39 @@ def test_ltp_lines_that_never_came_are_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "summary", "code", "status", "reason"),
+    [
+        ("TPASS", "passed 1, failed 1", 1, "fail", "the summary says failed 1, the lines 0"),
+        ("TPASS", "passed 1, failed 1", 0, "fail", "the summary says failed 1, the lines 0, and "
+         "yet it ended with exit status 0"),
+        ("TPASS", "passed 1, failed 0", 1, "fail", "exit status 1: TFAIL, which its lines and its "
+         "summary do not tell of"),
+        ("TPASS", "", 2, "broken", "exit status 2: TBROK, which its lines do not tell of"),
+        ("TFAIL", "failed 0", 1, "fail", "first: a.c:1; the summary says failed 0, the lines 1"),
+        ("TFAIL", "failed 1", 0, "fail", "first: a.c:1, and yet it ended with exit status 0"),
+        ("TFAIL", "failed 1", 1, "fail", "first: a.c:1"),
+        ("TPASS", "passed 1", 32, "skip", "exit status 32: TCONF, though 1 passed"),
+        ("TCONF", "passed 0, skipped 1", 32, "skip", "exit status 32: TCONF"),
+    ],
+)  # fmt: skip
+def test_what_an_ltp_test_says_and_how_it_ends_may_disagree(
+    lines: str, summary: str, code: int, status: str, reason: str
+) -> None:
+    told = ["Summary:", *summary.split(", ")] if summary else []
+    found = say(f"a.c:1: {lines}: x", *told, code=code)
+    assert (found.form, found.status.value, found.reason) == ("ltp", status, reason)
+
+
+def test_a_failure_that_ends_with_exit_status_0_is_told_of_every_form() -> None:
+    for lines in (["[FAIL] x"], ["TAP version 13", "1..1", "not ok 1 x"]):
+        assert say(*lines).reason.endswith("and yet it ended with exit status 0")
+        assert "yet" not in say(*lines, code=1).reason
+    reading = Reading(expect="3")
+    reading.feed("stdout", b"[FAIL] x\n")
+    assert reading.judge(End(code=3)).reason == "first: x", "it ended with 3, as expected"
+
+
+@pytest.mark.parametrize(
     ("lines", "form", "status"),
     [
         (["TAP version 13", "1..1", "ok 1 a"], "auto", "pass"),
