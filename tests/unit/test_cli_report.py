@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import (
-    Verdict,
-)
+from harness.results import Verdict
 from tests.unit.calling import call, write_results
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,197 @@
+"""Jobs on several workers, and what is left when a worker or the run itself ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.results import Observation, ResultRecord, ResultsWriter, Verdict, read_results
+from harness.run.dispatch import Dispatcher
+from harness.run.follow import Follower, Progress
+from harness.run.plan import Job
+from tests.unit.job_samples import cell, job
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.records: list[ResultRecord] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def stage(self, column: str, what: str) -> None: ...
+
+    def expect(self, cells: int) -> None: ...
+
+    def result(self, record: ResultRecord) -> None:
+        self.records.append(record)
+
+
+def run_all(queue: list[Job], out: Path, progress: Progress) -> None:
+    """What a run does with its jobs."""
+    with Dispatcher(out, 2, Follower(out, "r1", progress), progress) as dispatcher:
+        dispatcher.submit(queue)
+        dispatcher.finish()
+
+
+def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    queue = [job(cell(f"a/x{n}"), cell(f"a/y{n}")) for n in range(4)]
+    run_all(queue, out, listener)
+    assert len(listener.records) == 8
+    assert {r.verdict for r in read_results([out]).last()} == {Verdict.MATCH}
+
+
+def test_what_a_dead_worker_left_is_done_by_another(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    fuse = tmp_path / "fuse"
+    fuse.touch()
+    with Dispatcher(out, 2, Follower(out, "r1", listener), listener) as dispatcher:
+        dispatcher.submit([job(cell("a/a"))])
+        assert dispatcher._pool is not None
+        dispatcher._running[dispatcher._pool.submit(_burn, fuse)] = job()
+        dispatcher.submit([job(cell("a/b"), cell("a/c"))])
+        dispatcher.finish()
+    assert {r.scenario for r in read_results([out]).last()} == {"a/a", "a/b", "a/c"}
+    assert any("died" in line for line in listener.lines)
+
+
+def _burn(fuse: Path) -> None:
+    """Kill this process, once."""
+    fuse.unlink()
+    os._exit(9)
+
+
+def long_jobs() -> list[Job]:
+    """More than workers take at once, each longer than a pipe holds (64 KiB)."""
+    return [job(cell(f"a/x{n}"), replace(cell(f"a/y{n}"), summary="x" * 200_000)) for n in range(8)]
+
+
+def ends_within(seconds: float, act: Callable[[], None]) -> bool:
+    """Whether `act`, in a process of its own, comes to its end."""
+    process = multiprocessing.get_context("fork").Process(target=act)
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    return process.exitcode == 0
+
+
+def test_a_run_that_is_stopped_with_long_jobs_in_its_queue_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.dispatch.run_job", lambda *_: time.sleep(60))
+
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+
+    def stop() -> None:
+        dispatcher = Dispatcher(out, 2, Follower(out, "r1", listener), listener)
+        with pytest.raises(KeyboardInterrupt), dispatcher:
+            dispatcher.submit(long_jobs())
+            time.sleep(0.5)  # workers are at work, and the queue is filled
+            raise KeyboardInterrupt
+
+    assert ends_within(30, stop)
+
+
+def test_a_worker_that_dies_before_long_jobs_is_replaced(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    fuse = tmp_path / "fuse"
+    fuse.touch()
+
+    def run() -> None:
+        with Dispatcher(out, 1, Follower(out, "r1", listener), listener) as dispatcher:
+            dispatcher.submit([job(cell("a/a"))])
+            assert dispatcher._pool is not None
+            dispatcher._running[dispatcher._pool.submit(_burn, fuse)] = job()
+            dispatcher.submit(long_jobs())
+            dispatcher.finish()
+
+    assert ends_within(60, run)
+    assert len(read_results([out]).last()) == 17
+
+
+def test_follower_waits_for_whole_lines(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    out.touch()
+    follow = Follower(out, "r1", listener)
+    with ResultsWriter(tmp_path / "other") as writer:
+        writer.write(
+            ResultRecord(
+                run_id="r1", column="k,a", scenario="a/a", observation=Observation(scenario="a/a")
+            )
+        )
+    line = (tmp_path / "other").read_bytes()
+    with open(out, "ab", buffering=0) as file:
+        file.write(line[:20])
+        follow.look()
+        assert not listener.records
+        file.write(line[20:])
+    follow.look()
+    assert [record.scenario for record in listener.records] == ["a/a"]
+    assert not follow.undone(job(cell("a/a"))).cells
+
+
+def test_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
+    """SIGTERM in the middle: workers and machines end, what was seen is in the file."""
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_run_dispatch import *
+from harness.interrupt import Interrupted, interrupting
+out = Path({str(tmp_path / "r.jsonl")!r}); ResultsWriter(out).close()
+try:
+    with interrupting(signal.SIGINT, signal.SIGTERM):
+        print("ready", flush=True)
+        queue = [job(cell("a/a")), job(cell("a/b"), play="silent")]
+        run_all(queue, out, Listener())
+except Interrupted as stop:
+    sys.exit(stop.exit_code)
+"""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 10
+    out = tmp_path / "r.jsonl"
+    while '"a/a"' not in out.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    tree = _descendants(process.pid)
+    assert any("fake_qemu" in name for name in tree.values())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    left = {name for pid, name in tree.items() if Path(f"/proc/{pid}").exists()}
+    assert not left  # nor as zombies: whoever started a machine reaps it
+    assert [r.scenario for r in read_results([out]).last()] == ["a/a"]
+
+
+def _descendants(pid: int) -> dict[int, str]:
+    """pid -> command line of everything below a process."""
+    found: dict[int, str] = {}
+    for task in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((task / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (task / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if parent == pid:
+            found[int(task.name)] = line
+            found |= _descendants(int(task.name))
+    return found
