@@ -40,7 +40,8 @@ from harness.catalog.project import Project
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
 from harness.results import Record, ResultRecord, Verdict
-from harness.run.job import BOOT, CellRunner
+from harness.run.job import CellRunner
+from harness.run.judge import BOOT
 from harness.run.options import Options
 from harness.run.plan import Cell, Column, Job
 from harness.run.prepare import prepare

@@ -75,21 +75,34 @@ def find_root() -> Path:
 
 
 def load_project(root: Path, kept: Keeper | None = None) -> Project:
-    """Read all declarations below `root`; the matrix, which is nearly all of them, only where
-    `kept` does not have it. Raises DeclarationError for the first that is wrong.
+    """Read all declarations below `root` that `kept` does not have. Raises DeclarationError for
+    the first that is wrong.
     """
-    arches = load_arches(root)
+
+    def declared() -> tuple[dict[str, Arch], Kernels]:
+        return load_arches(root), load_kernels(root)
 
     def matrix() -> Matrix:
         return load_matrix(root, arches)
 
-    return Project(
-        root=root,
-        arches=arches,
-        kernels=load_kernels(root),
-        matrix=kept.get("the matrix", lambda: _matrix_inputs(root), matrix) if kept else matrix(),
-        flavours=flavour_names(root),
-    )
+    if kept is None:
+        arches, kernels = declared()
+        return Project(root, arches, kernels, matrix(), flavour_names(root))
+    arches, kernels = kept.get("arches and kernels", lambda: _place_inputs(root), declared)
+    if not all(patch.file.is_file() for one in kernels.values() for patch in one.patches):
+        arches, kernels = declared()  # which says where it is named
+    found = kept.get("the matrix", lambda: _matrix_inputs(root), matrix)
+    return Project(root, arches, kernels, found, flavour_names(root))
+
+
+def _place_inputs(root: Path) -> object:
+    """All that `load_arches` and `load_kernels` read, but for the patches, which are looked for;
+    and `root`, which is in the paths that they give.
+    """
+    folder = root / "arches"
+    fragments = sorted(path.name for path in folder.glob("*.config"))
+    files = [root / "kernels.yaml", *sorted(folder.glob("*.yaml"))]
+    return [str(root), fragments, [[path.name, _digest(path)] for path in files]]
 
 
 def _matrix_inputs(root: Path) -> object:

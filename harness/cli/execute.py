@@ -32,19 +32,29 @@ def run_columns(
 
     `meanwhile` is done while machines run.
     """
-    from harness.progress import make_progress
-    from harness.run.execute import execute, new_run_id
-    from harness.run.preflight import preflight
+    from harness.catalog.kernels import RunningSource
+    from harness.machine.qemu import ask_ahead
+    from harness.run.workers import Workers
 
-    preflight(columns, options)
-    run_id = new_run_id()
-    path = _results_path(out, run_id, link)
-    try:
-        with make_progress() as progress:
-            code = execute(project, columns, scenarios, options, path, progress, run_id, meanwhile)
-            return code, path
-    except OSError as error:
-        raise Infrastructure(f"{error}\n  what was observed until then is in {path}") from None
+    booted = [one for one in columns if not isinstance(one.kernel.source, RunningSource)]
+    ask_ahead(column.arch.qemu for column in booted)
+    with Workers(options.jobs) as workers:  # what follows is loaded while they start
+        from harness.progress import make_progress
+        from harness.run.execute import execute, new_run_id
+        from harness.run.preflight import preflight
+
+        preflight(columns, options)
+        run_id = new_run_id()
+        path = _results_path(out, run_id, link)
+        try:
+            with make_progress() as progress:
+                code = execute(
+                    project, columns, scenarios, options, path, progress, run_id, workers, meanwhile
+                )
+                return code, path
+        except OSError as error:
+            hint = f"what was observed until then is in {path}"
+            raise Infrastructure(f"{error}\n  {hint}") from None
 
 
 def _results_path(out: Path, run_id: str, name: str) -> Path:

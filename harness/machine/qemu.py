@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import resource
@@ -10,7 +9,7 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from harness.machine import QemuError
 # A guest that breaks out of the emulator can start no program, gain no rights, tune no limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 KILL_LIMIT = 5000  # ms
+VERSION_LIMIT = 30  # seconds
 OLDEST = (7, 0)  # nothing earlier is tested; m68k's machine `virt` is older, and arm64's mte=on
 FILE_LIMIT = 4 << 30  # bytes: what a guest writes to its scratch disks is a file of the host
 OPEN_FILES = 512  # alpha has most, 75: an eventfd for each queue of a PCI device
@@ -158,35 +158,60 @@ def disk_arguments(name: str, image: Path, port_device: str) -> list[str]:
 
 def qemu_version(program: str, package: str = "") -> str:
     """ "7.2.22" of `program`. Raises QemuError when it is missing or does not answer."""
-    return _ask(program, package)[0]
+    return _about(program, package)[0]
 
 
 def qemu_sandbox(program: str, package: str = "") -> bool:
     """Whether `program` was built with seccomp. Raises QemuError as `qemu_version`."""
-    return _ask(program, package)[1]
+    return _about(program, package)[1]
 
 
-@functools.cache
+_asked: dict[str, subprocess.Popen[str]] = {}  # by program: what `ask_ahead` has started
+_known: dict[str, tuple[str, bool]] = {}  # by program: version, and whether it takes -sandbox
+
+
+def ask_ahead(programs: Iterable[str]) -> None:
+    """Start asking what `qemu_version` will want to know, all of them at once."""
+    for program in {*programs} - _known.keys() - _asked.keys():
+        with suppress(OSError):  # it is told when the answer is wanted
+            _asked[program] = _start_asking(program, ["-sandbox", SANDBOX])
+
+
+def _start_asking(program: str, options: Sequence[str]) -> subprocess.Popen[str]:
+    """`program --version`; options that stand before that are looked at. Raises OSError."""
+    argv, pipe = [program, *options, "--version"], subprocess.PIPE
+    return subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=environment()
+    )
+
+
+def _about(program: str, package: str) -> tuple[str, bool]:
+    if program not in _known:
+        _known[program] = _ask(program, package)
+    return _known[program]
+
+
 def _ask(program: str, package: str) -> tuple[str, bool]:
-    """Version, and whether it takes -sandbox: options before --version are looked at."""
     hint = f"; install it: apt-get install {package}" if package else ""
     for options in (["-sandbox", SANDBOX], []):
-        argv = [program, *options, "--version"]
         try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=30, env=environment()
-            )
+            ahead = _asked.pop(program, None) if options else None
+            with ahead or _start_asking(program, options) as asked:
+                try:
+                    said, complaint = asked.communicate(timeout=VERSION_LIMIT)
+                except BaseException:
+                    asked.kill()
+                    raise
         except FileNotFoundError:
             raise QemuError(f"{program} is not installed or not on PATH{hint}") from None
         except (OSError, subprocess.SubprocessError) as error:
             raise QemuError(f"{program} --version failed: {error}") from None
-        if found := re.search(r"version (\d+(?:\.\d+)+)", done.stdout):
+        if found := re.search(r"version (\d+(?:\.\d+)+)", said):
             if tuple(map(int, found[1].split(".")[:2])) < OLDEST:
                 wanted = ".".join(map(str, OLDEST))
                 raise QemuError(f"{program} {found[1]} is too old: {wanted} or newer is needed")
             return found[1], bool(options)
-    said = (done.stdout + done.stderr)[:80]
-    raise QemuError(f"{program} --version printed no version: {said!r}")
+    raise QemuError(f"{program} --version printed no version: {(said + complaint)[:80]!r}")
 
 
 def check_machine(spec: MachineSpec) -> None:

@@ -38,6 +38,7 @@ from harness.run.options import Options
 from harness.run.plan import Column, repeat_command, spread
 from harness.run.prepare import prepare
 from harness.run.ready import Ready
+from harness.run.workers import Workers
 
 
 def new_run_id() -> str:
@@ -57,9 +58,10 @@ def execute(
     out: Path,
     progress: Progress,
     run_id: str,
+    workers: Workers,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run `scenarios` in `columns`, appending records to the results file `out`.
+    """Run `scenarios` in `columns` by `workers`, appending records to the results file `out`.
 
     `meanwhile` is done when all machines are on their way. Returns the exit code (design: 0, 1,
     2, 3, 130, 143). What was observed is in `out` whatever happens; the end record says how it
@@ -75,10 +77,8 @@ def execute(
         code, reason = 3, "failed"
         follow = Follower(out, run_id, progress)
         try:
-            with (
-                Dispatcher(out, options.jobs, follow, progress) as dispatcher,
-                _timed(timings, "run"),
-            ):
+            with workers, _timed(timings, "run"):  # they end before it is said how the run did
+                dispatcher = Dispatcher(out, workers, follow, progress)
                 with _timed(timings, "prepare"):
                     _prepare_all(
                         run_id,
@@ -140,7 +140,7 @@ def _prepare_all(
         progress.stage(column, what)
         follow.look()
 
-    free = max(1, dispatcher.workers // len(columns))  # CPUs for each column
+    free = max(1, dispatcher.workers.count // len(columns))  # CPUs for each column
     for column in _in_turn(columns):
         try:
             ready = prepare(

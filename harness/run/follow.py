@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.results import ResultRecord, decode_lines
-from harness.run.job import BOOT, surprising
+from harness.run.judge import BOOT, surprising
 from harness.run.plan import Job
 
 

@@ -43,12 +43,12 @@ def make_images(
     arch, store = column.arch, options.store
     timings = {"build_guest": 0.0, "build_kernel": 0.0}
     with _added(timings, "build_guest"):
-        guest_binary(arch, project, store)  # seconds; what is wrong there is told first
+        guest = guest_binary(arch, project, store)  # seconds; what is wrong there is told first
     with _added(timings, "build_kernel"):
         kernel = build(column, options, say)
     with _added(timings, "build_guest"):
         module = _module(column, scenarios, project, kernel, store, say)
-        initramfs = guest_initramfs(arch, project, store, module)
+        initramfs = build_initramfs(guest, store, module)
     return Images(kernel, initramfs, timings)
 
 

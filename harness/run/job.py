@@ -23,12 +23,11 @@ from harness.results import (
     ResultsWriter,
     Verdict,
 )
-from harness.run.judge import judge, pick
+from harness.run.judge import BOOT, judge, pick, surprising
 from harness.run.plan import Cell, Job, machine_for, repeat_command
 from harness.run.snapshots import StoreSnapshots
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
-BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
 BOOT_TRIES = 2  # a machine that does not come up is tried once more
 
 StartSession = Callable[..., Session]  # Session itself, or what stands in for it
@@ -271,24 +270,6 @@ def make_record(job: Job, cell: Cell, seen: Observation, attempt: int) -> Result
         evidence=list(expected.evidence),
         declared=expected.declared,
     )
-
-
-def surprising(record: ResultRecord) -> bool:
-    """An unexpected end of the machine or of a task; a plain wrong code is not in doubt.
-
-    A machine that did not boot has been tried again already.
-    """
-    seen = record.observation
-    if record.verdict in (
-        Verdict.MATCH,
-        Verdict.KNOWN_BUG,
-        Verdict.NOT_APPLICABLE,
-        Verdict.NOT_RUN,
-    ):
-        return False
-    if seen.failure.startswith(BOOT):
-        return False
-    return not seen.alive or bool(seen.failure) or "hang(" in seen.outcome
 
 
 def _same(one: ResultRecord, other: ResultRecord) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.results import Evidence, Observation, Verdict
+from harness.results import Evidence, Observation, ResultRecord, Verdict
+
+BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +55,21 @@ def judge(expectations: Expectations, seen: Observation) -> Verdict:
     if expectation.want and seen.outcome == expectation.want:
         return Verdict.FIXED
     return Verdict.MISMATCH
+
+
+def surprising(record: ResultRecord) -> bool:
+    """An unexpected end of the machine or of a task; a plain wrong code is not in doubt.
+
+    A machine that did not boot has been tried again already.
+    """
+    seen = record.observation
+    if record.verdict in (
+        Verdict.MATCH,
+        Verdict.KNOWN_BUG,
+        Verdict.NOT_APPLICABLE,
+        Verdict.NOT_RUN,
+    ):
+        return False
+    if seen.failure.startswith(BOOT):
+        return False
+    return not seen.alive or bool(seen.failure) or "hang(" in seen.outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,19 +33,18 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._fd = os.memfd_create("faultline-jobs")
+        self._file = os.fdopen(os.memfd_create("faultline-jobs"), "r+b", 0)
         self._end = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._fd)
+    def close(self) -> None:
+        """Let go of it; once more does nothing."""
+        self._file.close()
 
     def put(self, what: T) -> Parcel[T]:
         data = pickle.dumps(what)
-        parcel: Parcel[T] = Parcel(self._fd, self._end, len(data))
+        fd = self._file.fileno()
+        parcel: Parcel[T] = Parcel(fd, self._end, len(data))
         while data:
-            written = os.pwrite(self._fd, data, self._end)
+            written = os.pwrite(fd, data, self._end)
             self._end, data = self._end + written, data[written:]
         return parcel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -96,10 +97,40 @@ def test_a_lock_that_cannot_be_made_costs_time_and_nothing_else(tmp_path: Path) 
     assert Kept(Store(tmp_path)).get("x", same(1), Counted(5)) == 5
 
 
-def test_the_matrix_that_is_kept_is_the_one_declared(kept: Kept) -> None:
-    fresh = load_project(ROOT).matrix
-    assert load_project(ROOT, kept).matrix == fresh
-    assert load_project(ROOT, kept).matrix == fresh
+def test_what_is_kept_of_a_project_is_what_it_declares(kept: Kept) -> None:
+    fresh = load_project(ROOT)
+    for _ in range(2):
+        found = load_project(ROOT, kept)
+        assert found == fresh
+        assert found.kernels.default == fresh.kernels.default
+
+
+def test_a_project_that_moves_is_read_anew(kept: Kept, copy: Path) -> None:
+    load_project(copy, kept)
+    moved = copy.rename(copy.parent / "elsewhere")
+    assert load_project(moved, kept) == load_project(moved)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("patches/alpha-*.patch", "kernels.yaml:.*there is no 'patches/alpha-"),
+        ("arches/m68k.config", "arches/m68k.config is missing"),
+    ],
+)
+def test_a_file_that_goes_is_missed(kept: Kept, copy: Path, name: str, said: str) -> None:
+    load_project(copy, kept)
+    next(copy.glob(name)).unlink()
+    with pytest.raises(DeclarationError, match=said):
+        load_project(copy, kept)
+
+
+def test_an_edit_of_an_arch_is_seen(kept: Kept, copy: Path) -> None:
+    before = load_project(copy, kept).arch("m68k")
+    file = copy / "arches" / "m68k.yaml"
+    file.write_text(re.sub(r"(?m)^memory: .*", "memory: 199", file.read_text()))
+    after = load_project(copy, kept).arch("m68k")
+    assert (before.memory != 199, after.memory) == (True, 199)
 
 
 @pytest.fixture

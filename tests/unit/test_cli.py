@@ -18,7 +18,7 @@ from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
 from harness.machine import QemuError
-from harness.machine.qemu import _ask
+from harness.machine.qemu import _known
 from harness.results import Verdict, read_results
 from harness.run import snapshots
 from tests.unit.calling import call, write_results
@@ -127,7 +127,7 @@ def test_missing_qemu_is_named_before_anything_is_written(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    _ask.cache_clear()
+    _known.clear()
     done = call("run", "--arch", "m68k", "hole/read")
     assert done.exit_code == 2, done.output
     assert "qemu-system-misc" in done.output

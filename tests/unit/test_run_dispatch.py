@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from harness.results import Observation, ResultRecord, ResultsWriter, Verdict, r
 from harness.run.dispatch import Dispatcher
 from harness.run.follow import Follower, Progress
 from harness.run.plan import Job
+from harness.run.workers import Workers
 from tests.unit.job_samples import cell, job
 
 
@@ -37,9 +39,15 @@ class Listener:
         self.records.append(record)
 
 
+@contextmanager
+def dispatcher_to(out: Path, count: int, progress: Progress) -> Iterator[Dispatcher]:
+    with Workers(count) as workers:
+        yield Dispatcher(out, workers, Follower(out, "r1", progress), progress)
+
+
 def run_all(queue: list[Job], out: Path, progress: Progress) -> None:
     """What a run does with its jobs."""
-    with Dispatcher(out, 2, Follower(out, "r1", progress), progress) as dispatcher:
+    with dispatcher_to(out, 2, progress) as dispatcher:
         dispatcher.submit(queue)
         dispatcher.finish()
 
@@ -58,10 +66,9 @@ def test_what_a_dead_worker_left_is_done_by_another(tmp_path: Path) -> None:
     ResultsWriter(out).close()
     fuse = tmp_path / "fuse"
     fuse.touch()
-    with Dispatcher(out, 2, Follower(out, "r1", listener), listener) as dispatcher:
+    with dispatcher_to(out, 2, listener) as dispatcher:
         dispatcher.submit([job(cell("a/a"))])
-        assert dispatcher._pool is not None
-        dispatcher._running[dispatcher._pool.submit(_burn, fuse)] = job()
+        dispatcher._running[dispatcher.workers._pool.submit(_burn, fuse)] = job()
         dispatcher.submit([job(cell("a/b"), cell("a/c"))])
         dispatcher.finish()
     assert {r.scenario for r in read_results([out]).last()} == {"a/a", "a/b", "a/c"}
@@ -93,14 +100,13 @@ def ends_within(seconds: float, act: Callable[[], None]) -> bool:
 def test_a_run_that_is_stopped_with_long_jobs_in_its_queue_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.dispatch.run_job", lambda *_: time.sleep(60))
+    monkeypatch.setattr("harness.run.job.run_job", lambda *_: time.sleep(60))
 
     out, listener = tmp_path / "r.jsonl", Listener()
     ResultsWriter(out).close()
 
     def stop() -> None:
-        dispatcher = Dispatcher(out, 2, Follower(out, "r1", listener), listener)
-        with pytest.raises(KeyboardInterrupt), dispatcher:
+        with pytest.raises(KeyboardInterrupt), dispatcher_to(out, 2, listener) as dispatcher:
             dispatcher.submit(long_jobs())
             time.sleep(0.5)  # workers are at work, and the queue is filled
             raise KeyboardInterrupt
@@ -115,10 +121,9 @@ def test_a_worker_that_dies_before_long_jobs_is_replaced(tmp_path: Path) -> None
     fuse.touch()
 
     def run() -> None:
-        with Dispatcher(out, 1, Follower(out, "r1", listener), listener) as dispatcher:
+        with dispatcher_to(out, 1, listener) as dispatcher:
             dispatcher.submit([job(cell("a/a"))])
-            assert dispatcher._pool is not None
-            dispatcher._running[dispatcher._pool.submit(_burn, fuse)] = job()
+            dispatcher._running[dispatcher.workers._pool.submit(_burn, fuse)] = job()
             dispatcher.submit(long_jobs())
             dispatcher.finish()
 

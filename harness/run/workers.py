@@ -1,0 +1,95 @@
+"""Processes that run jobs: a pool that is there, and warm, before the first job is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Self
+
+from harness.lifetime import end_with
+from harness.run.spool import Parcel, Spool
+
+if TYPE_CHECKING:
+    from harness.run.plan import Job
+
+
+class Workers:
+    """As many as there are CPUs, or `jobs`; for a `with` block, which none of them outlives. Of
+    one in the other the first that ends counts.
+
+    They load what a machine needs by themselves, each on a CPU of its own, while the run is
+    prepared in this process. That is why nothing here imports it, and why they are forked first.
+    """
+
+    def __init__(self, jobs: int = 0) -> None:
+        self.count = jobs or len(os.sched_getaffinity(0))
+        self._spool = Spool()
+        self._pool = self._started()
+
+    def _started(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
+        pool = ProcessPoolExecutor(
+            self.count, context, initializer=_worker, initargs=(os.getpid(),)
+        )
+        pool.submit(os.getpid)  # the first forks them all
+        return pool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            for child in multiprocessing.active_children():
+                child.terminate()
+        self._pool.shutdown(cancel_futures=True)
+        self._spool.close()
+
+    def submit(self, job: Job, out: Path) -> Future[None]:
+        """Have a job run, with its records in the results file `out`. Raises BrokenProcessPool
+        once one of these processes has died, as the future does.
+        """
+        return self._pool.submit(_work, self._spool.put(job), out)
+
+    def renew(self) -> None:
+        """Other processes for these, when those that are left have done what they had."""
+        self._pool.shutdown()
+        self._pool = self._started()
+
+
+def _work(parcel: Parcel[Job], out: Path) -> None:
+    """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is."""
+    from harness.run.job import run_job
+
+    try:
+        signal.signal(signal.SIGTERM, _end_job)
+        try:
+            run_job(parcel.open(), out)
+        finally:
+            signal.signal(signal.SIGTERM, _leave)
+    except SystemExit as stop:  # which the pool would take for the job's own failure
+        os._exit(int(str(stop.code)))
+
+
+def _end_job(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # the pool sends another to what has not gone yet
+    sys.exit(128 + number)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Between jobs: at once, and with the lock of the pool's queue, should it hold that. Another
+    worker would go on reading in the middle of what this one has not read to its end.
+    """
+    os._exit(128 + number)
+
+
+def _worker(parent: int) -> None:
+    """In a worker: leave Ctrl-C to the parent, do not outlive it, load what a job needs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    end_with(parent)  # QEMU does so with us
+    import harness.run.job  # noqa: F401
