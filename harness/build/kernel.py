@@ -27,8 +27,9 @@ from harness.build.elf import check_image
 from harness.build.entry import Check
 from harness.build.git import release_environment
 from harness.build.objects import forget_changed, is_configured, note_configured
+from harness.build.own_tree import resolve_tree
 from harness.build.patches import PatchedSource, applicable, patch_digests, patched, remedies
-from harness.build.source import ResolvedSource, is_at_hand, resolve, resolve_tree
+from harness.build.source import is_at_hand, resolve
 from harness.build.store import Store
 from harness.build.tools import (
     Toolchain,
@@ -39,6 +40,7 @@ from harness.build.tools import (
     output,
     toolchain,
 )
+from harness.build.tree import ResolvedSource
 from harness.catalog.arches import Arch, arch_names
 from harness.catalog.kernels import ImageSource, Kernel
 from harness.catalog.version import parse_version

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.build.source import Listing, listing
 from harness.build.tools import file_digest
+from harness.build.tree import Listing, listing
 from harness.jsontext import NOT_JSON
 
 _LIST = ".faultline-sources"

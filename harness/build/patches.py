@@ -14,9 +14,9 @@ from pathlib import Path
 
 from harness.build import BuildError, InputError
 from harness.build.entry import Check
-from harness.build.source import TREE, ResolvedSource
 from harness.build.store import Store
 from harness.build.tools import clean_environment, digest, file_digest, need, output
+from harness.build.tree import TREE, ResolvedSource
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, Patch
 from harness.catalog.version import parse_version

@@ -15,7 +15,7 @@ from packaging.version import Version
 from harness.build import BuildError, InputError
 from harness.build import kconfig as kc
 from harness.build.apt import PrivateApt
-from harness.build.source import unpack_archive
+from harness.build.archive import unpack_archive
 from harness.build.store import Store
 from harness.build.tools import Toolchain, digest, file_digest, need, output, toolchain
 from harness.catalog.arches import Arch

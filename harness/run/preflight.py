@@ -13,7 +13,6 @@ from harness.build.git import open_repository
 from harness.build.kept import Kept
 from harness.build.kernel import HOST_TOOLS, ready_image
 from harness.build.patches import check_patches
-from harness.build.source import check_tarball
 from harness.build.store import Store
 from harness.build.tools import need, toolchain
 from harness.catalog.arches import Arch
@@ -88,4 +87,6 @@ def _look_at_source(column: Column, store: Store) -> None:
     elif isinstance(source, GitSource):
         open_repository(source.path).commit(source.rev)
     elif isinstance(source, TarballSource):
+        from harness.build.fetch import check_tarball  # with it apt: most kernels are no tarball
+
         check_tarball(source, store)

@@ -14,10 +14,13 @@ import pytest
 
 from harness.build import BuildError
 from harness.build.apt import source_options
+from harness.build.fetch import unpack
+from harness.build.own_tree import resolve_tree
 from harness.build.prune import entries, prune
-from harness.build.source import is_at_hand, makefile_version, resolve, resolve_tree, unpack
+from harness.build.source import is_at_hand, resolve
 from harness.build.store import Store
 from harness.build.tools import file_digest
+from harness.build.tree import makefile_version
 from harness.catalog.kernels import DebianSource, ImageSource, Kernel, TarballSource, TreeSource
 from tests.unit.build_fakes import MAKEFILE, fake_apt, fake_deb, fake_tree, tarball
 
@@ -335,6 +338,20 @@ def test_a_tree_without_git_by_names_sizes_and_times(tmp_path: Path, store: Stor
     (tree / "text").write_text("other")
     os.utime(tree / "text", (1, 1))
     assert len({first, second, resolve_tree(tree, store).digest}) == 3
+
+
+def test_a_tree_that_changes_while_it_is_copied_is_not_kept(tmp_path: Path) -> None:
+    tree = fake_tree(tmp_path / "a tree")  # kbuild refuses the blank: a copy is built
+
+    def edit(line: str) -> None:
+        if line.endswith(": copying"):
+            (tree / "text").write_text("edited meanwhile\n")
+
+    store = Store(tmp_path / "store", edit)
+    kernel = Kernel("t", TreeSource(tree))
+    with pytest.raises(BuildError, match="was changed while it was copied"):
+        resolve(kernel, store)
+    assert (resolve(kernel, Store(store.root)).tree / "text").read_text() == "edited meanwhile\n"
 
 
 def test_trees_that_cannot_be_built(tmp_path: Path, store: Store) -> None:

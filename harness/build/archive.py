@@ -1,0 +1,96 @@
+"""Archives of source code: what is in one, and how it is unpacked so that no file leads outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from harness.build import InputError
+from harness.build.tools import clean_environment, need, output, walk
+
+_MAGIC = {  # first bytes -> the program tar reads them through, and its Debian package
+    b"\xfd7zXZ\0": ("xz -T0", "xz-utils"),
+    b"\x1f\x8b": ("gzip", "gzip"),
+    b"BZh": ("bzip2", "bzip2"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd"),
+}
+_PROGRAMS = ", ".join(program.split()[0] for program, _ in _MAGIC.values())
+
+
+def unpack_archive(archive: Path, to: Path) -> None:
+    """Unpack a source archive, which has one folder at its top, as folder `to`.
+
+    Nothing is written outside `to`, whatever the archive says: GNU tar refuses names with `..`,
+    strips leading slashes and makes links that lead outside only after everything else, and
+    those are errors here. Raises BuildError.
+    """
+    need("tar")
+    to.mkdir()
+    output(
+        ["tar", *_decompressor(archive), "--extract", "--no-same-owner",
+         "--no-same-permissions", "--strip-components=1", f"--directory={to}",
+         f"--file={archive}", "--force-local"],
+        failed=f"{archive.name} cannot be unpacked",
+        long=True,
+    )  # fmt: skip
+    _check_links(to, archive.name)
+
+
+def _decompressor(archive: Path) -> list[str]:
+    with open(archive, "rb") as file:
+        first = file.read(8)
+    for magic, (program, package) in _MAGIC.items():
+        if first.startswith(magic):
+            need(program.split()[0], {program.split()[0]: package})
+            return [f"--use-compress-program={program}"]
+    return []
+
+
+def _check_links(tree: Path, name: str) -> None:
+    top = str(tree)
+    for item in walk(tree):
+        if item.is_symlink():
+            target = os.path.normpath(Path(item.path).parent / Path(item.path).readlink())
+            if not target.startswith(top + "/"):
+                raise InputError(f"{name}: the link {item.path[len(top) + 1 :]} leads outside")
+
+
+def check_archive(archive: Path) -> None:
+    """Whether tar finds a file in it, without reading it all. Raises InputError."""
+    need("tar")
+    listing = ["tar", *_decompressor(archive), "--list", f"--file={archive}", "--force-local"]
+    with subprocess.Popen(
+        listing, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=clean_environment(),
+    ) as tar:  # fmt: skip
+        assert tar.stdout is not None
+        first = tar.stdout.readline()
+        tar.kill()
+    if not first:
+        raise InputError(f"{archive}: expected a tar archive, plain or by {_PROGRAMS}")
+
+
+def extract_member(deb: Path, member: str, to: Path) -> None:
+    """Copy one file out of a .deb: `dpkg-deb --fsys-tarfile DEB | tar -xO MEMBER`.
+
+    Raises InputError where it has no such file.
+    """
+    need("tar")
+    with (
+        open(to, "wb") as out,
+        subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE, env=clean_environment()
+        ) as reader,
+    ):
+        tar = subprocess.run(
+            ["tar", "--extract", "--to-stdout", "--file=-", "--", member],
+            stdin=reader.stdout, stdout=out, stderr=subprocess.PIPE, env=clean_environment(),
+        )  # fmt: skip
+        assert reader.stdout is not None
+        reader.stdout.close()  # after an early end of tar, dpkg-deb must not wait for a reader
+    if tar.returncode != 0 or to.stat().st_size == 0:
+        raise InputError(
+            f"{deb.name} has no {member}: is it a linux-source-X package (with a version)?",
+            excerpt=tar.stderr.decode(errors="replace").splitlines()[-3:],
+        )
