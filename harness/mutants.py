@@ -11,9 +11,10 @@ A mutant is a patch under mutants/, with a head that says what it is:
 
 A mutant is killed only by a mismatch in a cell that the unmodified kernel passed in the same
 invocation, with the very expectations of that kernel: a cell that is a known bug kills nothing.
-And it has to be seen twice, the second time on a machine of its own; what was right, or proved
-nothing, at any look is no kill. A machine that only went away (`silent`, `lost`) is a last resort:
-it kills where no other cell says more.
+And it has to be seen twice, with one and the same outcome, the second time on a machine of its own;
+what was right, or proved nothing, at any look is no kill. Then the unmodified kernel is looked at
+once more, and has to pass. A mismatch that lacks any of this, or in which the machine only went
+away (`silent`, `lost`: a busy host does that as well), leaves the mutant doubtful.
 """
 
 from __future__ import annotations
@@ -49,8 +50,18 @@ from harness.run.prepare import prepare
 Say = Callable[[str], None]
 Attempts = tuple[Cell, list[ResultRecord]]  # a cell, and all that was seen of it, in order
 
+FATES = (
+    "killed", "equivalent", "survived", "doubtful", "infrastructure", "unbuilt", "unchanged",
+)  # fmt: skip
+GOOD = FATES[:2]  # of the rest each is a defect: of the scenarios, of the run, or of the patch
+
 _HEAD = re.compile(r"^(Arch|Origin|What|Equivalent): *(.+)$")
-_TOUCHED = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
+_SIDES = re.compile(r"^--- (\S+).*\n\+\+\+ (\S+)", re.MULTILINE)
+_SIDE = re.compile(r"^(?:---|\+\+\+) ", re.MULTILINE)
+_OTHER = re.compile(
+    r"^(?:(?:old|new|new file|deleted file) mode|rename|copy|Index:|GIT binary patch).*$",
+    re.MULTILINE,
+)
 _ORIGIN = re.compile(r"(blind|seen|reverses \S.*)")
 
 
@@ -71,7 +82,7 @@ class Mutant:
     @property
     def touched(self) -> list[str]:
         """Paths below the tree that the patch changes."""
-        return _TOUCHED.findall(self.file.read_text(encoding="utf-8"))
+        return _changed(self.file.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,8 @@ class Fate:
 
     mutant: str
     arch: str
-    fate: str  # killed, survived, equivalent, infrastructure, unbuilt, not applicable
-    scenario: str = ""  # that killed it
+    fate: str  # one of FATES
+    scenario: str = ""  # that killed it, or that leaves it in doubt
     expected: str = ""
     observed: str = ""
     cells: int = 0  # that were run
@@ -120,7 +131,11 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
 
 
 def _read(path: Path, file: str) -> str:
-    """The text of a patch that changes nothing outside the tree. Raises DeclarationError."""
+    """The text of a patch that changes files of the tree and does nothing else.
+
+    What it changes has to be known by name, or it would stay in the trees of other mutants.
+    Raises DeclarationError.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         check_names(text, path)
@@ -130,9 +145,23 @@ def _read(path: Path, file: str) -> str:
         raise DeclarationError(file, 0, "not UTF-8", "save the file as UTF-8") from None
     except BuildError as error:
         raise DeclarationError(file, 0, str(error).removeprefix(f"{path}: ")) from None
-    if not _TOUCHED.search(text):
+    if not _changed(text):
         raise DeclarationError(file, 0, "changes no file: there is no line `+++ b/...`")
+    if other := _OTHER.search(text):
+        number = text.count("\n", 0, other.start()) + 1
+        raise DeclarationError(file, number, f"a mutant changes text alone: {other[0]!r}")
+    sides = _SIDES.findall(text)
+    if 2 * len(sides) != len(_SIDE.findall(text)):
+        raise DeclarationError(file, 0, "expected each line `--- a/...` before its `+++ b/...`")
+    for old, new in sides:
+        if (old[:2], new[:2]) != ("a/", "b/") or old[2:] != new[2:]:
+            hint = "a mutant makes, deletes and renames no file: `--- a/FILE`, `+++ b/FILE`"
+            raise DeclarationError(file, 0, f"names {old!r} and {new!r}", hint)
     return text
+
+
+def _changed(text: str) -> list[str]:
+    return [new.removeprefix("b/") for _, new in _SIDES.findall(text)]
 
 
 class Workbench:
@@ -154,7 +183,13 @@ class Workbench:
         return Kernel(f"tree:{self.tree}", TreeSource(self.tree))
 
     def touch(self, paths: Sequence[str]) -> None:
-        """These files are about to be changed, and are nobody else's from here on."""
+        """These files are about to be changed, and are nobody else's from here on.
+
+        Raises BuildError for one that is not in the tree.
+        """
+        for name in paths:
+            if not (self._pristine / name).is_file():
+                raise BuildError(f"{name} is not in the tree")
         self._note.write_text("\n".join(paths))
         for name in paths:
             self._renew(name)
@@ -171,8 +206,7 @@ class Workbench:
             f"{name} is not in the tree"
         )
         file.unlink(missing_ok=True)  # it was a hard link to the original
-        if (self._pristine / name).exists():
-            shutil.copyfile(self._pristine / name, file)
+        shutil.copy(self._pristine / name, file)
 
 
 @contextmanager
@@ -190,12 +224,26 @@ def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
     return bool(attempts) and all(one.verdict is verdict for one in attempts)
 
 
-def unsaid(outcome: str) -> bool:
-    """Whether the machine only went away, which a busy host may bring about as well."""
-    return bool(outcome) and any(
+def looks(records: Sequence[ResultRecord]) -> list[ResultRecord]:
+    """One record a look: what the kernel said late amends the record before."""
+    amended = {one for one, after in enumerate(records[1:]) if after.confirmation == "late"}
+    return [record for one, record in enumerate(records) if one not in amended]
+
+
+def doubt(attempts: Sequence[ResultRecord]) -> str:
+    """Why mismatches prove too little; "" if they do not.
+
+    A machine that only went away may have been a busy host's doing, at each look. What ends
+    in another way each time is not understood: a race has to show by an outcome of its own.
+    """
+    outcomes = list(dict.fromkeys(one.observation.outcome for one in attempts))
+    if len(outcomes) > 1:
+        return "not alike: " + ", then ".join(outcomes)
+    gone = any(
         isinstance(result, Trouble) and result.kind in ("silent", "lost")
-        for result in parse(outcome).results
+        for result in parse(outcomes[0]).results
     )
+    return f"{outcomes[0]}: the machine only went away" if gone else ""
 
 
 class Laboratory:
@@ -269,7 +317,7 @@ class Laboratory:
                 runner.run(cell)
                 runner.settle()
                 seen = [record for record in written if isinstance(record, ResultRecord)]
-                yield cell, [record for record in seen if record.scenario == cell.scenario]
+                yield cell, looks([one for one in seen if one.scenario == cell.scenario])
         finally:
             runner.close()
 
@@ -286,14 +334,14 @@ class Laboratory:
             return Fate(mutant.name, self._arch.name, "unbuilt", observed=why)
         if filecmp.cmp(image, self._unmodified, shallow=False):
             why = "the patch changes nothing that is in this kernel"
-            return Fate(mutant.name, self._arch.name, "not applicable", observed=why)
+            return Fate(mutant.name, self._arch.name, "unchanged", observed=why)
         return self._judge(mutant, image)
 
     def _judge(self, mutant: Mutant, image: Path) -> Fate:
-        """A machine that only went away is a kill where no cell ends otherwise."""
+        """The first cell that kills; where none does, the most that was seen of it."""
         name, arch, infra, count = mutant.name, self._arch.name, "", 0
-        weak: Fate | None = None
-        for cell, attempts in self._run(image, self.passed):
+        doubtful: Fate | None = None
+        for cell, attempts in self._run(image, list(self.passed)):
             count += 1
             if len(attempts) == 1 and all_are(Verdict.MISMATCH, attempts):
                 for _, again in self._run(image, [cell]):
@@ -305,16 +353,28 @@ class Laboratory:
                     name, arch, "killed", cell.scenario,
                     " or ".join(record.expected), seen.outcome, count,
                 )  # fmt: skip
-                if not any(unsaid(one.observation.outcome) for one in attempts):
+                why = doubt(attempts) or self._unmodified_fails(cell)
+                if not why:
                     return fate
-                weak = weak or fate
+                doubtful = doubtful or replace(fate, fate="doubtful", observed=why)
             if record.verdict is Verdict.INFRA:
                 infra = infra or f"{cell.scenario}: {seen.failure}"
                 if seen.failure.startswith(BOOT):
                     break
-        if weak is not None:
-            return replace(weak, cells=count)
+        if doubtful is not None:
+            return replace(doubtful, cells=count)
         if infra:
             return Fate(name, arch, "infrastructure", observed=infra, cells=count)
         fate_of_all = "equivalent" if mutant.equivalent else "survived"
         return Fate(name, arch, fate_of_all, cells=count)
+
+    def _unmodified_fails(self, cell: Cell) -> str:
+        """Why a cell can kill no more: the unmodified kernel fails it now. "" if it does not."""
+        for _, attempts in self._run(self._unmodified, [cell]):
+            if not all_are(Verdict.MATCH, attempts):
+                seen = attempts[-1].observation
+                self.failed[cell.scenario] = seen.outcome or seen.failure
+        if cell.scenario not in self.failed:
+            return ""
+        self.passed.remove(cell)
+        return f"the unmodified kernel passes no more: {self.failed[cell.scenario]}"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.build import BuildError
+from harness.build.patches import apply_patch
 from harness.catalog.arches import arch_names
 from harness.catalog.yamlfile import DeclarationError
 from harness.mutants import Workbench, load_mutants
@@ -64,6 +66,15 @@ def test_a_wrong_head_is_told_with_its_file(tmp_path: Path, head: str, words: st
         ("\n--- a/mm/memory.c\n", "changes no file"),
         (DIFF.replace("b/mm", "b/../../mm"), r"'b/../../mm/memory.c', which could lie outside"),
         (DIFF.replace("b/mm", "/mm"), "which could lie outside"),
+        (DIFF.replace("b/mm/memory.c", "/dev/null"), "makes, deletes and renames no file"),
+        (DIFF.replace("a/mm/memory.c", "/dev/null"), "makes, deletes and renames no file"),
+        (DIFF.replace("b/mm", "new/mm"), "makes, deletes and renames no file"),
+        (DIFF + DIFF.replace("b/mm", "new/mm"), "makes, deletes and renames no file"),
+        (DIFF.replace("b/mm/memory", "b/mm/other"), "makes, deletes and renames no file"),
+        (DIFF + "--- a/x\n@@ -1 +0,0 @@\n-a\n", "before its"),
+        (DIFF + "diff --git a/x b/x\ndeleted file mode 100644\n", "'deleted file mode 100644'"),
+        (DIFF + "diff --git a/x b/y\nrename from x\nrename to y\n", "'rename from x'"),
+        (DIFF + "diff --git a/x b/x\nold mode 100644\n", "text alone"),
     ],
 )
 def test_a_patch_of_nothing_or_of_what_is_outside_is_refused_when_read(
@@ -71,7 +82,57 @@ def test_a_patch_of_nothing_or_of_what_is_outside_is_refused_when_read(
 ) -> None:
     with pytest.raises(DeclarationError, match=words) as caught:
         load(tmp_path, HEAD, diff)
-    assert str(caught.value).startswith("mutants/x.patch: ")
+    assert str(caught.value).startswith("mutants/x.patch:")
+
+
+def bench_of(folder: Path, **files: str) -> tuple[Path, Workbench]:
+    """A pristine tree with these files in mm/, and a bench of it."""
+    pristine = folder / "pristine"
+    (pristine / "mm").mkdir(parents=True)
+    for name, text in files.items():
+        (pristine / "mm" / f"{name}.c").write_text(text)
+    (folder / "bench").mkdir()
+    return pristine, Workbench(pristine, folder / "bench")
+
+
+def tree(root: Path) -> dict[str, str | None]:
+    """All that is in it; None for a folder."""
+    return {
+        path.relative_to(root).as_posix(): path.read_text() if path.is_file() else None
+        for path in root.rglob("*")
+    }
+
+
+def patch_of(*names: str) -> str:
+    return "".join(
+        f"--- a/mm/{name}.c\n+++ b/mm/{name}.c\n@@ -1 +{'0,0' if name == 'gone' else 1} @@\n-a\n"
+        + ("" if name == "gone" else "+b\n")
+        for name in names
+    )
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two"), ("one", "gone"), ("gone",)])
+def test_after_a_mutant_the_tree_is_the_pristine_one(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    pristine, bench = bench_of(tmp_path, one="a\n", two="a\n", gone="a\n")
+    before = tree(pristine)
+    (tmp_path / "mutants").mkdir()
+    (tmp_path / "mutants" / "x.patch").write_text(HEAD + patch_of(*names))
+    (mutant,) = load_mutants(tmp_path, ["m68k"])
+    bench.touch(mutant.touched)
+    assert apply_patch(bench.tree, mutant.file)
+    assert tree(bench.tree) != before
+    assert tree(pristine) == before
+    bench.restore()
+    assert tree(bench.tree) == before
+
+
+def test_a_mutant_makes_no_file(tmp_path: Path) -> None:
+    pristine, bench = bench_of(tmp_path, one="a\n")
+    with pytest.raises(BuildError, match=r"mm/new.c is not in the tree"):
+        bench.touch(["mm/one.c", "mm/new.c"])
+    assert tree(bench.tree) == tree(pristine)
 
 
 @pytest.mark.parametrize("name", ["../outside", "link/outside", "mm/../../outside"])
@@ -84,7 +145,7 @@ def test_a_workbench_unlinks_nothing_outside_its_tree(tmp_path: Path, name: str)
     (bench.tree / "link").symlink_to(folder)
     outside = folder / "outside"
     outside.write_text("precious")
-    with pytest.raises(AssertionError, match="is not in the tree"):
+    with pytest.raises((AssertionError, BuildError), match="is not in the tree"):
         bench.touch([name])
     assert outside.read_text() == "precious"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from harness.mutants import Attempts, Laboratory, Mutant
+from harness.mutants import GOOD, Attempts, Laboratory, Mutant, Workbench, looks
 from harness.results import Observation, ResultRecord, Verdict
 from harness.run.plan import Cell
 
@@ -17,18 +18,30 @@ INFRA, MATCH, MISMATCH, KNOWN = Verdict.INFRA, Verdict.MATCH, Verdict.MISMATCH, 
 
 
 class Scripted(Laboratory):
-    """One cell; each run of it gives the looks that stand next in the script."""
+    """Each run of a cell gives the looks that stand next in the script.
 
-    def __init__(self, script: Sequence[Any]) -> None:
-        self._script = list(script)
+    The unmodified kernel has a script of its own; it passes where nothing stands there.
+    """
+
+    def __init__(self, script: Sequence[Any], unmodified: Sequence[Any] = ()) -> None:
+        self._script, self._again = list(script), list(unmodified)
         self._arch = type("Named", (), {"name": "m68k"})()
         self._unmodified = Path("unmodified")
         self.passed = []
         self.failed = {}
+        self.looked_again: list[str] = []  # cells, at the unmodified kernel
 
     def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
         for cell in cells:
-            yield cell, [look(cell, verdict) for verdict in self._script.pop(0)]
+            if image == self._unmodified:
+                self.looked_again.append(cell.scenario)
+                verdicts = self._again.pop(0) if self._again else [MATCH]
+                yield cell, [look(cell, verdict) for verdict in verdicts]
+            else:
+                yield cell, [self._look(cell, one) for one in self._script.pop(0)]
+
+    def _look(self, cell: Cell, one: Any) -> ResultRecord:
+        return look(cell, *one) if isinstance(one, tuple) else look(cell, one)
 
 
 CELL = Cell(scenario="hole/read", expectations=())
@@ -62,54 +75,127 @@ def look(cell: Cell, verdict: Verdict, outcome: str = "EFAULT") -> ResultRecord:
 def test_a_kill_is_a_mismatch_at_each_of_several_looks(
     script: list[list[Verdict]], fate: str
 ) -> None:
-    laboratory = Scripted(script)
-    laboratory.passed = [CELL]
-    assert laboratory._judge(MUTANT, Path("image")).fate == fate
-    assert not laboratory._script  # all looks were taken that the rule wants
+    scripted = Scripted(script)
+    scripted.passed = [CELL]
+    assert scripted._judge(MUTANT, Path("image")).fate == fate
+    assert not scripted._script  # all looks were taken that the rule wants
 
 
-class Outcomes(Scripted):
-    """Cells that mismatch at each look, with the outcome that stands next in the script."""
+def laboratory(script: Sequence[Any], unmodified: Sequence[Any] = ()) -> Scripted:
+    """One with two cells, a/a and b/b."""
+    made = Scripted(script, unmodified)
+    made.passed = [Cell(scenario=name, expectations=()) for name in ("a/a", "b/b")]
+    return made
 
-    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
-        for cell in cells:
-            (verdict, outcome) = self._script.pop(0)
-            yield cell, [look(cell, verdict, outcome)]
+
+def wrong(outcome: str) -> list[tuple[Verdict, str]]:
+    return [(MISMATCH, outcome)]
 
 
 @pytest.mark.parametrize(
-    ("script", "fate", "killer"),
+    ("script", "fate", "cell"),
     [
-        # Each cell that mismatches takes two looks.
-        ([(MISMATCH, "silent")] * 2 + [(MISMATCH, "EFAULT")] * 2, "killed", "b/b"),
-        ([(MISMATCH, "A: read=ok | B: silent")] * 2 + [(MISMATCH, "ok")] * 2, "killed", "b/b"),
-        ([(MISMATCH, "lost"), (MISMATCH, "ok")] + [(MISMATCH, "panic")] * 2, "killed", "b/b"),
-        ([(MISMATCH, "silent")] * 4, "killed", "a/a"),  # nothing says more
-        ([(MISMATCH, "silent")] * 2 + [(MATCH, "ok")], "killed", "a/a"),
-        ([(MISMATCH, "silent")] * 2 + [(INFRA, "")], "killed", "a/a"),
-        ([(MISMATCH, "silent"), (MATCH, "ok"), (MATCH, "ok")], "survived", ""),
-        ([(MISMATCH, "hang(unkillable, spin-kernel)")] * 2, "killed", "a/a"),
+        # Each cell that mismatches takes two looks; then the next one is tried.
+        ([wrong("silent")] * 2 + [wrong("EFAULT")] * 2, "killed", "b/b"),
+        ([wrong("A: read=ok | B: silent")] * 2 + [wrong("ok")] * 2, "killed", "b/b"),
+        ([wrong("lost"), wrong("ok")] + [wrong("panic")] * 2, "killed", "b/b"),
+        ([wrong("silent")] * 4, "doubtful", "a/a"),
+        ([wrong("lost")] * 2 + [[MATCH]], "doubtful", "a/a"),
+        ([wrong("silent")] * 2 + [[INFRA]], "doubtful", "a/a"),
+        ([[(MISMATCH, "silent")] * 2, [MATCH]], "doubtful", "a/a"),
+        ([wrong("silent"), [MATCH], [MATCH]], "survived", ""),
+        ([wrong("EFAULT"), wrong("ok"), [MATCH]], "doubtful", "a/a"),  # not alike
+        ([wrong("EFAULT"), wrong("ok")] + [wrong("ok")] * 2, "killed", "b/b"),
+        ([wrong("hang(unkillable, spin-kernel)")] * 2, "killed", "a/a"),
     ],
 )
-def test_a_machine_that_went_away_kills_only_where_no_other_cell_says_more(
-    script: list[tuple[Verdict, str]], fate: str, killer: str
+def test_a_machine_that_went_away_and_looks_that_differ_kill_nothing(
+    script: list[Any], fate: str, cell: str
 ) -> None:
-    laboratory = Outcomes(script)
-    laboratory.passed = [Cell(scenario=name, expectations=()) for name in ("a/a", "b/b")]
-    found = laboratory._judge(MUTANT, Path("image"))
-    assert (found.fate, found.scenario) == (fate, killer)
-    assert not laboratory._script  # a kill that says what it saw is the last cell
+    scripted = laboratory(script)
+    found = scripted._judge(MUTANT, Path("image"))
+    assert (found.fate, found.scenario) == (fate, cell)
+    assert not scripted._script  # a kill is the last cell
+    assert fate == "killed" or found.fate not in GOOD
+
+
+def test_what_is_doubtful_says_why() -> None:
+    gone = laboratory([wrong("silent")] * 4)._judge(MUTANT, Path("image"))
+    assert gone.observed == "silent: the machine only went away"
+    varied = laboratory([wrong("EFAULT"), wrong("ok"), [MATCH]])._judge(MUTANT, Path("image"))
+    assert varied.observed == "not alike: EFAULT, then ok"
+
+
+@pytest.mark.parametrize("now", [[MISMATCH], [INFRA], [INFRA, MATCH], [KNOWN]])
+def test_a_cell_kills_only_if_the_unmodified_kernel_passes_it_once_more(now: list[Verdict]) -> None:
+    scripted = laboratory([[MISMATCH], [MISMATCH], [MATCH]], [now])
+    found = scripted._judge(MUTANT, Path("image"))
+    assert (found.fate, found.scenario) == ("doubtful", "a/a")
+    assert found.observed.startswith("the unmodified kernel passes no more: ")
+    assert scripted.looked_again == ["a/a"]
+    assert [cell.scenario for cell in scripted.passed] == ["b/b"]  # nor of the next mutant
+    assert set(scripted.failed) == {"a/a"}
+
+
+def test_another_cell_may_kill_where_one_no_longer_passes_unmodified() -> None:
+    scripted = laboratory([[MISMATCH]] * 4, [[MISMATCH], [MATCH]])
+    found = scripted._judge(MUTANT, Path("image"))
+    assert (found.fate, found.scenario) == ("killed", "b/b")
+    assert scripted.looked_again == ["a/a", "b/b"]
+
+
+def test_what_the_kernel_says_late_is_no_second_look() -> None:
+    first = look(CELL, MISMATCH, "ok")
+    late = replace(look(CELL, MISMATCH, "oops"), confirmation="late")
+    again = look(CELL, MISMATCH, "oops")
+    assert looks([first, late]) == [late]
+    assert looks([first, late, again]) == [late, again]
+    assert looks([first, again]) == [first, again]
+    assert looks([]) == []
+
+
+class Bench(Scripted):
+    """Builds an image of its own of whatever stands in the tree."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        super().__init__([[MATCH]])
+        (folder / "pristine" / "mm").mkdir(parents=True)
+        (folder / "pristine" / "mm" / "x.c").write_text("a\n")
+        (folder / "bench").mkdir()
+        self._bench = Workbench(folder / "pristine", folder / "bench")
+        self._unmodified = self._build()
+        self.passed = [CELL]
+        patch = folder / "x.patch"
+        patch.write_text(f"--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1 +1 @@\n-a\n+{text}\n")
+        self.mutant = Mutant("x", patch, ("m68k",), "seen", "what")
+
+    def _build(self) -> Path:
+        """Comments make no difference, as with a compiler."""
+        source = self._bench.tree / "mm" / "x.c"
+        text = source.read_text().strip()
+        image = self._bench.tree.parent / f"image-{len(text)}"
+        image.write_text(text.partition("#")[0].strip())
+        return image
+
+
+@pytest.mark.parametrize(("text", "fate"), [("bb", "survived"), ("a # comment", "unchanged")])
+def test_a_mutant_whose_image_is_the_unmodified_one_has_a_fate_that_fails(
+    tmp_path: Path, text: str, fate: str
+) -> None:
+    bench = Bench(tmp_path, text)
+    assert bench.try_mutant(bench.mutant).fate == fate
+    assert fate not in GOOD
 
 
 def test_a_mutant_that_is_argued_to_be_equivalent_is_not_counted_as_a_survivor() -> None:
     argued = Mutant("x", Path("x.patch"), ("m68k",), "seen", "what", "no program can tell")
-    laboratory = Scripted([[MATCH]])
-    laboratory.passed = [CELL]
-    assert laboratory._judge(argued, Path("image")).fate == "equivalent"
+    scripted = Scripted([[MATCH]])
+    scripted.passed = [CELL]
+    assert scripted._judge(argued, Path("image")).fate == "equivalent"
 
 
 @pytest.mark.parametrize(
-    ("looks", "passed", "failed"),
+    ("verdicts", "passed", "failed"),
     [
         ([MATCH], True, False),
         ([KNOWN], False, False),
@@ -120,9 +206,9 @@ def test_a_mutant_that_is_argued_to_be_equivalent_is_not_counted_as_a_survivor()
     ],
 )
 def test_only_what_the_unmodified_kernel_passes_at_each_look_can_kill(
-    looks: list[Verdict], passed: bool, failed: bool
+    verdicts: list[Verdict], passed: bool, failed: bool
 ) -> None:
-    laboratory = Scripted([looks])
-    laboratory._learn([CELL])
-    assert laboratory.passed == ([CELL] if passed else [])
-    assert bool(laboratory.failed) is failed
+    scripted = Scripted([], [verdicts])
+    scripted._learn([CELL])
+    assert scripted.passed == ([CELL] if passed else [])
+    assert bool(scripted.failed) is failed

@@ -37,7 +37,10 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-FATE = {"mutant": "m68k-mmap-lock-leaked", "arch": "m68k", "fate": "killed", "scenario": "stack/x"}
+FATE = {
+    "mutant": "m68k-mmap-lock-leaked", "arch": "m68k",
+    "fate": "killed", "scenario": "stack/x", "expected": "ok", "observed": "EFAULT",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,8 @@ FATE = {"mutant": "m68k-mmap-lock-leaked", "arch": "m68k", "fate": "killed", "sc
         (json.dumps(FATE) + '\n{"mutant": 1}', "table.jsonl:2: not what a run writes"),
         (json.dumps({**FATE, "observed": "no such"}), "table.jsonl:1: not what a run writes"),
         (json.dumps({**FATE, "mutant": "me"}), "there is no mutant 'me'"),
+        (json.dumps({**FATE, "fate": "dead"}), "there is no fate 'dead'"),
+        ("", "table.jsonl: no mutant is in it"),
     ],
 )
 def test_a_table_of_what_no_run_wrote(tmp_path: Path, text: str | None, words: str) -> None:
@@ -69,11 +74,51 @@ def test_a_table_says_who_killed(tmp_path: Path) -> None:
     assert "| m68k-mmap-lock-leaked | m68k | killed | `stack/x` |" in done.stdout
 
 
-def test_a_kill_by_a_machine_that_only_went_away_says_so(tmp_path: Path) -> None:
+def test_what_is_doubtful_is_no_kill_and_says_why(tmp_path: Path) -> None:
     file = tmp_path / "table.jsonl"
-    file.write_text(json.dumps({**FATE, "observed": "read=silent"}) + "\n")
+    why = "silent: the machine only went away"
+    file.write_text(json.dumps({**FATE, "fate": "doubtful", "observed": why}) + "\n")
     done = call("mutants", "--table", str(file))
-    assert "| m68k-mmap-lock-leaked | m68k | killed | `stack/x`, read=silent alone |" in done.stdout
+    assert f"| m68k-mmap-lock-leaked | m68k | doubtful | `stack/x`: {why} |" in done.stdout
+    head, row = (done.stdout.splitlines()[number].split("|") for number in (0, 2))
+    counts = dict(zip(map(str.strip, head), map(str.strip, row), strict=True))
+    assert (counts["killed"], counts["doubtful"]) == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("fates", "status"),
+    [
+        (["killed"], 0),
+        (["killed", "equivalent"], 0),
+        (["killed", "survived"], 1),
+        (["killed", "doubtful"], 1),
+        (["killed", "infrastructure"], 1),
+        (["killed", "unbuilt"], 1),
+        (["killed", "unchanged"], 1),  # an arch that its head names, and nothing to be killed
+    ],
+)
+def test_all_but_a_kill_and_an_argued_equivalent_fail(fates: list[str], status: int) -> None:
+    mutants = tool("mutants")
+    found = [mutants.Fate("x", "m68k", fate) for fate in fates]
+    assert {fate.fate for fate in found} <= set(mutants.FATES)
+    assert mutants.status(found) == status
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("m68k-*", "no-such-*"), "no mutant fits 'no-such-*'"),
+        (("m68k-usp-257", "up-x86-*", "--arch", "m68k"), "no mutant fits 'up-x86-*' on m68k"),
+        (("m68k-usp-257", "--arch", "m68k", "--arch", "arm"), "no mutant of these is for arm"),
+        (("m68k-usp-257", "--output", "/proc/x/y"), "/proc/x/y: cannot be written: No such file"),
+        (("m68k-usp-257", "--output", "/proc"), "/proc: cannot be written: Is a directory"),
+    ],
+)
+def test_mutants_refuses_before_it_builds(words: tuple[str, ...], message: str) -> None:
+    done = call("mutants", *words)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_shared_code_that_is_not_tried_on_an_arch_is_not_called_not_applicable(
