@@ -134,15 +134,6 @@ def make_column(
     planned = [scenario for scenario in project.matrix.scenarios.values() if scenario.name in told]
     unknown = sorted(told - set(project.matrix.scenarios))
     cells = claimed_cells(arch, Running(arch.name, release), "", planned, project)
-    job = Job(
-        run_id=run_id,
-        column=f"{name},{arch.name}",
-        arch=arch.name,
-        kernel=name,
-        flavour="core",
-        spec=HandSpec(argv=(), binary=Path(), where=name),
-        cells=tuple(cells),
-    )
     system = log.hellos[0]
     provenance = {
         "source": f"log {path}",
@@ -154,7 +145,7 @@ def make_column(
         provenance["unknown_scenarios"] = ", ".join(unknown)[:1000]
     record = ColumnRecord(
         run_id=run_id,
-        column=job.column,
+        column=f"{name},{arch.name}",
         target="import",
         arch=arch.name,
         kernel=name,
@@ -163,6 +154,7 @@ def make_column(
         provenance=provenance,
         planned=[one.scenario for one in cells],
     )
+    job = Job.of(record, HandSpec(argv=(), binary=Path(), where=name), cells, times=1)
     return record, [result for one in cells for result in _results(job, one, log.boots.values())]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from harness.catalog.matrix import Facts, Row, Scenario
 from harness.catalog.outcome import Outcome
 from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, qemu_sandbox
-from harness.results import Evidence
+from harness.results import ColumnRecord, Evidence
 from harness.run.judge import Expectation, Expectations
 
 CORE = "core"
@@ -66,6 +67,29 @@ class Job:
     store: Path | None = None  # root of the store that keeps snapshots; None: every boot is made
     times: int = 1  # how often each cell is observed
 
+    @classmethod
+    def of(
+        cls,
+        record: ColumnRecord,
+        spec: MachineSpec | HandSpec,
+        cells: Iterable[Cell] = (),
+        *,
+        times: int,
+        store: Path | None = None,
+    ) -> Job:
+        """A job of the column that the record is about."""
+        return cls(
+            run_id=record.run_id,
+            column=record.column,
+            arch=record.arch,
+            kernel=record.kernel,
+            flavour=record.flavour,
+            spec=spec,
+            cells=tuple(cells),
+            store=store,
+            times=times,
+        )
+
 
 def columns(
     arches: Iterable[Arch], kernels: Iterable[Kernel], flavours: Iterable[str] = (CORE,)
@@ -78,6 +102,11 @@ def columns(
         for flavour in flavours
         if (getattr(kernel.source, "arch", None) or arch.name) == arch.name
     ]
+
+
+def ordered(cells: Sequence[Cell], seed: str) -> list[Cell]:
+    """As they were declared; with a seed in an order of its own."""
+    return random.Random(seed).sample(cells, len(cells)) if seed else list(cells)
 
 
 def expectation(row: Row, evidence: Sequence[Evidence], page_size: int) -> Expectation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from harness.results import ColumnRecord
 from harness.run.facts import cells_of, facts_of
 from harness.run.images import check_available, give_disks, make_images
 from harness.run.options import Options, Say
-from harness.run.plan import Cell, Column, Job, jobs, machine_spec
+from harness.run.plan import Cell, Column, Job, jobs, machine_spec, ordered
 from harness.run.ready import Ready
 from harness.run.target import prepare_running
 
@@ -46,9 +45,7 @@ def prepare(
         options,
     )
     facts = facts_of(column, built, spec.cpu, spec.accel, qemu)
-    cells = cells_of(scenarios, facts, project, built.source, options)
-    if options.shuffle:
-        random.Random(options.shuffle).shuffle(cells)
+    cells = ordered(cells_of(scenarios, facts, project, built.source, options), options.shuffle)
     cells, disks = give_disks(cells, scenarios, options.store, say)
     record = ColumnRecord(
         run_id=run_id,
@@ -61,17 +58,8 @@ def prepare(
         timings={name: round(seconds, 3) for name, seconds in images.timings.items()},
         planned=[one.scenario for one in cells],
     )
-    template = Job(
-        run_id=run_id,
-        column=column.id,
-        arch=column.arch.name,
-        kernel=column.kernel.name,
-        flavour=column.flavour,
-        spec=replace(spec, disks=disks),
-        cells=(),
-        store=options.store.root if options.snapshots else None,
-        times=options.times,
-    )
+    kept = options.store.root if options.snapshots else None
+    template = Job.of(record, replace(spec, disks=disks), store=kept, times=options.times)
     entries = [("initramfs", images.initramfs), *(("disk", image) for _, image in disks)]
     return Ready(
         record=record,

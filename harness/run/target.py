@@ -35,7 +35,7 @@ from harness.run.facts import config_symbols, page_size
 from harness.run.images import guest_binary
 from harness.run.judge import Expectation
 from harness.run.options import Options, Say
-from harness.run.plan import Cell, Column, Job, cell, without_disks
+from harness.run.plan import Cell, Column, Job, cell, ordered, without_disks
 from harness.run.ready import Ready
 
 SSH = "FAULTLINE_SSH"  # what is called instead of `ssh`, with options: "ssh -F FILE"
@@ -126,15 +126,7 @@ def prepare_running(
     accel = QEMU_USER if source.kind == QEMU_USER else ""
     cells = claimed_cells(column.arch, running, accel, scenarios, project)
     cells = [one for one in cells if options.wedging or not one.wedges]
-    job = Job(
-        run_id=run_id,
-        column=column.id,
-        arch=column.arch.name,
-        kernel=column.kernel.name,
-        flavour=column.flavour,
-        spec=spec,
-        cells=tuple(cells),
-    )
+    cells = ordered(cells, options.shuffle)
     record = ColumnRecord(
         run_id=run_id,
         column=column.id,
@@ -153,7 +145,7 @@ def prepare_running(
     )
     return Ready(
         record=record,
-        jobs=(job,),
+        jobs=(Job.of(record, spec, cells, times=options.times),),
         entries=(("guest", binary.parents[1].name),),
         kernel=None,
         spec=spec,

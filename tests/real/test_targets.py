@@ -54,6 +54,20 @@ def test_this_machine_and_what_it_refuses(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("qemu-m68k"), reason="qemu-user is not installed")
+def test_a_machine_at_hand_is_asked_as_often_and_in_the_order_that_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    words = ("--target", "local", "hole/read*", "--repeat", "3", "--shuffle")
+    orders = []
+    for seed in ("a", "b", "a"):
+        _, results, _ = run(tmp_path / f"{len(orders)}", *words, seed)
+        (column,) = results.columns.values()
+        orders.append(column.planned)
+        for record in results.last():
+            assert sum(record.tally.values()) == 3
+    assert orders[0] == orders[2] != orders[1]
+
+
 def test_user_mode_of_qemu(tmp_path: Path) -> None:
     words = ("--target", "qemu-user", "--arch", "m68k", "hole/read", "stack/past-rlimit")
     code, results, said = run(tmp_path, *words)
