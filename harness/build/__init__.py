@@ -17,6 +17,14 @@ def silent(line: str) -> None:
     """The `Say` of callers who do not want to hear."""
 
 
+Progress = Callable[[str, int], None]
+"""Hears (stage, objects compiled): "configure", "compile", "collect"."""
+
+
+def no_progress(stage: str, done: int) -> None:
+    """The `Progress` of callers who do not want to hear."""
+
+
 class BuildError(Exception):
     """Something could not be built; str() is the message, then the excerpt, then the log."""
 

@@ -14,18 +14,6 @@ _MACHINES = {
     0x9026: "alpha",
 }  # fmt: skip
 _PT_INTERP = 3
-_ARCHES = {  # e_machine -> what make calls the kernels that are for it
-    3: ("i386", "x86", "x86_64"), 4: ("m68k",), 8: ("mips",), 15: ("parisc",), 20: ("powerpc",),
-    21: ("powerpc",), 22: ("s390",), 40: ("arm",), 42: ("sh",), 43: ("sparc",),
-    62: ("x86_64", "x86"), 183: ("arm64",), 243: ("riscv",), 258: ("loongarch",),
-    0x9026: ("alpha",),
-}  # fmt: skip
-_RAW = (  # images that are no ELF files: (offset, bytes there, e_machine), see Documentation/arch
-    (0x202, b"HdrS", 3),  # a bzImage, 32 or 64 bits
-    (0x24, bytes.fromhex("18286f01"), 40),  # a zImage
-    (0x38, b"ARM\x64", 183),
-    (0x38, b"RSC\x05", 243),
-)
 
 
 @dataclass(frozen=True)
@@ -42,8 +30,12 @@ class Elf:
         return (self.bits, self.order, self.machine) == (other.bits, other.order, other.machine)
 
     def __str__(self) -> str:
-        name = _MACHINES.get(self.machine, f"machine {self.machine}")
-        return f"{name}, {self.bits}-bit {self.order}-endian"
+        return f"{machine_name(self.machine)}, {self.bits}-bit {self.order}-endian"
+
+
+def machine_name(machine: int) -> str:
+    """What people call an e_machine."""
+    return _MACHINES.get(machine, f"machine {machine}")
 
 
 def read_elf(path: Path) -> Elf | None:
@@ -80,23 +72,6 @@ def read_elf(path: Path) -> Elf | None:
             name = file.read(min(length, 4096)).split(b"\0")[0]
             interpreter = name.decode(errors="replace") or "unknown"
     return Elf(64 if wide else 32, "little" if head[5] == 1 else "big", machine, interpreter)
-
-
-def check_image(image: Path, kernel_arch: str) -> None:
-    """Raises InputError for a kernel image that tells it is for another arch than this (ARCH= of
-    make). Not every image tells.
-    """
-    try:
-        elf = read_elf(image)
-        with open(image, "rb") as file:
-            head = file.read(0x300)
-    except OSError as error:
-        raise InputError(f"{image}: {error.strerror}") from None
-    raw = (found for at, magic, found in _RAW if head.startswith(magic, at))
-    machine = elf.machine if elf else next(raw, 0)
-    if kernel_arch not in _ARCHES.get(machine, (kernel_arch,)):
-        name = _MACHINES[machine]
-        raise InputError(f"{image} is a kernel for {name}, not for {kernel_arch}: check --arch")
 
 
 def check_static(path: Path, guest: Path, arch: str) -> None:

@@ -8,7 +8,6 @@ of object files are renewed, as git does when it meets an object again.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -232,8 +231,3 @@ def _failed(what: str, *answers: subprocess.CompletedProcess[bytes]) -> BuildErr
     said: Sequence[bytes] = [a.stderr for a in answers if a.returncode]
     lines = b"".join(said).decode(errors="replace").splitlines()
     return BuildError(what, excerpt=lines[-8:])
-
-
-def release_environment() -> dict[str, str]:
-    """For make: no git, so that an image depends on files alone, not on how they were committed."""
-    return {"GIT_DIR": os.devnull}

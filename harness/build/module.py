@@ -8,15 +8,14 @@ That folder is kept: most edits, of a user's tree or of the module, cost a secon
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-from harness.build import BuildError
-from harness.build.git import release_environment
-from harness.build.kernel import BuiltKernel, Progress, no_progress
+from harness.build import BuildError, Progress, no_progress
+from harness.build.kernel import BuiltKernel
+from harness.build.make import command, environment
 from harness.build.store import Store
-from harness.build.tools import clean_environment, digest, file_digest, output
+from harness.build.tools import digest, file_digest, output
 from harness.catalog.arches import Arch
 
 RECIPE = 2  # raise it when the same inputs would give another module
@@ -35,6 +34,9 @@ def build_module(
         raise BuildError(f"{built.image}: a module needs the source that the kernel was built from")
     sources = sorted(path for path in (root / "guest-progs" / FOLDER).iterdir() if path.is_file())
     contents = [[path.name, file_digest(path)] for path in sources]
+    key = digest("module", RECIPE, built.key, contents)
+    prepared = digest("prepared", str(tree), arch.name, file_digest(config))
+    label = f"{MODULE} for {built.version}, {arch.name}"
 
     def fill(to: Path) -> None:
         progress("module", 0)
@@ -48,9 +50,6 @@ def build_module(
             _make(arch, tree, kept.path, store, f"M={work}", "modules")
         shutil.copyfile(work / MODULE, to / MODULE)
 
-    prepared = digest("prepared", str(tree), arch.name, file_digest(config))
-    label = f"{MODULE} for {built.version}, {arch.name}"
-    key = digest("module", RECIPE, built.key, contents)
     return store.create("module", key, fill, label) / MODULE
 
 
@@ -61,15 +60,7 @@ def _configure(to: Path, config: Path) -> None:
 
 
 def _make(arch: Arch, tree: Path, objects: Path, store: Store, *targets: str) -> None:
-    ccache = "ccache " if shutil.which("ccache") else ""
-    argv = [
-        "make", "-C", str(tree), f"O={objects}", f"ARCH={arch.kernel_arch}",
-        f"CROSS_COMPILE={arch.cross}", f"CC={ccache}{arch.cross}gcc", f"HOSTCC={ccache}gcc",
-        f"-j{len(os.sched_getaffinity(0))}", "--no-print-directory",
-        # Without the objects of vmlinux, nobody knows yet which symbols it exports.
-        "KBUILD_MODPOST_WARN=1", *targets,
-    ]  # fmt: skip
-    shared = {"CCACHE_BASEDIR": str(store.root), "CCACHE_NOHASHDIR": "1"}
-    # The kernel's own release, or the module is refused: git must not add to that of either.
-    env = clean_environment() | release_environment() | shared
-    output(argv, env=env, failed=f"{MODULE} does not compile", long=True)
+    # Without the objects of vmlinux, nobody knows yet which symbols it exports.
+    argv = [*command(arch, tree, objects), "KBUILD_MODPOST_WARN=1", *targets]
+    failed = f"{MODULE} does not compile"
+    output(argv, env=environment(store.root), failed=failed, long=True)

@@ -7,6 +7,7 @@ is in the tree already is skipped; one that neither applies nor is there is an e
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +41,12 @@ def applicable(kernel: Kernel, source: ResolvedSource, arch: Arch) -> list[Patch
 
 
 def remedies(kernel: Kernel, source: ResolvedSource, arch: Arch) -> list[Patch]:
-    """Patches that would apply to a tree and that declared kernels of its version need."""
+    """Patches that would apply to a tree and that declared kernels of its version need.
+
+    None where patch(1) is not installed: this is advice.
+    """
+    if shutil.which("patch") is None:
+        return []
     version = parse_version(source.version)
     return [
         patch

@@ -32,6 +32,7 @@ PACKAGES = {  # host tool -> Debian package; cross compilers are declared by eac
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
 }
+HOST_TOOLS = ("make", "gcc", "flex", "bison", "bc")  # needed for every kernel
 OF_DEBIAN = ("apt-get", "dpkg-deb")  # needed for kernels that are Debian packages, only
 HEADERS = {"libelf.h": "libelf-dev"}  # of the host, for objtool of x86
 

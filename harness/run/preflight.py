@@ -11,10 +11,10 @@ from pathlib import Path
 from harness.build import BuildError, InputError
 from harness.build.git import open_repository
 from harness.build.kept import Kept
-from harness.build.kernel import HOST_TOOLS, ready_image
+from harness.build.kernel import ready_image
 from harness.build.patches import check_patches
 from harness.build.store import Store
-from harness.build.tools import need, toolchain
+from harness.build.tools import HOST_TOOLS, need, toolchain
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import (
     GitSource,

@@ -19,7 +19,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAULTLINE_PROJECT", str(small_project(tmp_path)))
     monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    monkeypatch.setattr("harness.build.kernel.HOST_TOOLS", ("make",))
+    monkeypatch.setattr("harness.build.compile.HOST_TOOLS", ("make",))
     monkeypatch.setattr("harness.run.preflight.HOST_TOOLS", ("make",))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.build import BuildError, InputError
-from harness.build import kernel as kernel_module
-from harness.build.elf import check_image
-from harness.build.kernel import BuiltKernel, build_kernel, excerpt, image_version
+from harness.build import BuildError, InputError, blueprint, compile
+from harness.build.image import check_image, image_version
+from harness.build.kernel import BuiltKernel, build_kernel
+from harness.build.make import excerpt
 from harness.build.prune import entries, prune, verify
 from harness.build.store import Store
 from harness.build.tools import file_digest
@@ -30,8 +30,8 @@ def no_real_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.build.tools import Toolchain
 
     tools = Toolchain("", "gcc (Test) 12", "ld 2.40")
-    monkeypatch.setattr(kernel_module, "toolchain", lambda prefix, packages: tools)
-    monkeypatch.setattr(kernel_module, "HOST_TOOLS", ("make",))
+    monkeypatch.setattr(blueprint, "toolchain", lambda prefix, packages: tools)
+    monkeypatch.setattr(compile, "HOST_TOOLS", ("make",))
 
 
 @pytest.fixture
@@ -240,8 +240,8 @@ from pathlib import Path
 from tests.unit import test_build_kernel as t
 from harness.build.store import Store
 from harness.build.tools import Toolchain
-t.kernel_module.toolchain = lambda prefix, packages: Toolchain("", "gcc (Test) 12", "ld 2.40")
-t.kernel_module.HOST_TOOLS = ("make",)
+t.blueprint.toolchain = lambda prefix, packages: Toolchain("", "gcc (Test) 12", "ld 2.40")
+t.compile.HOST_TOOLS = ("make",)
 tmp = Path(sys.argv[1])
 kernel = t.Kernel("tar", t.TarballSource(tmp / "linux.tar", None, sys.argv[2]))
 print(t.build_kernel(kernel, t.fake_arch(tmp / "root"), "core", Store(tmp / "store")).image)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.build import BuildError
-from harness.build.patches import apply_patch, patched
+from harness.build.patches import apply_patch, patched, remedies
 from harness.build.prune import verify
 from harness.build.source import resolve
 from harness.build.store import Store
@@ -191,3 +191,14 @@ def test_a_users_tree_is_patched_in_a_copy(tree: Path, tmp_path: Path, store: St
     done = patched(kernel, source, fake_arch(tmp_path / "root"), store)
     assert done.applied == ("fix.patch",) and done.source.tree != source.tree != tree
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
+
+
+def test_what_may_be_missing_is_not_looked_for_without_patch(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = Patch(write(tmp_path, DIFF), (), None, "two are too few")
+    kernel = Kernel("t", TreeSource(tree), remedies=(needed,))
+    source, arch = resolve(kernel, Store(tmp_path / "store")), fake_arch(tmp_path / "root")
+    assert remedies(kernel, source, arch) == [needed]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert remedies(kernel, source, arch) == []

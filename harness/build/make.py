@@ -1,0 +1,125 @@
+"""The kernel's make: how it is called, watched and ended, and what it says of an error."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import RawIOBase
+from pathlib import Path
+
+from harness.build import BuildError, Progress
+from harness.build.tools import clean_environment
+from harness.catalog.arches import Arch
+from harness.lifetime import end_with
+
+_COMPILED = re.compile(rb" {2}(?:CC|AS) ")
+_ERROR = re.compile(
+    r"\berror:|fatal error|undefined reference|No rule to make target|command not found"
+    r"|: not found|No such file or directory|No space left|Killed"
+)
+
+
+def command(arch: Arch, tree: Path, objects: Path, jobs: int = 0) -> list[str]:
+    """make for a tree and an object folder, without targets; `jobs` compilers at a time, 0: as many
+    as there are CPUs.
+    """
+    ccache = "ccache " if shutil.which("ccache") else ""
+    return [
+        "make", "-C", str(tree), f"O={objects}", f"ARCH={arch.kernel_arch}",
+        f"CROSS_COMPILE={arch.cross}", f"CC={ccache}{arch.cross}gcc", f"HOSTCC={ccache}gcc",
+        f"-j{jobs or len(os.sched_getaffinity(0))}", "--output-sync=target",
+        "--no-print-directory",
+    ]  # fmt: skip
+
+
+def environment(store: Path) -> dict[str, str]:
+    """What make runs with: nothing by which equal input would give another image."""
+    ours = {
+        "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+        "KBUILD_BUILD_USER": "faultline",
+        "KBUILD_BUILD_HOST": "faultline",
+        "KBUILD_BUILD_VERSION": "1",
+        # No git: an image, and the release that its modules must be for, depend on files alone,
+        # not on how they were committed.
+        "GIT_DIR": os.devnull,
+        # Paths below the store are seen relative to the object folder, and scratch folders have
+        # other names each time: without these two ccache would never hit.
+        "CCACHE_BASEDIR": str(store),
+        "CCACHE_NOHASHDIR": "1",
+    }
+    return clean_environment() | ours
+
+
+@dataclass
+class Make:
+    """Runs make for one kernel; its output goes to the log and is counted."""
+
+    label: str  # of the kernel
+    argv: list[str]  # without targets
+    env: dict[str, str]
+    log: Path
+    keep: tuple[int, ...]  # descriptors that make keeps open
+    progress: Progress
+    compiled: int = 0  # objects so far
+
+    def run(self, stage: str, targets: Sequence[str]) -> None:
+        """Make targets. Raises BuildError with the lines that tell why it failed."""
+        argv = [*self.argv, *targets]
+        self.progress(stage, self.compiled)
+        with open(self.log, "ab", buffering=0) as log:
+            log.write(f"$ {' '.join(argv)}\n".encode())
+            start = log.tell()
+            status = self._watch(argv, log, stage)
+        if status != 0:
+            text = self.log.read_bytes()[start:].decode(errors="replace")
+            what = f"{self.label}: make {' '.join(targets)} failed"
+            raise BuildError(what, log=self.log, excerpt=excerpt(text))
+
+    def _watch(self, argv: list[str], log: RawIOBase, stage: str) -> int:
+        """The exit status; whatever ends the wait ends make as well."""
+        with subprocess.Popen(
+            argv, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True, pass_fds=self.keep,
+            # If we are killed, make gets a SIGTERM and ends what it has started.
+            preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    log.write(line)
+                    if _COMPILED.match(line):
+                        self.compiled += 1
+                        self.progress(stage, self.compiled)
+                return process.wait()
+            except BaseException:
+                _end_group(process)
+                raise
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End make and all that it started; they are a session of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=5)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def excerpt(text: str, limit: int = 16) -> list[str]:
+    """The lines of a failed make's output that tell why: the first error and its surroundings."""
+    lines = text.splitlines()
+    found = [number for number, line in enumerate(lines) if _ERROR.search(line)]
+    found = found or [number for number, line in enumerate(lines) if "***" in line]
+    if not found:
+        return lines[-limit:]
+    first = max(0, found[0] - 3)
+    return lines[first : first + limit]
