@@ -92,8 +92,6 @@ def command(
       faultline run --tree ~/linux --arch m68k --arch alpha
       faultline run --patch fix.patch --arch m68k 'stack/*'
     """
-    from harness.run.preflight import preflight
-
     options = how.options(wedging=not no_wedging, shuffle=shuffle)
 
     def plan() -> _Run:
@@ -104,6 +102,8 @@ def command(
         sys.exit(_bisect_step(plan, outcome, invert, options, how.out))
     run, reference = plan(), None
     if base is not None or (changes.have_base and not no_base):
+        from harness.run.preflight import preflight  # else it is loaded while workers start
+
         preflight(run.columns, options)
         reference = _choose_base(run, base or "", options)
     code, path = run_columns(
