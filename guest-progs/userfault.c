@@ -625,7 +625,7 @@ void userfault_coredump(void)
 
 static int cached_file(void)
 {
-	int fd = tmpfile_of(page_size < 4096 ? page_size : 4096);
+	int fd = tmpfile_of(64);
 
 	must("ftruncate", ftruncate(fd, page_size));
 	return fd;
