@@ -10,7 +10,8 @@ from harness.build import BuildError
 from harness.build.patches import apply_patch
 from harness.catalog.arches import arch_names
 from harness.catalog.yamlfile import DeclarationError
-from harness.mutants import Workbench, load_mutants
+from harness.mutants import load_mutants
+from harness.workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 DIFF = "\n--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -1 +1 @@\n-a\n+b\n"

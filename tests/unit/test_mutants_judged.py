@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.mutants import GOOD, Attempts, Laboratory, Mutant, Workbench, looks
+from harness.laboratory import GOOD, Attempts, Laboratory, looks
+from harness.mutants import Mutant
 from harness.results import Observation, ResultRecord, Verdict
 from harness.run.plan import Cell
+from harness.workbench import Workbench
 
 MUTANT = Mutant("x", Path("x.patch"), ("m68k",), "seen", "what")
 INFRA, MATCH, MISMATCH, KNOWN = Verdict.INFRA, Verdict.MATCH, Verdict.MISMATCH, Verdict.KNOWN_BUG

@@ -1,0 +1,214 @@
+"""What becomes of mutants: each is built, and run until a cell tells it from the unmodified kernel.
+
+A mutant is killed only by a mismatch in a cell that the unmodified kernel passed in the same
+invocation, with the very expectations of that kernel: a cell that is a known bug kills nothing.
+And it has to be seen twice, with one and the same outcome, the second time on a machine of its own;
+what was right, or proved nothing, at any look is no kill. Then the unmodified kernel is looked at
+once more, and has to pass. A mismatch that lacks any of this, or in which the machine only went
+away (`silent`, `lost`: a busy host does that as well), leaves the mutant doubtful.
+"""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.build import BuildError, Say
+from harness.build.kernel import build_kernel
+from harness.build.patches import apply_patch
+from harness.build.store import Store
+from harness.catalog.arches import Arch
+from harness.catalog.kernels import Kernel
+from harness.catalog.matrix import Scenario
+from harness.catalog.outcome import Trouble, parse
+from harness.catalog.project import Project
+from harness.machine.qemu import MachineSpec
+from harness.mutants import Mutant
+from harness.results import Record, ResultRecord, Verdict
+from harness.run.job import CellRunner
+from harness.run.judge import BOOT
+from harness.run.options import Options
+from harness.run.plan import Cell, Column, Job
+from harness.run.prepare import prepare
+from harness.workbench import Workbench, workbench
+
+Attempts = tuple[Cell, list[ResultRecord]]  # a cell, and all that was seen of it, in order
+
+FATES = (
+    "killed", "equivalent", "survived", "doubtful", "infrastructure", "unbuilt", "unchanged",
+)  # fmt: skip
+GOOD = FATES[:2]  # of the rest each is a defect: of the scenarios, of the run, or of the patch
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a mutant on one arch."""
+
+    mutant: str
+    arch: str
+    fate: str  # one of FATES
+    scenario: str = ""  # that killed it, or that leaves it in doubt
+    expected: str = ""
+    observed: str = ""
+    cells: int = 0  # that were run
+    seconds: float = 0.0
+
+
+def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
+    """However often it was looked at, this was the answer."""
+    return bool(attempts) and all(one.verdict is verdict for one in attempts)
+
+
+def looks(records: Sequence[ResultRecord]) -> list[ResultRecord]:
+    """One record a look: what the kernel said late amends the record before."""
+    amended = {one for one, after in enumerate(records[1:]) if after.confirmation == "late"}
+    return [record for one, record in enumerate(records) if one not in amended]
+
+
+def doubt(attempts: Sequence[ResultRecord]) -> str:
+    """Why mismatches prove too little; "" if they do not.
+
+    A machine that only went away may have been a busy host's doing, at each look. What ends
+    in another way each time is not understood: a race has to show by an outcome of its own.
+    """
+    outcomes = list(dict.fromkeys(one.observation.outcome for one in attempts))
+    if len(outcomes) > 1:
+        return "not alike: " + ", then ".join(outcomes)
+    gone = any(
+        isinstance(result, Trouble) and result.kind in ("silent", "lost")
+        for result in parse(outcomes[0]).results
+    )
+    return f"{outcomes[0]}: the machine only went away" if gone else ""
+
+
+class Laboratory:
+    """One arch: a tree to mutate, its kept objects, and what the unmodified kernel passes."""
+
+    def __init__(
+        self,
+        project: Project,
+        kernel: Kernel,
+        arch: Arch,
+        scenarios: Sequence[Scenario],
+        store: Store,
+        say: Say,
+    ) -> None:
+        self._project, self._kernel, self._arch = project, kernel, arch
+        self._scenarios, self._store, self._say = scenarios, store, say
+        self._flavour = "core"
+        self._bench: Workbench
+        self._job: Job | None = None
+        self._unmodified = Path()  # the image
+        self.passed: list[Cell] = []
+        self.failed: dict[str, str] = {}  # scenario -> what the unmodified kernel gave instead
+
+    @contextmanager
+    def open(self) -> Iterator[Laboratory]:
+        """Hold the tree, build it unmodified, and run it. Raises BuildError."""
+        with workbench(self._kernel, self._arch, self._store) as self._bench:
+            self._baseline()
+            yield self
+
+    def _baseline(self) -> None:
+        options = Options(store=self._store, accel="tcg", wedging=False, snapshots=False)
+        # Expectations come from the kernel as it is declared: a mutant must not choose its rows.
+        column = Column(arch=self._arch, kernel=self._kernel, flavour=self._flavour)
+
+        def say(line: str) -> None:
+            self._say(f"{self._arch.name}: {line}")
+
+        ready = prepare("mutants", column, self._scenarios, self._project, options, say)
+        self._job = replace(ready.jobs[0], cells=())
+        self._unmodified = self._build()
+        self._learn(ready.cells)
+
+    def _learn(self, cells: Sequence[Cell]) -> None:
+        """What the unmodified kernel passes, at each look: nothing else can kill."""
+        for cell, attempts in self._run(self._unmodified, cells):
+            record = attempts[-1]
+            if all_are(Verdict.MATCH, attempts):
+                self.passed.append(cell)
+            elif record.verdict not in (Verdict.NOT_APPLICABLE, Verdict.KNOWN_BUG):
+                self.failed[cell.scenario] = (
+                    record.observation.outcome or record.observation.failure
+                )
+
+    def _build(self) -> Path:
+        return build_kernel(self._bench.kernel, self._arch, self._flavour, self._store).image
+
+    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
+        """All that is seen of each cell, what the kernel says at its end included."""
+        assert self._job is not None and isinstance(self._job.spec, MachineSpec)
+        job = replace(self._job, spec=replace(self._job.spec, image=image))
+        written: list[Record] = []
+        runner = CellRunner(job, written.append)
+        try:
+            for cell in cells:
+                written.clear()
+                runner.run(cell)
+                runner.settle()
+                seen = [record for record in written if isinstance(record, ResultRecord)]
+                yield cell, looks([one for one in seen if one.scenario == cell.scenario])
+        finally:
+            runner.close()
+
+    def try_mutant(self, mutant: Mutant) -> Fate:
+        """Build the mutant and run what the unmodified kernel passed, up to the first kill."""
+        try:
+            self._bench.restore()
+            self._bench.touch(mutant.touched)
+            apply_patch(self._bench.tree, mutant.file)
+            image = self._build()
+        except BuildError as error:
+            self._say(f"{self._arch.name}: {mutant.name}: {error}")
+            why = str(error).splitlines()[0]
+            return Fate(mutant.name, self._arch.name, "unbuilt", observed=why)
+        if filecmp.cmp(image, self._unmodified, shallow=False):
+            why = "the patch changes nothing that is in this kernel"
+            return Fate(mutant.name, self._arch.name, "unchanged", observed=why)
+        return self._judge(mutant, image)
+
+    def _judge(self, mutant: Mutant, image: Path) -> Fate:
+        """The first cell that kills; where none does, the most that was seen of it."""
+        name, arch, infra, count = mutant.name, self._arch.name, "", 0
+        doubtful: Fate | None = None
+        for cell, attempts in self._run(image, list(self.passed)):
+            count += 1
+            if len(attempts) == 1 and all_are(Verdict.MISMATCH, attempts):
+                for _, again in self._run(image, [cell]):
+                    attempts = [*attempts, *again]
+            record = attempts[-1]
+            seen = record.observation
+            if all_are(Verdict.MISMATCH, attempts):
+                fate = Fate(
+                    name, arch, "killed", cell.scenario,
+                    " or ".join(record.expected), seen.outcome, count,
+                )  # fmt: skip
+                why = doubt(attempts) or self._unmodified_fails(cell)
+                if not why:
+                    return fate
+                doubtful = doubtful or replace(fate, fate="doubtful", observed=why)
+            if record.verdict is Verdict.INFRA:
+                infra = infra or f"{cell.scenario}: {seen.failure}"
+                if seen.failure.startswith(BOOT):
+                    break
+        if doubtful is not None:
+            return replace(doubtful, cells=count)
+        if infra:
+            return Fate(name, arch, "infrastructure", observed=infra, cells=count)
+        fate_of_all = "equivalent" if mutant.equivalent else "survived"
+        return Fate(name, arch, fate_of_all, cells=count)
+
+    def _unmodified_fails(self, cell: Cell) -> str:
+        """Why a cell can kill no more: the unmodified kernel fails it now. "" if it does not."""
+        for _, attempts in self._run(self._unmodified, [cell]):
+            if not all_are(Verdict.MATCH, attempts):
+                seen = attempts[-1].observation
+                self.failed[cell.scenario] = seen.outcome or seen.failure
+        if cell.scenario not in self.failed:
+            return ""
+        self.passed.remove(cell)
+        return f"the unmodified kernel passes no more: {self.failed[cell.scenario]}"

@@ -1,0 +1,71 @@
+"""A tree to try things on: a copy of a kernel's source, with its objects kept beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.build import BuildError
+from harness.build.patches import patched
+from harness.build.source import resolve
+from harness.build.store import Store
+from harness.build.tools import digest, output
+from harness.catalog.arches import Arch
+from harness.catalog.kernels import Kernel, TreeSource
+
+
+class Workbench:
+    """The tree of one arch; what was changed in it is put back."""
+
+    def __init__(self, pristine: Path, folder: Path) -> None:
+        self.tree = folder / "linux"
+        self._pristine, self._note = pristine, folder / "touched"
+        complete = folder / "complete"
+        if not complete.exists():
+            shutil.rmtree(self.tree, ignore_errors=True)
+            words = ["cp", "-al", "--", str(pristine), str(self.tree)]
+            output(words, failed="cannot copy the source tree")
+            complete.touch()
+        self.restore()
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(f"tree:{self.tree}", TreeSource(self.tree))
+
+    def touch(self, paths: Sequence[str]) -> None:
+        """These files are about to be changed, and are nobody else's from here on.
+
+        Raises BuildError for one that is not in the tree.
+        """
+        for name in paths:
+            if not (self._pristine / name).is_file():
+                raise BuildError(f"{name} is not in the tree")
+        self._note.write_text("\n".join(paths))
+        for name in paths:
+            self._renew(name)
+
+    def restore(self) -> None:
+        """What was changed last is as it was, with a new time so that make sees it."""
+        for name in self._note.read_text().split() if self._note.exists() else ():
+            self._renew(name)
+        self._note.unlink(missing_ok=True)
+
+    def _renew(self, name: str) -> None:
+        file = self.tree / name
+        assert file.parent.resolve().is_relative_to(self.tree.resolve()), (
+            f"{name} is not in the tree"
+        )
+        file.unlink(missing_ok=True)  # it was a hard link to the original
+        shutil.copy(self._pristine / name, file)
+
+
+@contextmanager
+def workbench(kernel: Kernel, arch: Arch, store: Store) -> Iterator[Workbench]:
+    """The one of this kernel and arch, held. Raises BuildError."""
+    source = patched(kernel, resolve(kernel, store), arch, store).source
+    key = digest("mutants", source.key, arch.name)
+    label = f"tree of mutants, {kernel.name} {arch.name}"
+    with store.folder("objects", key, label) as folder:
+        yield Workbench(source.tree, folder.path)
