@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.catalog.edit import NewRow, insert_row, one_line, replace_row
@@ -70,7 +70,7 @@ class Blessing:
     seen: tuple[_Seen, ...]
 
     def __str__(self) -> str:
-        where = ", ".join(self.row.arch) + (f", kernel {self.row.kernel}")
+        where = f"{', '.join(self.row.arch)}, kernel {self.row.kernel}"
         return f"{self.scenario}: {self.row.outcome} on {where}"
 
 
@@ -119,13 +119,12 @@ def _checked(project: Project, words: Words) -> Words:
             VersionRange.parse(words.kernels)
         except VersionError as error:
             raise Refusal(f"not a range of kernels: {error}") from None
-    return Words(
+    return replace(
+        words,
         because=one_line(words.because, "the reason"),
         evidence=tuple(dict.fromkeys(words.evidence)),
         bug=one_line(words.bug, "the reference") if words.bug else "",
         want=want,
-        kernels=words.kernels,
-        own_commits=words.own_commits,
     )
 
 

@@ -28,11 +28,6 @@ FLAGS = (
 _PLAIN = re.compile(r"[ !#->@-\[\]-~]*")  # printable ASCII but for " \ ? (of trigraphs)
 
 
-def function_name(scenario: str) -> str:
-    """The C function of a scenario: "stack/below-usp-256" is stack_below_usp_256."""
-    return re.sub(r"[/-]", "_", scenario)
-
-
 def c_string(text: str) -> str:
     """A C string literal; what is not printable ASCII becomes octal escapes of its UTF-8."""
     if _PLAIN.fullmatch(text):
@@ -48,23 +43,15 @@ def c_string(text: str) -> str:
 
 
 def scenario_table(scenarios: Iterable[Scenario], arch: Arch | None = None) -> str:
-    """The text of scenarios.inc, sorted by name. Raises BuildError if two are one in C.
+    """The text of scenarios.inc, sorted by name.
 
     What could harm a machine that matters is told for `arch`; without one, only what always could.
     """
-    lines, taken = [], dict[str, str]()
-    for scenario in sorted(scenarios, key=lambda scenario: scenario.name):
-        function = function_name(scenario.name)
-        if function in taken:
-            raise InputError(
-                f"{scenario.file}:{scenario.line}: {scenario.name} and {taken[function]} "
-                f"would both be {function}() in C: rename one"
-            )
-        taken[function] = scenario.name
-        user, summary = c_string(scenario.user), c_string(scenario.summary)
-        harm = c_string(scenario.harm_on(arch))
-        name = c_string(scenario.name)
-        lines.append(f"SCENARIO({name}, {function}, {user}, {summary}, {harm})\n")
+    lines = []
+    for one in sorted(scenarios, key=lambda scenario: scenario.name):
+        name, user, summary = c_string(one.name), c_string(one.user), c_string(one.summary)
+        harm = c_string(one.harm_on(arch))
+        lines.append(f"SCENARIO({name}, {one.function}, {user}, {summary}, {harm})\n")
     return "".join(lines)
 
 

@@ -76,9 +76,9 @@ def write_initramfs(out: Path, files: Mapping[str, Path]) -> None:
         members.append(_Member(name, stat.S_IFREG | 0o644, text.encode()))
     taken = {member.name for member in members}
     for name, path in files.items():
-        parts = name.split("/")
-        if name in taken or not all(parts) or "." in parts or ".." in parts or "\0" in name:
-            raise InputError(f"initramfs: {name!r} cannot be a file's name in it")
+        parts = _parts(name)
+        if name in taken:
+            raise InputError(f"initramfs: {name!r} stands in it twice")
         if len(parts) > 1 and "/".join(parts[:-1]) not in FOLDERS:
             raise InputError(f"initramfs: {name!r}: its folder is none of {', '.join(FOLDERS)}")
         try:
@@ -91,6 +91,14 @@ def write_initramfs(out: Path, files: Mapping[str, Path]) -> None:
             _write(file, members)
     except OSError as error:
         raise BuildError(f"initramfs: cannot write {out}: {error.strerror}") from error
+
+
+def _parts(name: str) -> list[str]:
+    """Folders and file of a path in an initramfs. Raises InputError for what is none."""
+    parts = name.split("/")
+    if not all(parts) or "." in parts or ".." in parts or "\0" in name:
+        raise InputError(f"initramfs: {name!r} cannot be a file's name in it")
+    return parts
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,7 @@ def write_overlay(out: Path, base: Path, extras: Iterable[Extra]) -> None:
     folders: dict[str, _Member] = {}
     files: dict[str, _Member] = {}
     for extra in extras:
-        parts = extra.name.split("/")
-        if not all(parts) or "." in parts or ".." in parts or "\0" in extra.name:
-            raise InputError(f"initramfs: {extra.name!r} cannot be a file's name in it")
+        parts = _parts(extra.name)
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             if folder not in FOLDERS:

@@ -90,7 +90,7 @@ def _compile(
         need(tool)
     config = objects / ".config"
     # Without the time, equal input is an equal binary.
-    make = ["make", "-s", "-C", str(source), f"O={objects}", f"-j{os.cpu_count() or 1}",
+    make = ["make", "-s", "-C", str(source), f"O={objects}", f"-j{len(os.sched_getaffinity(0))}",
             f"CROSS_COMPILE={tools.prefix}", "KCONFIG_NOTIMESTAMP=1"]  # fmt: skip
     output([*make, "allnoconfig"], failed="it cannot be configured")
     config.write_text(kc.apply(_OURS.sub("", config.read_text()), requests) + "\n".join(flags))

@@ -58,7 +58,7 @@ class Arch:
 
 PORT_DEVICES = ("virtio-serial-device", "virtio-serial-pci")
 
-_READERS: dict[str, Callable[[Node], Any]] = {
+_REQUIRED: dict[str, Callable[[Node], Any]] = {  # of an arch that has no base
     "kernel_arch": Node.word,
     "cross": Node.word,
     "make_targets": lambda node: tuple(item.word() for item in node.one_or_more()),
@@ -68,6 +68,8 @@ _READERS: dict[str, Callable[[Node], Any]] = {
     "memory": Node.number,
     "console": Node.text,
     "port_device": lambda node: node.choice(PORT_DEVICES, "port device"),
+}
+_READERS = _REQUIRED | {
     "guest_header": Node.word,
     "guest_cross": Node.word,
     "cc_flags": Node.texts,
@@ -81,7 +83,6 @@ _READERS: dict[str, Callable[[Node], Any]] = {
     "snapshot": lambda node: node.choice(("true", "false"), "truth value") == "true",
     "packages": lambda node: {key: item.text() for key, item in node.mapping().items()},
 }
-_REQUIRED = tuple(_READERS)[:9]
 _NAME = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9]+)*")
 
 

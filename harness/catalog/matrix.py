@@ -73,7 +73,7 @@ class Scenario:
 
     @property
     def function(self) -> str:
-        """The name of its C function."""
+        """The name of its C function: "stack/below-usp-256" is stack_below_usp_256."""
         return re.sub("[/-]", "_", self.name)
 
     def rows_for(self, facts: Facts) -> list[Row]:

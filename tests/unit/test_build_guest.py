@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.build import BuildError
-from harness.build.guest import build_guest, c_string, function_name, scenario_table
+from harness.build.guest import build_guest, c_string, scenario_table
 from harness.build.store import Store
 from harness.catalog.arches import Arch
 from harness.catalog.matrix import Scenario
@@ -70,12 +70,6 @@ def test_the_table() -> None:
         'SCENARIO("hole/read", hole_read, "root", "a \\"b\\" \\?\\\\ \\303\\251", "")\n'
         'SCENARIO("stack/below-usp-257", stack_below_usp_257, "root", "a summary", "")\n'
     )
-    assert function_name("a/b-c") == "a_b_c"
-
-
-def test_two_scenarios_that_are_one_in_c() -> None:
-    with pytest.raises(BuildError, match=r"a\.yaml:3: .* would both be a_b_c\(\)"):
-        scenario_table([scenario("a/b-c"), scenario("a/b_c")])
 
 
 @given(text=st.text())
