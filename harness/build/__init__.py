@@ -1,5 +1,13 @@
 """From declarations to files: kernel sources, kernel images, guest binaries, initramfs, store.
 
+    sources    source: what a kernel's name resolves to; fetch, apt, archive: from elsewhere;
+               own_tree, git: a user's own; tree: what all have in common; patches
+    kernels    blueprint: what decides an image; kernel: it, from the store or made; compile, make,
+               kconfig, objects: how; image: what one tells of itself; module; symbols
+    guests     guest, disk, initramfs, shell; elf: what a program of somebody else's is for
+    the store  store; entry: whether one is whole; prune: keeping house; kept: what is computed
+    evidence   does the text that decides an outcome still stand in the source?
+
 Every failure a user can do something about is a `BuildError`: it says which file, what was
 expected there and what to do.
 """

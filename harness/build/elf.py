@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.build import InputError
 
@@ -14,6 +17,11 @@ _MACHINES = {
     0x9026: "alpha",
 }  # fmt: skip
 _PT_INTERP = 3
+_BITS = {b"\1": 32, b"\2": 64}  # e_ident[EI_CLASS]
+_ORDERS = {b"\1": "little", b"\2": "big"}  # e_ident[EI_DATA]
+_HEADER_SIZE = {32: 52, 64: 64}  # bytes
+_HEADER = {32: "18xH8xI10xHH", 64: "18xH12xQ14xHH"}  # e_machine, e_phoff, e_phentsize, e_phnum
+_PROGRAM = {32: "II8xI", 64: "I4xQ16xQ"}  # p_type, p_offset, p_filesz
 
 
 @dataclass(frozen=True)
@@ -42,36 +50,38 @@ def read_elf(path: Path) -> Elf | None:
     """The header of a program; None if it is no ELF file. Raises OSError."""
     with open(path, "rb") as file:
         head = file.read(64)
-        if (
-            len(head) < 52
-            or head[:4] != b"\x7fELF"
-            or head[4] not in (1, 2)
-            or head[5] not in (1, 2)
-        ):
+        bits, order = _BITS.get(head[4:5]), _ORDERS.get(head[5:6])
+        if head[:4] != b"\x7fELF" or bits is None or order is None:
             return None
-        wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
-        if wide and len(head) < 64:
+        if len(head) < _HEADER_SIZE[bits]:
             return None
-        (machine,) = struct.unpack_from(f"{order}H", head, 18)
-        offset = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", head, 32 if wide else 28)[0]
-        size, count = struct.unpack_from(f"{order}HH", head, 54 if wide else 42)
-        interpreter = ""
-        for index in range(count):
-            file.seek(offset + index * size)
-            entry = file.read(size)
-            if len(entry) < (40 if wide else 20):
-                break
-            if struct.unpack_from(f"{order}I", entry)[0] != _PT_INTERP:
-                continue
-            at, length = (
-                struct.unpack_from(f"{order}Q", entry, 8)[0] if wide
-                else struct.unpack_from(f"{order}I", entry, 4)[0],
-                struct.unpack_from(f"{order}{'Q' if wide else 'I'}", entry, 32 if wide else 16)[0],
-            )  # fmt: skip
-            file.seek(at)
-            name = file.read(min(length, 4096)).split(b"\0")[0]
-            interpreter = name.decode(errors="replace") or "unknown"
-    return Elf(64 if wide else 32, "little" if head[5] == 1 else "big", machine, interpreter)
+        mark = "<" if order == "little" else ">"
+        machine, offset, size, count = struct.unpack_from(mark + _HEADER[bits], head)
+        places = range(offset, offset + count * size, size or 1)
+        interpreter = _interpreter(file, places, mark, bits)
+    return Elf(bits, order, machine, interpreter)
+
+
+def _interpreter(file: BinaryIO, places: Iterable[int], mark: str, bits: int) -> str:
+    """What the program headers at these offsets (bytes) name, "" if none does."""
+    program = struct.Struct(mark + _PROGRAM[bits])
+    for place in places:
+        entry = _read_at(file, place, program.size)
+        if len(entry) < program.size:
+            break
+        kind, offset, length = program.unpack(entry)
+        if kind == _PT_INTERP:
+            name = _read_at(file, offset, min(length, 4096)).split(b"\0")[0]
+            return name.decode(errors="replace") or "unknown"
+    return ""
+
+
+def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Fewer bytes where the file has no more: an offset may be any number."""
+    if offset >= os.fstat(file.fileno()).st_size:
+        return b""
+    file.seek(offset)
+    return file.read(length)
 
 
 def check_static(path: Path, guest: Path, arch: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from stand_in import spec
 
 from harness.build import BuildError
@@ -104,6 +106,15 @@ def test_a_cut_off_program_is_no_exception(static: Path, tmp_path: Path, size: i
     cut = tmp_path / "cut"
     cut.write_bytes(static.read_bytes()[:size])
     read_elf(cut)
+
+
+@given(st.sampled_from(["0101", "0102", "0201", "0202"]), st.binary(min_size=58, max_size=120))
+def test_any_header_is_no_exception(
+    tmp_path_factory: pytest.TempPathFactory, form: str, rest: bytes
+) -> None:
+    program = tmp_path_factory.getbasetemp() / "program"
+    program.write_bytes(b"\x7fELF" + bytes.fromhex(form) + rest)
+    assert read_elf(program) is not None
 
 
 @pytest.mark.skipif(not shutil.which("cpio"), reason="cpio is not installed")
