@@ -19,6 +19,7 @@
 #define PORT_WAIT_MS 20000
 #define MAX_VIRTIO 16
 #define MAX_LIMIT_MS 3600000
+#define ANSWER_MS 2000		/* a host that is there answers at once */
 #define CALIBRATIONS 5
 
 static char nonce[17] = "0000000000000000";
@@ -29,6 +30,48 @@ static void error(const char *text)
 	frame_begin("error", NULL);
 	frame_string(",\"e\":", text);
 	frame_end();
+}
+
+/* Wait until there is something to read; without a reader at the host poll comes back at once. */
+static size_t read_port(char *buffer, size_t size, uint64_t end)
+{
+	struct pollfd poll_port = { .fd = port, .events = POLLIN };
+	ssize_t n;
+
+	while ((n = read(port, buffer, size)) < 1) {
+		if (now_us() >= end)
+			return 0;
+		if (poll(&poll_port, 1, 1000) > 0 && !(poll_port.revents & POLLIN))
+			sleep_ms(5);
+	}
+	return n;
+}
+
+/* The next line of the host's, without its end; NULL: none until then. */
+static char *next_line(uint64_t end)
+{
+	static char line[256], buffer[256];
+	static size_t n, at, got;
+
+	for (;;) {
+		if (at == got) {
+			at = 0;
+			got = read_port(buffer, sizeof(buffer), end);
+			if (!got)
+				return NULL;
+		}
+		while (at < got) {
+			char c = buffer[at++];
+
+			if (c == '\n') {
+				line[n] = '\0';
+				n = 0;
+				return line;
+			}
+			if (n < sizeof(line) - 1)
+				line[n++] = c;
+		}
+	}
 }
 
 /* -- a scenario --------------------------------------------------------------------------- */
@@ -69,6 +112,21 @@ static void send_step(struct run *run)
 	frame_begin("step", run->scenario->name);
 	frame_string(",\"o\":", text);
 	frame_end();
+}
+
+/* How long this machine has waited for a CPU is known to the host alone. */
+static unsigned int ask_host(struct run *run)
+{
+	uint64_t end = now_us() + ANSWER_MS * 1000ULL;
+	unsigned int ms;
+	char *line;
+
+	frame_begin("late", run->scenario->name);
+	frame_end();
+	while ((line = next_line(end)))
+		if (sscanf(line, "more %u", &ms) == 1)
+			return ms < MAX_LIMIT_MS ? ms : MAX_LIMIT_MS;
+	return 0;
 }
 
 static void send_end(uint64_t new_taint)
@@ -121,6 +179,7 @@ void report_scenario(const char *name, unsigned long limit_ms)
 	}
 	run.limit_ms = limit_ms;
 	run.progress = send_step;
+	run.more = port < 0 ? NULL : ask_host;
 	mark_begin();
 	before = taint();
 	run_scenario(&run);
@@ -168,6 +227,8 @@ static void command(char *line)
 			error("run NAME LIMIT_MS");
 	} else if (name && !strcmp(name, "exec")) {
 		program_command(rest);
+	} else if (name && !strcmp(name, "more")) {
+		return;		/* an answer that came too late */
 	} else {
 		error("unknown command");
 	}
@@ -299,38 +360,11 @@ uint64_t send_hello(void)
 	return us;
 }
 
-/* Wait until there is something to read; without a reader at the host poll comes back at once. */
-static size_t read_port(char *buffer, size_t size)
-{
-	struct pollfd poll_port = { .fd = port, .events = POLLIN };
-	ssize_t n;
-
-	while ((n = read(port, buffer, size)) < 1)
-		if (poll(&poll_port, 1, 1000) > 0 && !(poll_port.revents & POLLIN))
-			sleep_ms(5);
-	return n;
-}
-
 /* Commands, one a line, until the machine is off. */
 static void serve(void)
 {
-	static char line[256], buffer[256];
-	size_t n = 0;
-
-	for (;;) {
-		size_t got = read_port(buffer, sizeof(buffer));
-
-		for (size_t i = 0; i < got; i++) {
-			if (buffer[i] != '\n') {
-				if (n < sizeof(line) - 1)
-					line[n++] = buffer[i];
-				continue;
-			}
-			line[n] = '\0';
-			n = 0;
-			command(line);
-		}
-	}
+	for (;;)
+		command(next_line(UINT64_MAX));
 }
 
 /*

@@ -219,6 +219,15 @@ int run_wait(struct pollfd *polls, unsigned int n, uint64_t us)
 	return ppoll(polls, n + 1, &wait, NULL);
 }
 
+/* Whether the time is over. A limit counts what this machine was given; more of it moves `end`. */
+static bool expired(struct run *run, uint64_t *end)
+{
+	if (now_us() < *end)
+		return false;
+	*end = now_us() + (run->more ? run->more(run) * 1000ULL : 0);
+	return now_us() >= *end;
+}
+
 /* Collect whatever has died. Tells whether there are children left; status is of `pid`. */
 static bool reap(pid_t pid, int *status, bool *ended)
 {
@@ -249,7 +258,7 @@ static bool kill_all(struct run *run)
 		if (!reap(0, &status, &ended))
 			return true;
 		sleep_ms(5);
-	} while (now_us() < end);
+	} while (!expired(run, &end));
 	return !reap(0, &status, &ended);
 }
 
@@ -260,18 +269,34 @@ static void note_detail(const char *key, const char *value)
 	run_add_detail(noted, key, value);
 }
 
-/* The hang rule of docs/guest-protocol.md. */
-static void judge_hang(struct run *run)
+/* It has ended, or said something that is not read yet. */
+static bool goes_on(const struct run *run, const struct reader *in)
 {
+	struct pollfd heard = { .fd = in->fd, .events = POLLIN };
+	siginfo_t ended = { 0 };
+
+	return poll(&heard, 1, 0) > 0 ||
+	       (waitid(P_PID, run->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid);
+}
+
+/* The hang rule of docs/guest-protocol.md; false: it only was slow. */
+static bool judge_hang(struct run *run, const struct reader *in)
+{
+	int details = run->details;
 	enum hang_state state;
 	bool killable;
 
 	noted = run;
 	state = hang_sample(run->pid, run->pid, note_detail);
+	if (goes_on(run, in)) {
+		run->details = details;
+		return false;
+	}
 	killable = kill_all(run);
 	if (!killable)
 		state = hang_sample(run->pid, run->pid, note_detail);
 	run_hang(run, hang_text(killable, state));
+	return true;
 }
 
 /* It has ended, or said too much: what is left of it has to go. */
@@ -339,21 +364,25 @@ void run_init(void)
 /* Listen until it has ended or said too much; false when it went silent for too long. */
 static bool follow(struct run *run, struct reader *in, int *status)
 {
-	uint64_t limit = run->limit_ms * 1000ULL, deadline = now_us() + limit, now;
+	uint64_t limit = run->limit_ms * 1000ULL, end = now_us() + limit;
 	struct pollfd polls[2] = { { .events = POLLIN } };
 	bool ended = false;
 
 	for (;;) {
+		uint64_t now = now_us();	/* before we look: what was said in time counts */
+
 		reap(run->pid, status, &ended);
 		if (drain(run, in))
-			deadline = now_us() + limit;
+			end = now_us() + limit;
 		if (ended || run->too_much)
 			return true;
-		now = now_us();
-		if (now >= deadline)
-			return false;
+		if (now >= end) {
+			if (expired(run, &end))
+				return false;
+			continue;
+		}
 		polls[0].fd = in->fd;
-		run_wait(polls, 1, deadline - now);
+		run_wait(polls, 1, end - now);
 	}
 }
 
@@ -362,6 +391,7 @@ void run_scenario(struct run *run)
 	static struct reader in;
 	uint64_t start = now_us();
 	int pipe[2], status = 0;
+	bool alive;
 
 	run_reset(run);
 	in.total = in.n = 0;
@@ -383,12 +413,13 @@ void run_scenario(struct run *run)
 	in.fd = pipe[0];
 	fcntl(in.fd, F_SETFL, O_NONBLOCK);
 
-	if (follow(run, &in, &status)) {
+	do
+		alive = !follow(run, &in, &status);
+	while (alive && !judge_hang(run, &in));
+	if (!alive) {
 		if (!run->too_much)
 			judge_status(run, status);
 		clean_up(run);
-	} else {
-		judge_hang(run);
 	}
 	if (in.fd >= 0)
 		close(in.fd);

@@ -66,6 +66,8 @@ struct run {
 	const struct scenario *scenario;
 	unsigned int limit_ms;			/* without a new line */
 	void (*progress)(struct run *run);	/* a step began */
+	/* A limit has passed: so many ms more, as the machine was not given all of it. Or NULL. */
+	unsigned int (*more)(struct run *run);
 
 	/* What is always written comes first: each page of ours that we write after a fork is copied. */
 	pid_t pid;

@@ -26,6 +26,7 @@ class Cell:
     signs: list[Sign] = field(default_factory=list)
     console: Excerpt = field(default_factory=Excerpt)
     progress: int = 0
+    late: bool = False  # the agent asks whether a limit is really over
     error: str = ""  # the agent's own words
 
     def has(self, kind: str) -> bool:

@@ -40,8 +40,8 @@ class HandSession(Session):
     async def _look(self) -> dict[str, str]:
         return {"cpus": "unknown"}
 
-    async def _follow(self, cell: Cell, patience: float) -> str:
-        lost = await super()._follow(cell, patience)
+    async def _follow(self, cell: Cell, limit: float, patience: float) -> str:
+        lost = await super()._follow(cell, limit, patience)
         if lost == "gone":
             return f"{self._hand.where}: it ended meanwhile: {await self._ending()}"
         return f"{self._hand.where} does not answer" if lost else ""

@@ -42,6 +42,12 @@ class End(msgspec.Struct, frozen=True, tag_field="t", tag="end"):
     ms: int = 0
 
 
+class Late(msgspec.Struct, frozen=True, tag_field="t", tag="late"):
+    """A limit of the agent's has passed: how much longer is it to be?"""
+
+    s: str
+
+
 class AgentError(msgspec.Struct, frozen=True, tag_field="t", tag="error"):
     e: str
 
@@ -79,7 +85,7 @@ class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
     e: str
 
 
-Message = Hello | Step | End | AgentError | Ended | Plan | Begin | Refused
+Message = Hello | Step | Late | End | AgentError | Ended | Plan | Begin | Refused
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 # What an agent writes: printable ASCII, in which a string escapes nothing but these two. An

@@ -324,12 +324,12 @@ class QemuProcess:
         return total
 
     def starved(self) -> float:
-        """Seconds that it has waited for a CPU of this host: the thread that waited longest."""
-        waited = [0]
+        """Seconds that its threads, taken together, have waited for a CPU of this host."""
+        waited = 0
         for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
             with suppress(OSError, IndexError, ValueError):  # a thread that ended, an odd kernel
-                waited.append(int(path.read_text().split()[1]))
-        return max(waited) / 1e9
+                waited += int(path.read_text().split()[1])
+        return waited / 1e9
 
     def status(self) -> str:
         """ "" while it runs, else how it ended."""

@@ -3,6 +3,7 @@
 One event loop waits on the console, the results port, the exit of QEMU and a deadline. All
 limits follow from what this boot showed (how long it took, how long an empty scenario
 takes); only the limits of the boot itself are constants, for nothing is measured before it.
+A limit of a scenario counts the time that the machine was given: see `Starved`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +28,7 @@ from harness.machine.port import (
     Ended,
     FrameReader,
     Hello,
+    Late,
     Message,
     Plan,
     Refused,
@@ -57,6 +60,8 @@ LOOK_LIMIT = 10.0  # seconds for QMP to answer
 _FATAL = (Sign("panic"), Sign("oops"))
 MAX_SIGNS = 100  # kept of one scenario
 MAX_STEPS = 10  # progress extends the deadline so often at most
+STARVED_LEAST = 0.1  # seconds that a machine waited for a CPU: less is that of any host
+STARVED_MOST = 4  # a busy host extends a limit by so many times itself at most
 
 
 class BootError(Exception):
@@ -66,6 +71,41 @@ class BootError(Exception):
         super().__init__(message)
         self.console = console
         self.command = command
+
+
+class Starved:
+    """What is added to a limit: the time that the machine waited for a CPU of a busy host.
+
+    Without its first moment, since to ask for that costs as much as half of a scenario that ends
+    at once; and not without end, since a machine that spins waits as long as the host is busy.
+    """
+
+    def __init__(self, waited: Callable[[], float], limit: float) -> None:
+        """`waited` tells the sum of all its threads; both are in seconds."""
+        self._waited, self._left = waited, STARVED_MOST * limit
+        self._last: tuple[float, float] | None = None  # when it was asked, and the answer
+
+    @property
+    def watched(self) -> bool:
+        return self._last is not None
+
+    def watch(self) -> None:
+        """What it waits counts from now on."""
+        self._last = time.monotonic(), self._waited()
+
+    def more(self) -> float:
+        """Seconds to be added to a limit that has passed now; 0.0: it is over."""
+        if self._last is None:
+            self.watch()
+            return 0.0
+        then, before = self._last
+        now, waited = self._last = time.monotonic(), self._waited()
+        # Threads may have waited at the same time; between two looks no more passed than that.
+        more = min(waited - before, now - then, self._left)
+        if more < STARVED_LEAST:
+            return 0.0
+        self._left -= more
+        return more
 
 
 class Session:
@@ -286,6 +326,8 @@ class Session:
             return  # late words of a scenario that was given up
         elif isinstance(message, End):
             cell.end = cell.end or message
+        elif isinstance(message, Late):
+            cell.late = True
         else:
             cell.text = message.o
             cell.progress += 1
@@ -371,7 +413,7 @@ class Session:
         damaged_before, lost_before = self._frames.damaged, self._frames.lost
         self._send(f"run {name} {int(limit * 1000)}\n")
         agent = limit + SAMPLING + max(MIN_KILL, limit)
-        lost = await self._follow(cell, agent + max(GRACE, BOOTS * self.boot_seconds))
+        lost = await self._follow(cell, limit, agent + max(GRACE, BOOTS * self.boot_seconds))
         details, alive = {}, True
         self._drain()
         if lost == "silent":
@@ -406,16 +448,15 @@ class Session:
             alive=alive,
         )
 
-    async def _follow(self, cell: Cell, patience: float) -> str:
+    async def _follow(self, cell: Cell, limit: float, patience: float) -> str:
         """Wait until the cell is complete: "" then, else "gone" or "silent".
 
-        What the machine waits for a CPU of a busy host is not counted, but for its first moment:
-        to ask for that costs as much as half of a scenario that ends at once.
+        `limit` is the agent's, `patience` what we wait for a word of it: seconds.
         """
         assert self._qemu is not None
         started = time.monotonic()
         progress, deadline = 0, started + patience
-        starved: float | None = None  # seconds so far; it was not asked for yet
+        agents, ours = (Starved(self._qemu.starved, most) for most in (limit, patience))
         while True:
             if cell.end or cell.error:
                 return ""
@@ -423,17 +464,22 @@ class Session:
                 return "gone"
             if progress < min(cell.progress, MAX_STEPS):
                 progress, deadline = cell.progress, time.monotonic() + patience
+            if cell.late:
+                cell.late, more = False, agents.more()
+                self._send(f"more {int(more * 1000)}\n")
+                deadline += more
             if cell.has("oops") or cell.has("panic"):
                 # The rest is on its way, or will never come.
                 deadline = min(deadline, time.monotonic() + GRACE)
             first = min(deadline, started + AT_ONCE)
-            if not await self._wait(deadline if starved is not None else first):
-                before, starved = starved, self._qemu.starved()
-                if before is None:
-                    continue
-                if starved - before < 0.1:
+            if not await self._wait(deadline if ours.watched else first):
+                if not ours.watched:
+                    agents.watch()
+                    ours.watch()
+                elif more := ours.more():
+                    deadline = time.monotonic() + more
+                else:
                     return "silent"
-                deadline = time.monotonic() + starved - before
 
     async def _look(self) -> dict[str, str]:
         """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""

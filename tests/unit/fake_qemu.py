@@ -115,6 +115,20 @@ def torn_frame(name: str) -> None:
         time.sleep(0.001)
 
 
+def asks(times: int) -> Act:
+    """As the agent does when a limit has passed; the answers are a detail."""
+
+    def act(name: str) -> None:
+        answers = []
+        for _ in range(times):
+            time.sleep(0.3)
+            say(f'{{"t":"late","s":"{name}"}}')
+            answers.append(port.recv(100).decode().removeprefix("more ").strip())
+        end(details=f'"more":"{" ".join(answers)}"')(name)
+
+    return act
+
+
 runs = 0
 
 
@@ -160,6 +174,8 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     "die": (mark, exits(3)),
     "silent": (mark, step("load="), waits(60)),
     "slow": (mark, waits(2), end()),
+    "asks": (mark, asks(1)),
+    "asks-on": (mark, step("load="), asks(1000)),
     "after-end": (mark, end(), waits(0.2), prints("Oops: 0000 [#1]")),
     "warn": (
         mark, prints("WARNING: CPU: 0 PID: 40 at mm/memory.c:6030 handle_mm_fault+0x1c/0x40"),

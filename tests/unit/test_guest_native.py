@@ -30,6 +30,7 @@ from harness.machine.port import (
     End,
     FrameReader,
     Hello,
+    Late,
     Message,
     Plan,
     Refused,
@@ -53,6 +54,7 @@ HOSTILE = {
     ),
     "spin": ('step(""); for (;;) ;', "hang(killable, spin-user)"),
     "sleep": ('step("a"); result("ok"); step("b"); pause();', "a=ok; b=hang(killable, sleep)"),
+    "slow": ('step(""); pause_ms(350); result("ok");', "ok"),  # it goes on while it is looked at
     "exit": ('step(""); _exit(3);', "exit(3)"),
     "quiet": ("_exit(0);", "!start exit(0)"),
     "stray": ('step("x"); result("ok"); raise(SIGBUS);', "x=ok; after=killed(SIGBUS)"),
@@ -320,9 +322,13 @@ def test_agent(agent: Agent) -> None:
     assert hello.protocol == 1 and hello.page_size and hello.calibration_us
 
     agent.send("run hostile/sleep 200\n")
-    *steps, end = agent.hear(End)
+    *steps, late = agent.hear(Late)
     assert steps == [Step("hostile/sleep", "a="), Step("hostile/sleep", "a=ok; b=")]
-    assert isinstance(end, End) and end.o == "a=ok; b=hang(killable, sleep)" and end.ms >= 200
+    agent.send("more 300\n")
+    assert agent.hear(Late) == [late]
+    agent.send("more 0\n")
+    (end,) = agent.hear(End)
+    assert isinstance(end, End) and end.o == "a=ok; b=hang(killable, sleep)" and end.ms >= 500
     assert any(key.startswith("hang.") for key in end.d)
 
     agent.send("run hostile/quiet 1000\nrun hole/nonesuch 10\n")

@@ -78,12 +78,54 @@ def test_a_machine_that_answers_no_more_is_silent_not_a_hang_of_a_task() -> None
     assert observe("silent") == ("load=silent", "", False)
 
 
+def busy_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of QEMU wait for a CPU all the time, so long."""
+    until = time.monotonic() + seconds
+    monkeypatch.setattr(QemuProcess, "starved", lambda _: 2 * min(time.monotonic(), until))
+
+
 def test_a_host_that_is_busy_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "GRACE", 0.1)
+    monkeypatch.setattr(session_module, "BOOTS", 0)
     assert observe("slow")[0] == "silent"
-    waited = iter([0.0, 4.0, 4.0])
-    monkeypatch.setattr(QemuProcess, "starved", lambda process: next(waited))
+    busy_for(60, monkeypatch)
     assert observe("slow")[0] == "ok"
+
+
+def test_a_silent_machine_is_found_on_a_host_that_is_always_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.1)
+    monkeypatch.setattr(session_module, "BOOTS", 0)
+    monkeypatch.setattr(session_module, "STARVED_MOST", 3)
+    busy_for(60, monkeypatch)
+    started = time.monotonic()
+    assert observe("silent")[0] == "load=silent"
+    assert 0.6 < time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_limit_of_the_agents_counts_what_the_machine_was_given(
+    busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since the scenario was watched, and no more than passed: two threads waited all the time."""
+    monkeypatch.setattr(session_module, "AT_ONCE", 0.1)
+    monkeypatch.setattr(QemuProcess, "starved", lambda process: 0.0)
+    if busy:
+        busy_for(60, monkeypatch)
+    with Session(spec("asks")) as machine:
+        started = time.monotonic()
+        more = int(machine.observe("hole/read").details["more"])
+        took = time.monotonic() - started
+    assert 150 <= more <= 1000 * took if busy else more == 0
+
+
+def test_an_agent_that_asks_without_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.1)
+    monkeypatch.setattr(session_module, "BOOTS", 0)
+    monkeypatch.setattr(session_module, "STARVED_MOST", 2)
+    busy_for(60, monkeypatch)
+    assert observe("asks-on")[0] == "load=silent"
 
 
 def test_what_ends_at_once_is_not_asked_how_long_it_waited(
@@ -96,7 +138,7 @@ def test_what_ends_at_once_is_not_asked_how_long_it_waited(
     assert not asked
     monkeypatch.setattr(session_module, "AT_ONCE", 0.0)
     assert observe("good")[0] == "ok"
-    assert len(asked) == 1
+    assert len(asked) == 2  # for the limit of the agent, and for ours
 
 
 def test_a_gib_on_the_results_port_is_neither_kept_nor_believed() -> None:
