@@ -12,10 +12,11 @@ import re
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.catalog.arches import Arch
 from harness.catalog.edit import NewRow, insert_row, one_line, replace_row
 from harness.catalog.kernels import DebianSource, TarballSource
 from harness.catalog.matrix import FOLDER, Facts, Matrix, Row, Scenario, load_matrix
@@ -309,14 +310,15 @@ def _written(project: Project, blessings: Sequence[Blessing], dry: bool) -> str:
         shutil.copytree(project.root / FOLDER, scratch / FOLDER)
         (scratch / "flavours").symlink_to(project.root / "flavours")
         before: Counter[tuple[str, int]] = Counter()  # rows written in front of this one already
+        matrix = load_matrix(scratch, project.arches)
         # From the last row up: an edit does not move those above it.
         for blessing in sorted(blessings, key=lambda b: -b.place):
             where = (blessing.scenario, blessing.place)
-            _edit(project, scratch, blessing, blessing.place + before[where])
+            place = blessing.place + before[where]
+            matrix = _edited(matrix, scratch, blessing, place, project.arches)
             before[where] += 1
-        after = load_matrix(scratch, project.arches)
         for blessing in blessings:
-            _check(blessing, after)
+            _check(blessing, matrix)
         files = sorted({project.matrix.scenarios[b.scenario].file for b in blessings})
         texts = {file: (scratch / file).read_text(encoding="utf-8") for file in files}
     diff: list[str] = []
@@ -330,20 +332,24 @@ def _written(project: Project, blessings: Sequence[Blessing], dry: bool) -> str:
     return "".join(diff)
 
 
-def _edit(project: Project, scratch: Path, blessing: Blessing, place: int) -> None:
-    """One row into its file. Where it leaves the row behind it nothing, it takes its place."""
-    scenario = load_matrix(scratch, project.arches).scenarios[blessing.scenario]
+def _edited(
+    matrix: Matrix, scratch: Path, blessing: Blessing, place: int, arches: Mapping[str, Arch]
+) -> Matrix:
+    """The matrix with one more row in its file. Where that leaves the row behind it nothing, it
+    takes its place.
+    """
+    scenario = matrix.scenarios[blessing.scenario]
     file = scratch / scenario.file
     text = file.read_text(encoding="utf-8")
     before = scenario.rows[place] if place < len(scenario.rows) else None
     file.write_text(insert_row(text, scenario, before, blessing.row), encoding="utf-8")
     try:
-        load_matrix(scratch, project.arches)
+        return load_matrix(scratch, arches)
     except DeclarationError:
         if before is None:
             raise
-        file.write_text(replace_row(text, before, blessing.row), encoding="utf-8")
-        load_matrix(scratch, project.arches)
+    file.write_text(replace_row(text, before, blessing.row), encoding="utf-8")
+    return load_matrix(scratch, arches)
 
 
 def _check(blessing: Blessing, after: Matrix) -> None:
