@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
-from test_run_job import expect
+from job_samples import expect
 from test_run_job import job as fake_job
 
 # Known before pytester notes which modules there are: it forgets those that come later, and what
