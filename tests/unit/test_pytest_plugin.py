@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from click.testing import CliRunner
 from job_samples import expect
-from test_run_job import job as fake_job
+from job_samples import job as fake_job
 
 # Known before pytester notes which modules there are: it forgets those that come later, and what
 # is set in them.
