@@ -61,8 +61,8 @@ PORT_DEVICES = ("virtio-serial-device", "virtio-serial-pci")
 _REQUIRED: dict[str, Callable[[Node], Any]] = {  # of an arch that has no base
     "kernel_arch": Node.word,
     "cross": Node.word,
-    "make_targets": lambda node: tuple(item.word() for item in node.one_or_more()),
-    "image": Node.word,
+    "make_targets": lambda node: tuple(item.path() for item in node.one_or_more()),
+    "image": Node.path,
     "qemu": Node.word,
     "machine": Node.text,
     "memory": Node.number,

@@ -63,10 +63,16 @@ class Node:
         return self.value.strip()
 
     def word(self) -> str:
-        """A name that can be no option, no assignment, and no path that leads out of a folder."""
+        """A name that can be no option, no assignment, and no path."""
+        return self._name("", "no leading -, no /, no `..`; letters, digits and _ . + - alone")
+
+    def path(self) -> str:
+        """The path of something below a folder; likewise no option and no assignment."""
+        return self._name("/", "no leading - or /, no `..`; letters, digits and _ . + - / alone")
+
+    def _name(self, also: str, hint: str) -> str:
         text = self.text()
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]*", text) or ".." in text.split("/"):
-            hint = "no leading - or /, no `..`; letters, digits and _ . + - / alone"
+        if not re.fullmatch(rf"\w[\w.+{also}-]*", text, re.ASCII) or ".." in text.split("/"):
             raise self.error(f"{quote(text)} is no name", hint)
         return text
 

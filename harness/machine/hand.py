@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness.lifetime import end_with
 from harness.machine import QemuError
-from harness.machine.qemu import environment
+from harness.machine.qemu import Confined, confined
 
 NONCE, BINARY = "@nonce@", "@binary@"  # in argv: put in when it is started
 _END = 3.0  # seconds that it gets to end of its own accord
@@ -75,8 +75,8 @@ class HandProcess:
         return copy
 
     def _start(self, far: socket.socket, spec: HandSpec) -> subprocess.Popen[bytes]:
-        in_child = functools.partial(end_with, os.getpid())
-
+        ends = functools.partial(end_with, os.getpid())
+        of_the_users: Confined = {"env": None, "preexec_fn": ends}
         try:
             return subprocess.Popen(
                 self.argv,
@@ -84,8 +84,7 @@ class HandProcess:
                 stdout=far.fileno(),
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                env=None if spec.upload else environment(),
-                preexec_fn=in_child,
+                **(of_the_users if spec.upload else confined(None)),
             )
         except OSError as error:
             hint = f"; install it: apt-get install {spec.package}" if spec.package else ""

@@ -108,14 +108,18 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
 
 
-def resource_limits(memory: int) -> dict[int, int]:
-    """What QEMU may take of this host for a guest of `memory` MiB, and never more than we may."""
+def resource_limits(memory: int | None) -> dict[int, int]:
+    """What QEMU may take of this host for a guest of `memory` MiB, and never more than we may.
+
+    None is no machine but a process like ours, whose addresses are its own affair.
+    """
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: FILE_LIMIT,
         resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_AS: (memory << 20) + OWN_MEMORY,
     }
+    if memory is not None:
+        wanted[resource.RLIMIT_AS] = (memory << 20) + OWN_MEMORY
     allowed = {kind: resource.getrlimit(kind)[1] for kind in wanted}
     return {
         kind: limit if allowed[kind] == resource.RLIM_INFINITY else min(limit, allowed[kind])
@@ -126,13 +130,15 @@ def resource_limits(memory: int) -> dict[int, int]:
 class Confined(TypedDict):
     """Arguments of subprocess.Popen, or of pexpect.spawn."""
 
-    env: dict[str, str]
+    env: dict[str, str] | None  # None: all of ours
     preexec_fn: Callable[[], None]
 
 
-def confined(memory: int, fds: Sequence[int] = ()) -> Confined:
-    """How QEMU is started, whoever sits at it: `environment`, `resource_limits` for a guest of
-    `memory` MiB, and an end when the thread that starts it ends. It inherits `fds`.
+def confined(memory: int | None, fds: Sequence[int] = ()) -> Confined:
+    """How QEMU or the guest binary is started, whoever sits at it: `environment`, `resource_limits`
+    of `memory`, and an end when the thread that starts it ends. It inherits `fds`.
+
+    A machine is held to its limits; a guest binary may raise them: one of its scenarios dumps core.
     """
     parent, limits = os.getpid(), resource_limits(memory)
 
@@ -140,7 +146,8 @@ def confined(memory: int, fds: Sequence[int] = ()) -> Confined:
         for fd in fds:
             os.set_inheritable(fd, True)
         for kind, limit in limits.items():
-            resource.setrlimit(kind, (limit, limit))
+            most = resource.getrlimit(kind)[1] if memory is None else limit
+            resource.setrlimit(kind, (limit, most))
         end_with(parent)
 
     return {"env": environment(), "preexec_fn": in_child}

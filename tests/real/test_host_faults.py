@@ -26,6 +26,7 @@ from rig import (
     outcomes_of,
     program,
     results,
+    soft_limits,
     start,
     store_copy,
     wait_for_machine,
@@ -35,6 +36,7 @@ from harness.build.initramfs import write_initramfs
 from harness.build.store import Store, default_root
 from harness.cli.common import open_project, select
 from harness.machine.hand import HandProcess, HandSpec
+from harness.machine.qemu import FILE_LIMIT, OPEN_FILES
 from harness.machine.session import BootError, Session
 from harness.run.options import Options
 from harness.run.repro import prepare_case
@@ -245,10 +247,18 @@ def test_a_guest_binary_that_is_started_here_gets_no_more_of_ours(
     """But for ssh, which is a program of the user's and hands nothing on."""
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     (tmp_path / "nothing").touch()
-    spec = HandSpec(argv=("env",), binary=tmp_path / "nothing", where="", upload=ssh)
+    argv = ("sh", "-c", "env; cat /proc/self/limits")
+    spec = HandSpec(argv=argv, binary=tmp_path / "nothing", where="", upload=ssh)
     process = HandProcess(spec, "0" * 16)
-    with process.port.makefile("rb") as said:
-        names = {line.partition(b"=")[0] for line in said}
+    with process.port.makefile("r") as port:
+        said = port.read()
     process.close()
-    assert (b"SECRET_TOKEN" in names) == ssh
-    assert ssh or names == {b"PATH", b"LC_ALL"}
+    names = set(re.findall(r"^(\w+)=", said, re.MULTILINE))
+    assert ("SECRET_TOKEN" in names) == ssh
+    limits, ours = soft_limits(said), soft_limits(Path("/proc/self/limits").read_text())
+    if ssh:
+        assert limits == ours
+    else:
+        assert (limits["core file size"], limits["file size"]) == (0, FILE_LIMIT)
+        assert limits["open files"] <= OPEN_FILES
+    assert ssh or names <= {"PATH", "LC_ALL", "PWD", "SHLVL", "_"}  # the last three are the shell's

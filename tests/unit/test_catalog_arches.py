@@ -104,6 +104,10 @@ def test_an_arch_can_be_hashed(root: Path) -> None:
         ("bad", "base: arm64\nguest_cross: -x\n", "'-x' is no name"),
         ("bad", "base: arm64\nkernel_arch: ../x\n", "'../x' is no name"),
         ("bad", "base: arm64\nimage: 'a b'\n", "'a b' is no name"),
+        *(
+            ("bad", f"base: arm64\n{key}: bin/evil\n", "arches/bad.yaml:2: 'bin/evil' is no name")
+            for key in ("qemu", "cross", "guest_cross", "kernel_arch", "guest_header")
+        ),
     ],
 )
 def test_what_is_wrong_with_an_arch(root: Path, name: str, text: str, message: str) -> None:

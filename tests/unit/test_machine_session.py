@@ -329,5 +329,6 @@ def test_a_snapshot_belongs_to_one_kernel_and_one_command_line(tmp_path: Path) -
 def test_a_machine_may_take_no_more_than_we_may(monkeypatch: pytest.MonkeyPatch) -> None:
     free = resource_limits(128)
     assert free[resource.RLIMIT_AS] >= 128 << 20
+    assert resource_limits(None) == {k: v for k, v in free.items() if k != resource.RLIMIT_AS}
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (8, 16))
     assert set(resource_limits(128).values()) == {0, 16}
