@@ -245,6 +245,17 @@ else:
     _PexpectSpawn = pexpect.spawn
 
 
+class _Child(ptyprocess.PtyProcess):  # type: ignore[misc]  # it has no types
+    """A child that is asked whether it lives, and never waited for.
+
+    Once its console has ended PtyProcess would wait, and a broken /dev/kvm can hold it then.
+    """
+
+    def isalive(self) -> bool:
+        self.flag_eof = False
+        return bool(super().isalive())
+
+
 class _Spawn(_PexpectSpawn):
     """pexpect.spawn that hands file descriptors on to the child."""
 
@@ -253,7 +264,7 @@ class _Spawn(_PexpectSpawn):
         super().__init__(program, args, **kwargs)
 
     def _spawnpty(self, args: list[str], **kwargs: Any) -> Any:
-        process = ptyprocess.PtyProcess.spawn(args, pass_fds=self._pass_fds, **kwargs)
+        process = _Child.spawn(args, pass_fds=self._pass_fds, **kwargs)
         process.delayafterclose = process.delayafterterminate = 0.0  # it is dead by then
         return process
 

@@ -55,6 +55,7 @@ SAMPLING = 0.5  # seconds the agent takes to look at a hang; then it waits for S
 MIN_KILL = 1.0  # seconds, or as long as the limit: guest-protocol.md
 BOOTS = 3  # grace for a slow host, in boots
 GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
+ENDING = 10.0  # seconds that QEMU gets to end once its console or port has
 AT_ONCE = 0.2  # seconds in which nearly all scenarios end: nothing is asked about them
 LOOK_LIMIT = 10.0  # seconds for QMP to answer
 _FATAL = (Sign("panic"), Sign("oops"))
@@ -386,7 +387,7 @@ class Session:
     async def _ending(self) -> str:
         """How QEMU ended, giving it a moment to do so."""
         assert self._qemu is not None
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + ENDING
         while not (status := self._qemu.status()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         return status or "QEMU still runs without its console"

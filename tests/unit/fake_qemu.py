@@ -7,6 +7,7 @@ torn frames, silence, death at any byte, floods, forgery.
 
 import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -80,6 +81,20 @@ def waits(seconds: float) -> Act:
 
 def sends(data: bytes) -> Act:
     return lambda name: port.sendall(data)
+
+
+def stays(name: str) -> None:
+    """As one that is held in the kernel."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def goes_dark(name: str) -> None:
+    """While it ends: its descriptors are gone, it is not."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.closerange(0, 3)
+    port.close()
+    time.sleep(60)
 
 
 def killed(name: str) -> None:
@@ -171,6 +186,8 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     "no-mark": (prints("WARNING: CPU: 0 PID: 1 at mm/gup.c:10 fixup+0x1/0x2"), end()),
     "no-outcome": (mark, end("Sigsegv?")),
     "killed": (mark, killed),
+    "stays": (mark, stays),
+    "goes-dark": (mark, goes_dark),
     "die": (mark, exits(3)),
     "silent": (mark, step("load="), waits(60)),
     "slow": (mark, waits(2), end()),

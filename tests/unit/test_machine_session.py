@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from stand_in import FAKE, spec
 
 from harness.machine import QemuError
+from harness.machine import qemu as qemu_module
 from harness.machine import session as session_module
 from harness.machine import snapshot as snapshot_module
 from harness.machine.qemu import MachineSpec, QemuProcess, command, resource_limits
@@ -226,6 +228,31 @@ def test_no_process_left_behind() -> None:
     machine.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("play", ["stays", "goes-dark"])
+def test_what_sigkill_does_not_end_is_not_waited_for_without_end(
+    play: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken /dev/kvm can hold QEMU in the kernel, also after its console has ended."""
+    monkeypatch.setattr(session_module, "GRACE", 0.1)
+    monkeypatch.setattr(session_module, "BOOTS", 0)
+    monkeypatch.setattr(session_module, "ENDING", 0.1)
+    monkeypatch.setattr(qemu_module, "KILL_LIMIT", 300)
+    kill, sent = os.kill, list[int]()
+    machine = Session(spec(play))
+    machine.boot()
+    assert machine._qemu is not None
+    pid = machine._qemu.pid
+    with monkeypatch.context() as deaf:
+        deaf.setattr(os, "kill", lambda pid, number: sent.append(number))
+        started = time.monotonic()
+        assert not machine.observe("hole/read").alive
+        machine.close()
+        assert time.monotonic() - started < 20  # it stays for 60
+    assert signal.SIGKILL in sent
+    kill(pid, signal.SIGKILL)  # it was alive all the time
+    os.waitpid(pid, 0)
 
 
 def test_child_dies_with_its_parent() -> None:
