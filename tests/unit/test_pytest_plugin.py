@@ -16,6 +16,7 @@ from job_samples import job as fake_job
 
 # Known before pytester notes which modules there are: it forgets those that come later, and what
 # is set in them.
+import harness.run.job
 import harness.run.prepare  # noqa: F401
 from harness.build import BuildError, Unavailable
 from harness.cli import main
