@@ -12,13 +12,19 @@ from typing import Protocol
 AGAIN = 0.05  # s after which an exception that was lost is raised once more
 
 
-class Interrupted(BaseException):
-    """A signal came that asks to end. Its exit code is that of a shell: 128 + number."""
+class Interrupted(SystemExit):
+    """A signal came that asks to end. Its exit code is that of a shell: 128 + number.
+
+    Of all that is no error asyncio lets only this and KeyboardInterrupt through its callbacks.
+    """
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
         self.number = signal.Signals(number)
         self.exit_code = 128 + number
+        super().__init__(self.exit_code)
+
+    def __str__(self) -> str:
+        return self.number.name
 
 
 class _Unraisable(Protocol):
@@ -31,8 +37,9 @@ class _Unraisable(Protocol):
 
 
 @contextmanager
-def interrupting(*numbers: signal.Signals) -> Iterator[None]:
-    """These signals raise Interrupted inside the block.
+def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]:
+    """These signals raise Interrupted inside the block; with `once` only the first that comes, so
+    that none disturbs the end that it has begun.
 
     A handler runs wherever the interpreter is. In a finalizer, a weakref's callback or a hook of
     fork nobody can be told of an exception: it goes to sys.unraisablehook, and what was
@@ -43,6 +50,8 @@ def interrupting(*numbers: signal.Signals) -> Iterator[None]:
     lost = 0
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        for one in numbers if once else ():
+            signal.signal(one, signal.SIG_IGN)
         raise Interrupted(number)
 
     def again(_number: int, _frame: FrameType | None) -> None:
@@ -62,7 +71,9 @@ def interrupting(*numbers: signal.Signals) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        pending, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+    if pending:  # lost at the very end of the block
+        raise Interrupted(lost)

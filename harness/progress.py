@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from harness.results import ResultRecord, Verdict
+from harness.stdout import drop_stdout
 from harness.text import OUTCOME_LIMIT, clean, clean_lines
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class PlainProgress(AbstractContextManager["PlainProgress"]):
         return None
 
     def say(self, line: str) -> None:
-        print(f"[{time.monotonic() - self._started:7.1f}] {line}", flush=True)
+        try:
+            print(f"[{time.monotonic() - self._started:7.1f}] {line}", flush=True)
+        except BrokenPipeError:  # who read it has gone; the results are kept all the same
+            drop_stdout()
 
     def stage(self, column: str, what: str) -> None:
         # A build reports every object; a log wants to know every quarter of a minute.

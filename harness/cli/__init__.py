@@ -18,11 +18,10 @@ from harness.cli.common import (
     EXIT_CODES,
     Infrastructure,
     UsageProblem,
-    drop_stdout,
-    settle_stdout,
     trace,
 )
 from harness.interrupt import Interrupted, interrupting
+from harness.stdout import drop_stdout, settle_stdout
 
 gc.set_threshold(50_000)  # what is loaded at the start stays: a look at it takes 20 ms, for nothing
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -60,21 +59,6 @@ DEBUG = "FAULTLINE_DEBUG"  # set: unexpected errors show where they come from
 def trace() -> None:
     if os.environ.get(DEBUG):
         traceback.print_exc()
-
-
-def drop_stdout() -> None:
-    """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def settle_stdout() -> None:
-    """After a failed write: when Python ends it would write what is buffered once more, fail at
-    that as well, and end with a status of its own.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        drop_stdout()
 
 
 def complete_from(names: Callable[[Project], list[str]]) -> Callable[..., list[CompletionItem]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import DeclarationError
-from harness.cli.common import UsageProblem, choose, drop_stdout, no_program, open_project, select
+from harness.cli.common import UsageProblem, choose, no_program, open_project, select
 from harness.cli.execute import run_columns
 from harness.cli.options import (
     How,
@@ -19,6 +19,7 @@ from harness.cli.options import (
     run_options,
     scenarios_argument,
 )
+from harness.stdout import drop_stdout
 
 if TYPE_CHECKING:
     from harness.catalog.project import Project

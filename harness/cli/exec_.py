@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from harness.cli.common import UsageProblem, drop_stdout, open_project, open_store, select
+from harness.cli.common import UsageProblem, open_project, open_store, select
 from harness.cli.options import as_one, busybox_option, one_column_options, store_option
+from harness.stdout import drop_stdout
 from harness.text import clean
 
 if TYPE_CHECKING:

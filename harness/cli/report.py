@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import quote, suggest
-from harness.cli.common import UsageProblem, drop_stdout, no_program
+from harness.cli.common import UsageProblem, no_program
 from harness.cli.options import Where, recorded_options, results_option, scenarios_argument
 from harness.report.formats import FORMATS, TERMINAL, render
+from harness.stdout import drop_stdout
 
 if TYPE_CHECKING:
     from harness.results import Results

@@ -14,7 +14,6 @@ from harness.cli.common import (
     EXIT_CODES,
     UsageProblem,
     choose,
-    drop_stdout,
     kernel_specs,
     open_project,
     refuse_flavours,
@@ -31,6 +30,7 @@ from harness.cli.options import (
     scenarios_argument,
     tree_options,
 )
+from harness.stdout import drop_stdout
 
 if TYPE_CHECKING:
     from harness.catalog.kernels import Kernel

@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from harness.interrupt import Interrupted, interrupting
 from harness.lifetime import end_with
 from harness.run.spool import Parcel, Spool
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class Workers:
-    """As many as there are CPUs, or `jobs`; for a `with` block, which none of them outlives. Of
-    one in the other the first that ends counts.
+    """As many as there are CPUs, or `jobs`; for a `with` block, which none of them outlives. It may
+    be entered once more inside: they are gone when the inner block ends.
 
     They load what a machine needs by themselves, each on a CPU of its own, while the run is
     prepared in this process. That is why nothing here imports it, and why they are forked first.
@@ -62,22 +62,16 @@ class Workers:
 
 
 def _work(parcel: Parcel[Job], out: Path) -> None:
-    """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is."""
+    """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is; the pool
+    sends another to what has not gone yet.
+    """
     from harness.run.job import run_job
 
     try:
-        signal.signal(signal.SIGTERM, _end_job)
-        try:
+        with interrupting(signal.SIGTERM, once=True):
             run_job(parcel.open(), out)
-        finally:
-            signal.signal(signal.SIGTERM, _leave)
-    except SystemExit as stop:  # which the pool would take for the job's own failure
-        os._exit(int(str(stop.code)))
-
-
-def _end_job(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # the pool sends another to what has not gone yet
-    sys.exit(128 + number)
+    except Interrupted as stop:  # which the pool would take for the job's own failure
+        os._exit(stop.exit_code)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

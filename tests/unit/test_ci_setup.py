@@ -28,8 +28,12 @@ class Machine:
         self.bin.mkdir()
         for name in ("setup", "packages.txt", "requirements.lock"):
             shutil.copy(ROOT / "ci" / name, self.root / "ci")
-        (self.root / ".venv").mkdir()  # as a first run has left it: nothing to be fetched
-        shutil.copy(ROOT / "ci/requirements.lock", self.root / ".venv/.locked")
+        self.python = self.root / ".venv" / "bin" / "python"  # as a first run has left it
+        self.python.parent.mkdir(parents=True)
+        self.python.write_text(PYTHON.format(status=0))
+        self.python.chmod(0o755)
+        lock = (ROOT / "ci/requirements.lock").read_text()
+        (self.root / ".venv" / ".locked").write_text(f"{self.root}\n{lock}")
         for name in PLAIN:
             found = shutil.which(name)
             assert found
@@ -115,3 +119,44 @@ def test_an_apt_that_does_not_help_is_said(machine: Machine, status: int, said: 
     done = machine.setup()
     assert done.returncode == 3
     assert said in done.stderr and "Debian package make" in done.stderr
+
+
+def test_what_is_only_faster_with_it_is_not_asked_for(machine: Machine) -> None:
+    (machine.bin / "ccache").unlink()
+    done = machine.setup()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_it_is_installed_with_the_rest(machine: Machine) -> None:
+    (machine.bin / "ccache").unlink()
+    (machine.bin / "make").unlink()
+    machine.tool("apt-get", '#!/bin/sh\necho "$@" >>asked\n')
+    machine.tool("sudo", '#!/bin/sh\nexec "$@"\n')
+    machine.setup()
+    assert "ccache make" in (machine.root / "asked").read_text()
+
+
+@pytest.mark.parametrize("spoil", ["the lock", "the folder", "the Python"])
+def test_an_environment_that_is_not_right_is_made_anew(machine: Machine, spoil: str) -> None:
+    if spoil == "the lock":
+        with open(machine.root / "ci" / "requirements.lock", "a") as file:
+            file.write("more==1\n")
+    elif spoil == "the folder":
+        machine.root = machine.root.rename(machine.root.parent / "elsewhere")
+    else:
+        machine.python.write_text(PYTHON.format(status=1))
+    made = 'printf "#!/bin/sh\\necho pip \\$*" >.venv/bin/python'
+    machine.tool("python3", f"#!/bin/sh\ncase $* in *venv\\ --clear*) {made} ;; esac\n")
+    done = machine.setup()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\npip -m pip install") == 2
+    again = machine.setup()
+    assert (again.returncode, "Python packages" in again.stdout) == (0, False)
+
+
+def test_packages_that_cannot_be_had_are_no_mismatch(machine: Machine) -> None:
+    (machine.root / ".venv" / ".locked").unlink()
+    machine.python.write_text(PYTHON.format(status=1))
+    done = machine.setup()
+    assert done.returncode == 3
+    assert "could not be installed" in done.stderr

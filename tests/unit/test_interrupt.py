@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from harness.interrupt import Interrupted, interrupting
 
+ROOT = Path(__file__).parents[2]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -60,12 +64,28 @@ def in_a_hook_of_fork() -> None:
         fork_hooks.clear()
 
 
+def in_a_callback_of_asyncio() -> None:
+    async def wait() -> None:
+        asyncio.get_running_loop().call_soon(terminate)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(wait())
+
+
 def as_ever() -> None:
     terminate()
 
 
 @pytest.mark.parametrize(
-    "where", [in_a_finalizer, in_a_callback, in_the_collector, in_a_hook_of_fork, as_ever]
+    "where",
+    [
+        in_a_finalizer,
+        in_a_callback,
+        in_the_collector,
+        in_a_hook_of_fork,
+        in_a_callback_of_asyncio,
+        as_ever,
+    ],
 )
 def test_a_signal_is_not_lost(where: Callable[[], None]) -> None:
     with pytest.raises(Interrupted) as caught, interrupting(*SIGNALS):
@@ -95,3 +115,31 @@ def test_what_else_cannot_be_raised_is_told_as_before(monkeypatch: pytest.Monkey
     with interrupting(*SIGNALS):
         Broken()
     assert told == ["of its own"]
+
+
+def test_what_was_lost_at_the_end_of_a_block_is_raised_there() -> None:
+    with pytest.raises(Interrupted), interrupting(signal.SIGTERM):
+        with interrupting(*SIGNALS):
+            in_a_finalizer()
+        pytest.fail("the inner block took it along")
+
+
+def test_one_that_has_begun_an_end_is_the_last() -> None:
+    ended = []
+    with pytest.raises(Interrupted), interrupting(signal.SIGTERM, once=True):
+        try:
+            terminate()
+        finally:
+            terminate()
+            ended.append("in peace")
+    assert ended == ["in peace"]
+
+
+def test_its_exit_code_is_that_of_a_shell() -> None:
+    script = """
+import os, signal
+from harness.interrupt import interrupting
+with interrupting(signal.SIGTERM):
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 143

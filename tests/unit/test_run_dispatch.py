@@ -200,3 +200,27 @@ def _descendants(pid: int) -> dict[int, str]:
             found[int(task.name)] = line
             found |= _descendants(int(task.name))
     return found
+
+
+def test_a_worker_ends_wherever_its_job_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM comes in a finalizer, which has nobody to tell."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def play(*_: object) -> None:
+        Finalized()
+        time.sleep(60)
+
+    monkeypatch.setattr("harness.run.job.run_job", play)
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+
+    def run() -> None:
+        with dispatcher_to(out, 1, listener) as dispatcher:
+            dispatcher.submit([job(cell("a/a"))])
+            dispatcher.finish()
+        assert any("died again" in line for line in listener.lines)
+
+    assert ends_within(30, run)

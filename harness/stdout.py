@@ -1,0 +1,21 @@
+"""Standard output whose reader went away, as in `faultline list | head`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def drop_stdout() -> None:
+    """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def settle_stdout() -> None:
+    """After a failed write: when Python ends it would write what is buffered once more, fail at
+    that as well, and end with a status of its own.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_stdout()
