@@ -100,7 +100,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     verdict: Verdict = Verdict.INFRA
     observation: Observation
     expected: list[str] = []  # a set: the observation must be a member
-    want: str = ""  # bug.want: what a correct kernel would give
+    want: str = ""  # bug.want: what a correct kernel would give, " or " between several
     because: str = ""
     bug: str = ""  # bug.ref
     evidence: list[Evidence] = []

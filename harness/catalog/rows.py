@@ -9,12 +9,13 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
 from harness.catalog.decisions import Decision
-from harness.catalog.outcome import Outcome, parse
+from harness.catalog.outcome import Outcome, Wanted, is_wanted, parse, parse_wanted
 from harness.catalog.scanner import OutcomeError
 from harness.catalog.version import (
     EVERY_VERSION,
@@ -24,6 +25,8 @@ from harness.catalog.version import (
     parse_version,
 )
 from harness.catalog.yamlfile import Node, quote
+
+_One = TypeVar("_One", Outcome, Wanted)
 
 
 def _no_source(file: str) -> str | None:
@@ -133,7 +136,7 @@ class Bug:
     """Where the source's behaviour is wrong, and what a correct kernel would give."""
 
     ref: str
-    want: Outcome
+    want: tuple[Wanted, ...]  # a set: a kernel that gives one of them is fixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +190,7 @@ def read_rows(node: Node, known: Known) -> tuple[Row, ...]:
 def _row(node: Node, known: Known) -> Row:
     optional = ("arch", "kernel", "flavour", "when", "evidence", "bug")
     fields = node.record(required=("outcome", "because"), optional=optional)
-    outcomes = _outcomes(fields["outcome"])
+    outcomes = _outcomes(fields["outcome"], parse)
     return Row(
         arch=read_arches(fields["arch"], list(known.arches)) if "arch" in fields else (),
         kernel=fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
@@ -210,19 +213,19 @@ def _choices(
     return tuple(item.choice(names, what or key) for item in fields[key].one_or_more())
 
 
-def _outcomes(node: Node) -> tuple[Outcome, ...]:
-    outcomes: list[Outcome] = []
+def _outcomes(node: Node, read: Callable[[str], _One]) -> tuple[_One, ...]:
+    outcomes: list[_One] = []
     for item in node.one_or_more():
-        outcome = _outcome(item)
+        outcome = _outcome(item, read)
         if outcome in outcomes:
             raise item.error(f"the outcome {quote(str(outcome))} stands here twice")
         outcomes.append(outcome)
     return tuple(outcomes)
 
 
-def _outcome(node: Node) -> Outcome:
+def _outcome(node: Node, read: Callable[[str], _One]) -> _One:
     try:
-        return parse(node.text())
+        return read(node.text())
     except OutcomeError as error:
         cut_off = error.position == len(error.text)
         hint = "quote it: within [ ] and { } a comma ends a text" if cut_off else ""
@@ -231,11 +234,14 @@ def _outcome(node: Node) -> Outcome:
 
 def _bug(node: Node, outcomes: tuple[Outcome, ...]) -> Bug:
     fields = node.record(required=("ref", "want"))
-    want = _outcome(fields["want"])
-    if want in outcomes:
-        message = f"{quote(str(want))} is both predicted and what a correct kernel would give"
-        raise fields["want"].error(message, "remove `bug:`, or correct one of the two")
-    return Bug(fields["ref"].text(), want)
+    wants = _outcomes(fields["want"], parse_wanted)
+    for outcome in outcomes:
+        if any(is_wanted(str(want), str(outcome)) for want in wants):
+            message = (
+                f"{quote(str(outcome))} is both predicted and what a correct kernel would give"
+            )
+            raise fields["want"].error(message, "remove `bug:`, or correct one of the two")
+    return Bug(fields["ref"].text(), wants)
 
 
 def _when(node: Node, known: Known) -> When:

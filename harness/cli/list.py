@@ -170,5 +170,5 @@ def _in_words(cell: Cell) -> str:
         f"n/a: {one.because}" if one.outcomes == ("n/a",) else " or ".join(one.outcomes)
         for one in found
     ]
-    bug = next((f" (known bug: {one.want} is right)" for one in found if one.want), "")
+    bug = next((f" (known bug: {' or '.join(one.want)} is right)" for one in found if one.want), "")
     return " or ".join(dict.fromkeys(texts)) + bug

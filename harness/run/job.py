@@ -264,7 +264,7 @@ def make_record(job: Job, cell: Cell, seen: Observation, attempt: int) -> Result
     return replace(
         record,
         expected=list(dict.fromkeys(o for e in cell.expectations for o in e.outcomes)),
-        want=expected.want,
+        want=" or ".join(expected.want),
         because=expected.because,
         bug=expected.bug,
         evidence=list(expected.evidence),

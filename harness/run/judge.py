@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.catalog.outcome import is_wanted
 from harness.results import Evidence, Observation, ResultRecord, Verdict
 
 BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
@@ -15,11 +16,15 @@ class Expectation:
 
     outcomes: tuple[str, ...]  # a set: the observation must be a member
     because: str = ""
-    want: str = ""  # what a correct kernel would give, where the row names a bug
+    want: tuple[str, ...] = ()  # what a correct kernel would give, where the row names a bug
     bug: str = ""
     evidence: tuple[Evidence, ...] = ()
     declared: str = ""  # FILE:LINE
     may: bool = False  # it may not count at all: only what fits it is held against it
+
+    def fixed_by(self, outcome: str) -> bool:
+        """Whether a kernel that gives this outcome does not have the bug of the row."""
+        return any(is_wanted(want, outcome) for want in self.want)
 
 
 Expectations = tuple[Expectation, ...]
@@ -33,7 +38,7 @@ def pick(expectations: Expectations, seen: Observation) -> Expectation | None:
     if there is such a one.
     """
     for expectation in expectations:
-        if seen.outcome in (*expectation.outcomes, expectation.want):
+        if seen.outcome in expectation.outcomes or expectation.fixed_by(seen.outcome):
             return expectation
     return expectations[-1] if expectations and not expectations[-1].may else None
 
@@ -52,7 +57,7 @@ def judge(expectations: Expectations, seen: Observation) -> Verdict:
         if seen.outcome == "n/a":
             return Verdict.NOT_APPLICABLE
         return Verdict.KNOWN_BUG if expectation.want else Verdict.MATCH
-    if expectation.want and seen.outcome == expectation.want:
+    if expectation.fixed_by(seen.outcome):
         return Verdict.FIXED
     return Verdict.MISMATCH
 

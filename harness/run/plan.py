@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Facts, Row, Scenario
-from harness.catalog.outcome import Outcome
+from harness.catalog.outcome import Wanted
 from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, qemu_sandbox
 from harness.results import ColumnRecord, Evidence
@@ -115,13 +115,13 @@ def expectation(row: Row, evidence: Sequence[Evidence], page_size: int) -> Expec
     ``page_size`` is in bytes; rows say `lsb=page` where its bits are meant.
     """
 
-    def text(outcome: Outcome) -> str:
+    def text(outcome: Wanted) -> str:
         return str(outcome).replace("lsb=page", f"lsb={page_size.bit_length() - 1}")
 
     return Expectation(
         outcomes=tuple(map(text, row.outcomes)),
         because=row.because,
-        want=text(row.bug.want) if row.bug else "",
+        want=tuple(map(text, row.bug.want)) if row.bug else (),
         bug=row.bug.ref if row.bug else "",
         evidence=tuple(evidence),
         declared=f"{row.file}:{row.line}",

@@ -24,7 +24,9 @@ def job(*cells: Cell, play: str = "good") -> Job:
 
 
 def expect(*outcomes: str, want: str = "") -> Expectation:
-    return Expectation(outcomes=outcomes, want=want, declared="expectations/hole.yaml:3")
+    return Expectation(
+        outcomes=outcomes, want=(want,) if want else (), declared="expectations/hole.yaml:3"
+    )
 
 
 def cell(name: str, *outcomes: str) -> Cell:

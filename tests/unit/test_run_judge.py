@@ -21,6 +21,26 @@ from tests.unit.job_samples import FAULT, HANG, expect
         ((expect(HANG, want="ok"),), Observation(scenario="s/s", outcome=HANG), Verdict.KNOWN_BUG),
         ((expect(HANG, want="ok"),), Observation(scenario="s/s", outcome="ok"), Verdict.FIXED),
         ((expect(HANG, want="ok"),), Observation(scenario="s/s", outcome="oops"), Verdict.MISMATCH),
+        (
+            (expect("k1=EFAULT; k5=short(4/9)", want="*=short(*)"),),
+            Observation(scenario="s/s", outcome="k2=short(1/9); k5=short(4/9)"),
+            Verdict.FIXED,
+        ),
+        (
+            (expect("k1=EFAULT; k5=short(4/9)", want="*=short(*)"),),
+            Observation(scenario="s/s", outcome="k2=EFAULT; k5=short(4/9)"),
+            Verdict.MISMATCH,
+        ),
+        (
+            (expect("EFAULT", want="short(*)"),),
+            Observation(scenario="s/s", outcome="short(2/9)"),
+            Verdict.FIXED,
+        ),
+        (
+            (expect("EFAULT", want="short(*)"),),
+            Observation(scenario="s/s", outcome="ok(9)"),
+            Verdict.MISMATCH,
+        ),
         ((), Observation(scenario="s/s", outcome="ok"), Verdict.NO_EXPECTATION),
         ((expect("ok"),), Observation(scenario="s/s", failure="mmap 12"), Verdict.INFRA),
         ((), Observation(scenario="s/s"), Verdict.INFRA),

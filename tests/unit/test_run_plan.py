@@ -34,4 +34,4 @@ def test_bits_of_a_page(tmp_path: Path, arch: str, page_size: int | None, bits: 
     facts = Facts(arch=ARCHES[arch], version=parse_version("6.12"), page_size=page_size)
     (expected,) = cell(scenario, facts, lambda name: ()).expectations
     assert expected.outcomes == (f"SIGBUS/BUS_MCEERR_AR @exact lsb={bits}",)
-    assert expected.want == f"madvise=ok; load=SIGBUS/BUS_MCEERR_AR @exact lsb={bits}"
+    assert expected.want == (f"madvise=ok; load=SIGBUS/BUS_MCEERR_AR @exact lsb={bits}",)
