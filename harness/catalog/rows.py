@@ -100,7 +100,7 @@ class When:
     def holds(self, facts: Facts) -> bool | None:
         """None: a fact it depends on is not known."""
         return all_hold(
-            not self.cpu or _known(facts.cpu, self.cpu),
+            not self.cpu or _known(_own_cpu(facts), self.cpu),
             not self.page_size or _known(facts.page_size, self.page_size),
             not self.accel or facts.accel in self.accel,
             not self.qemu or _in_range(facts.qemu, self.qemu),
@@ -122,6 +122,12 @@ def _stands(decision: Decision, facts: Facts) -> bool | None:
     points = [one for one in decision.points if one.applies(facts.arch, facts.version)]
     found = all_hold(*(SourceTest(one.file, one.text).holds(facts.source) for one in points))
     return found if points else False
+
+
+def _own_cpu(facts: Facts) -> str | None:
+    """The CPU by QEMU's name, which says what it has; None where it is whatever the host has."""
+    emulated = facts.accel in ("", "tcg")
+    return facts.cpu if emulated or facts.cpu not in ("max", "host") else None
 
 
 def _known(value: object, choices: tuple[object, ...]) -> bool | None:

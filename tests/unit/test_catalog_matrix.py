@@ -153,8 +153,10 @@ TREE = {"mm/memory.c": "if (a)\n\t\treturn  0;"}
         ("config: CONFIG_SMP is not set", {"config": {}}, True),
         ("config: CONFIG_SMP is not set", {"config": {"CONFIG_SMP": "y"}}, False),
         ("config: CONFIG_SMP=n", {"config": {"CONFIG_SMP": "n"}}, True),
-        ("cpu: [max, host]", {"cpu": "host"}, True),
-        ("cpu: max", {"cpu": "host"}, False),
+        ("cpu: [max, rv64]", {"cpu": "rv64"}, True),
+        ("cpu: max", {"cpu": "rv64", "accel": "kvm"}, False),
+        ("cpu: max", {"cpu": "host,-pku", "accel": "kvm"}, False),
+        ("accel: kvm, cpu: max", {"accel": "tcg", "cpu": "max"}, False),
         ("page_size: [4096, 8192]", {"page_size": 8192}, True),
         ("accel: tcg", {"accel": "tcg"}, True),
         ("qemu: '<8'", {"qemu": "7.2.22"}, None),
@@ -216,6 +218,25 @@ def test_undecided_rows_count_beside_the_first_that_is_certain(project: Project,
     assert [found.line for found in scenario.rows_for(facts)] == [1, 2]
     alpha = Facts(arch=project.arches["alpha"], version=parse_version("6.12.1"))
     assert [found.line for found in scenario.rows_for(alpha)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("accel", "cpu", "counting"),
+    [
+        ("tcg", "max", [1]),
+        ("kvm", "host", [1, 2]),
+        ("kvm", "max", [1, 2]),
+        ("kvm", "max,-pku", [2]),
+    ],
+)
+def test_what_the_cpu_of_a_host_has_is_not_known(
+    project: Project, accel: str, cpu: str, counting: list[int]
+) -> None:
+    scenario = project.rows(row("when: {cpu: max}"), row()).scenarios["stack/edge"]
+    version = parse_version("6.12.1")
+    facts = Facts(arch=project.arches["m68k"], version=version, accel=accel, cpu=cpu)
+    first = scenario.rows[0].line
+    assert [found.line - first + 1 for found in scenario.rows_for(facts)] == counting
 
 
 @pytest.mark.parametrize(
