@@ -16,7 +16,6 @@ from measure import CORES, FAULTLINE, ONE, Setting, bare, compare, seconds, show
 from harness.catalog.arches import Arch
 from harness.results import read_results
 
-FOUR = ("x86_64", "arm64", "alpha", "m68k")
 # The edges that a fault handler is asked about first.
 EDGES = (
     *("control/*", "hole/null-*", "hole/low-*", "hole/unaligned", "hole/read", "hole/write"),
@@ -57,28 +56,30 @@ def one(setting: Setting) -> None:
     """one scenario on one arch, warm, against a bare boot by hand; each arch"""
     for arch in setting.arches:
         boot, run = bare(setting, arch), setting.run(ONE, arches=[arch])
-        seconds(run)  # warm: built, and a snapshot taken
-        compare(
-            f"one scenario, {arch.name}",
-            lambda boot=boot: seconds(boot),  # type: ignore[misc]
-            lambda run=run: seconds(run),  # type: ignore[misc]
-            setting.rounds,
-            1.15,
-        )
+        ways = {"": run} | ({"booted": [*run, "--no-snapshots"]} if arch.snapshot else {})
+        for how, words in ways.items():
+            seconds(words)  # warm: built, and a snapshot taken
+            compare(
+                f"one scenario, {arch.name} {how}".rstrip(),
+                lambda boot=boot: seconds(boot),  # type: ignore[misc]
+                lambda words=words: seconds(words),  # type: ignore[misc]
+                setting.rounds,
+                1.15,
+            )
 
 
 def edges(setting: Setting) -> None:
     """some fifty edge faults on four arches, against the sum of bare boots divided by two"""
-    four = [arch for arch in setting.arches if arch.name in FOUR]
-    if four:
-        alone, _, runs = _beside_boots(setting, four, *EDGES)
+    four = setting.four
+    for how, words in (("", EDGES), (" booted", (*EDGES, "--no-snapshots"))) if four else ():
+        alone, _, runs = _beside_boots(setting, four, *words)
         floors = [sum(found) / min(CORES, len(four)) for found in zip(*alone.values(), strict=True)]
-        show(f"edge faults, {len(four)} arches", floors, runs, 1.5)
+        show(f"edge faults, {len(four)} arches{how}", floors, runs, 1.5)
 
 
 def matrix(setting: Setting) -> None:
     """the whole matrix without what wedges, against bare boots packed on the cores"""
-    four = [arch for arch in setting.arches if arch.name in FOUR]
+    four = setting.four
     for arches in [four, setting.arches] if len(four) != len(setting.arches) else [four]:
         if arches:
             _matrix(setting, arches)
@@ -167,28 +168,37 @@ def init(setting: Setting) -> None:
 
 
 def memory(setting: Setting) -> None:
-    """peak resident memory of the harness's own processes, of one matrix and of a long run"""
+    """peak memory of the harness's own processes together, of one matrix and of a long run"""
     for what, words in (("one matrix", []), (f"{LONG} times", ["--repeat", str(LONG)])):
-        main, workers = _peaks(setting.run("--no-wedging", *words, arches=setting.arches))
-        most = max(workers, default=0.0)
-        print(f"memory, {what:12} main {main:5.0f} MiB, workers {most:5.0f} MiB, to reach 80 MB")
+        peak, main = _peak(setting.run("--no-wedging", *words, arches=setting.arches))
+        print(
+            f"memory, {what:12} {peak:5.0f} MB, of it the main process {main:.0f} MB; to reach 80"
+        )
 
 
-def _peaks(argv: Sequence[str]) -> tuple[float, list[float]]:
-    """Peak VmHWM in MiB of a run's own process and of its workers, asked ten times a second."""
-    peaks: dict[int, int] = {}
+def _peak(argv: Sequence[str]) -> tuple[float, float]:
+    """The most that a run's own process and its workers had together, and the first's part of it:
+    MB of PSS, which counts a page that several of them share once. Asked ten times a second.
+    """
+    most = main = 0
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         time.sleep(0.1)
-        for pid in (process.pid, *_children(process.pid)):
-            try:
-                text = Path(f"/proc/{pid}/status").read_text()
-            except OSError:
-                continue
-            if text.startswith("Name:\tpython") and "VmHWM:" in text:
-                peaks[pid] = int(text.split("VmHWM:")[1].split()[0])
-    main = peaks.pop(process.pid, 0)
-    return main / 1024, [peak / 1024 for peak in peaks.values()]
+        shares = {pid: _share(pid) for pid in (process.pid, *_children(process.pid))}
+        if sum(shares.values()) > most:
+            most, main = sum(shares.values()), shares[process.pid]
+    return most / 1e6, main / 1e6
+
+
+def _share(pid: int) -> int:
+    """PSS in bytes of a process, if it is one of Python's: QEMU is not the harness."""
+    try:
+        if not Path(f"/proc/{pid}/comm").read_text().startswith(("python", "faultline")):
+            return 0
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return int(text.split("\nPss:")[1].split()[0]) * 1024
+    except (OSError, IndexError):  # it has just ended
+        return 0
 
 
 def _children(pid: int) -> list[int]:

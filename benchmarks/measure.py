@@ -24,6 +24,7 @@ from harness.run.plan import Column, machine_spec
 
 FAULTLINE = [sys.executable, "-m", "harness"]
 ONE = "hole/read"
+FOUR = ("x86_64", "arm64", "alpha", "m68k")
 CORES = len(os.sched_getaffinity(0))
 LIMIT = 3600  # seconds: a kernel on a slow machine
 
@@ -39,6 +40,11 @@ class Setting:
     arches: tuple[Arch, ...]
     rounds: int
     work: Path  # scratch, removed at the end unless it was named
+
+    @property
+    def four(self) -> list[Arch]:
+        """Of these arches those that everybody has."""
+        return [arch for arch in self.arches if arch.name in FOUR]
 
     def out(self) -> list[str]:
         return ["--out", str(self.work / "out")]
