@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig import ROOT, outcomes_of, start, wait_for_machine
+from rig import ROOT, adopt_orphans, left_behind, outcomes_of, start, wait_for_machine
 
 from tests.unit.small_project import small_project
 
@@ -19,6 +20,15 @@ def heed_sigint() -> None:
     """A shell has what it puts into the background ignore SIGINT, and all below would as well."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def no_orphans() -> Iterator[None]:
+    """Whatever the test starts has ended when it has: also who lost its parent."""
+    adopt_orphans()
+    assert left_behind() == []
+    yield
+    assert left_behind() == []
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -99,18 +100,33 @@ def soft_limits(limits: str) -> dict[str, int]:
     return {name: int(limit) for name, limit in found}
 
 
+def lives(pid: int) -> bool:
+    """A zombie does not: its parent may be dead as well."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
 def gone(pid: int) -> bool:
-    """Whether it has ended, within seconds. (A zombie has: its parent may be dead as well.)"""
+    """Whether it has ended, within seconds."""
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state in "ZX":
-            return True
+    while lives(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return False
+    return not lives(pid)
+
+
+def adopt_orphans() -> None:
+    """From now on who loses its parent below us is our child: `left_behind` sees it."""
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+
+
+def left_behind() -> list[str]:
+    """The command lines of those below us that do not end, within seconds."""
+    for pid in descendants(os.getpid()):
+        gone(pid)
+    return [command_line(pid) for pid in descendants(os.getpid()) if lives(pid)]
 
 
 def records(out: Path) -> list[dict[str, Any]]:

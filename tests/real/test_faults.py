@@ -19,8 +19,7 @@ import pytest
 from rig import (
     MOMENTS,
     ROOT,
-    descendants,
-    gone,
+    left_behind,
     machines,
     outcomes_of,
     records,
@@ -32,7 +31,10 @@ from rig import (
 from harness.report.formats import FORMATS, render
 from harness.results import read_results
 
+TRIES = 8  # a run may have ended before its moment
 
+
+@pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_qemu_killed_at_any_moment_costs_no_result(
     moment: int,
@@ -44,22 +46,27 @@ def test_qemu_killed_at_any_moment_costs_no_result(
     """Every second run boots, and may be hit at any moment of that: it lives longer."""
     outcomes, restored = undisturbed
     seconds, words = (booted, ["--no-snapshots"]) if moment % 2 else (restored, [])
-    run = start(tmp_path, *words)
-    machine = wait_for_machine(run)
-    time.sleep(random.Random(moment).uniform(0, seconds))
-    killed = False
-    if found := machines(run.pid):  # another one by now, it may be
-        machine = found[0]
-        with suppress(ProcessLookupError):
-            os.kill(machine, signal.SIGKILL)
-            killed = True
-    record_property("killed", killed)  # or it had ended: --junitxml tells how many were hit
-    said, _ = run.communicate(timeout=300)
-    assert run.returncode == 0, said.decode()
-    assert outcomes_of(tmp_path) == outcomes
-    assert gone(machine)
+    chance = random.Random(moment)
+    hit = False
+    for number in range(TRIES):
+        out = tmp_path / str(number)
+        run = start(out, *words)
+        wait_for_machine(run)
+        time.sleep(chance.uniform(0, seconds))
+        for machine in machines(run.pid)[:1]:  # another one by now, it may be
+            with suppress(ProcessLookupError):
+                os.kill(machine, signal.SIGKILL)
+                hit = True
+        said, _ = run.communicate(timeout=300)
+        assert run.returncode == 0, said.decode()
+        assert outcomes_of(out) == outcomes
+        if hit:
+            record_property("missed", number)  # --junitxml tells
+            return
+    pytest.fail(f"no machine was hit in {TRIES} runs")
 
 
+@pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("moment", range(max(1, MOMENTS // 4)))
 def test_the_harness_ended_by_a_signal_leaves_its_results_and_no_machine(
@@ -69,26 +76,30 @@ def test_the_harness_ended_by_a_signal_leaves_its_results_and_no_machine(
     undisturbed: tuple[dict[str, str], float],
 ) -> None:
     outcomes, seconds = undisturbed
-    run = start(tmp_path)
-    machine = wait_for_machine(run)
-    everybody = [run.pid, *descendants(run.pid)]
-    time.sleep(random.Random(moment).uniform(0, seconds / 2))
-    run.send_signal(number)
-    run.communicate(timeout=60)
-    assert all(gone(pid) for pid in everybody + machines(run.pid) + [machine])
-    for name, record in results(tmp_path).items():
-        assert record["observation"].get("outcome") == outcomes[name]
-    ends = [record for record in records(tmp_path) if record["type"] == "end"]
-    if number == signal.SIGKILL:
-        assert run.returncode == -signal.SIGKILL
-        assert ends == []
-    else:
-        assert run.returncode in (0, 128 + number)  # it may have been done
-        assert len(ends) == 1
-        assert ends[0]["exit_code"] == run.returncode
+    chance = random.Random(moment)
+    for out in (tmp_path / str(n) for n in range(TRIES)):
+        run = start(out)
+        wait_for_machine(run)
+        time.sleep(chance.uniform(0, seconds / 2))
+        run.send_signal(number)
+        run.communicate(timeout=60)
+        assert left_behind() == []
+        for name, record in results(out).items():
+            assert record["observation"].get("outcome") == outcomes[name]
+        ends = [record["exit_code"] for record in records(out) if record["type"] == "end"]
+        if run.returncode == 0:  # it had been done
+            assert ends == [0]
+        elif number == signal.SIGKILL:
+            assert (run.returncode, ends) == (-signal.SIGKILL, [])
+            return
+        else:
+            assert run.returncode == 128 + number
+            assert ends == [run.returncode]
+            return
+    pytest.fail(f"{TRIES} runs had ended before their signal")
 
 
-@pytest.mark.usefixtures("undisturbed")  # which has built the kernel
+@pytest.mark.usefixtures("undisturbed", "no_orphans")  # the first has built the kernel
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_of_everything_ends_when_it_is_told_to(
     number: signal.Signals, tmp_path: Path
@@ -99,11 +110,10 @@ def test_a_run_of_everything_ends_when_it_is_told_to(
         [*argv, "--jobs", "1", "--out", str(tmp_path)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as run:  # fmt: skip
-        machine = wait_for_machine(run)
+        wait_for_machine(run)
         time.sleep(0.5)
         run.send_signal(number)
         assert run.wait(timeout=30) == 128 + number
-    assert gone(machine)
     (ended,) = [record for record in records(tmp_path) if record["type"] == "end"]
     assert ended["exit_code"] == 128 + number
 
