@@ -41,26 +41,61 @@ from harness.cli.common import open_project, select
 # -- a full disk, and builds that are ended --------------------------------------------------
 
 
-@mounts
-@pytest.mark.parametrize("kib", [8, 32, 64, 128, 256, 512, 1024])
-def test_a_build_on_a_disk_that_fills_up_goes_on_when_there_is_room(
-    kib: int, small: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "store").mkdir()
-    script = f"""mount -t tmpfs -o size={kib}k none {tmp_path}/store
+STEPS = {  # where a build ended, by its words
+    "guest": r"(write guest/|ld: final link failed)",
+    "kernel built": r"logs/kernel-",
+    "kernel kept": r"(write kernel/|tmp/kernel--)",
+    "initramfs": r"write (initramfs/|\S+/tmp/initramfs--)",
+}
+
+
+def on_a_disk_of(kib: int, small: list[str], store: Path, then: str) -> tuple[int, str, str]:
+    """The exit code of a run whose store is on a disk of its own, what it said, and what the shell
+    script `then` said, which finds the run's command in "$@".
+    """
+    store.mkdir(exist_ok=True)
+    script = f"""mount -t tmpfs -o size={kib}k none {store}
         status=0; "$@" || status=$?
-        mount -o remount,size=64m {tmp_path}/store
-        echo; echo "first: $status"; exec "$@" """
+        echo; echo "first: $status"
+        {then}"""
     done = subprocess.run(
-        [*in_namespace(script), *small], capture_output=True, text=True, timeout=120
-    )
-    said = done.stdout + done.stderr
-    first, _, second = said.partition("\nfirst: ")
-    assert done.returncode == 0, said
-    assert "Traceback" not in said
-    if not second.startswith("0"):
-        assert second.startswith("3")
-        assert re.search(r"No space left|cannot|failed", first)
+        [*in_namespace(script), *small], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    said, _, rest = done.stdout.partition("\nfirst: ")
+    code, _, rest = rest.partition("\n")
+    return int(code), said, rest
+
+
+@mounts
+def test_a_build_on_a_disk_that_fills_up_goes_on_when_there_is_room(
+    small: list[str], tmp_path: Path
+) -> None:
+    """At each step of it: the sizes are just below what the store takes after that step."""
+    store, fail = tmp_path / "store", tmp_path / "packaged" / "fail"
+    used = f"df --output=used -k {store} | tail -1"
+    fail.touch()  # the guest is built, and half of the kernel
+    code, said, half = on_a_disk_of(1 << 16, small, store, used)
+    assert code == 3 and "expected fault" in said
+    fail.unlink()
+    code, said, whole = on_a_disk_of(1 << 16, small, store, used)
+    assert code == 0, said
+    undisturbed = outcomes_of(tmp_path / "out")
+    there, all_ = int(half), int(whole)
+    sizes = [8, there // 2, *range(there - 28, there + 29, 8), (there + all_) // 2, all_ - 8]
+    more = f'mount -o remount,size=64m {store}\nexec "$@"'
+    ended = set()
+    for kib in sizes:
+        shutil.rmtree(tmp_path / "out")
+        code, said, again = on_a_disk_of(kib, small, store, more)
+        assert code == 3, f"{kib} KiB: {said}"
+        step = next((name for name, words in STEPS.items() if re.search(words, said)), None)
+        assert step is not None, f"{kib} KiB: {said}"
+        ended.add(step)
+        assert outcomes_of(tmp_path / "out") == undisturbed, f"{kib} KiB: {again}"
+    assert ended == set(STEPS)
 
 
 class Cold:

@@ -236,3 +236,40 @@ def test_what_is_a_difference(
 ) -> None:
     different, within = repeat.differences(runs)
     assert (len(different), within) == (differ, loose)
+
+
+def test_runs_of_other_words_or_another_commit_do_not_count(
+    repeat: ModuleType, tmp_path: Path
+) -> None:
+    repeat.same_again(tmp_path, ["hole/*"])
+    repeat.same_again(tmp_path, ["hole/*"])
+    with pytest.raises(SystemExit, match=r"runs of words \['hole/\*'\], and now it is \['x'\]"):
+        repeat.same_again(tmp_path, ["x"])
+    kept = tmp_path / "of.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"commit": "0123456"}))
+    with pytest.raises(SystemExit, match=r"of commit '0123456', and now it is '.*another --out"):
+        repeat.same_again(tmp_path, ["hole/*"])
+    kept.write_text("{")
+    with pytest.raises(SystemExit, match=r"of\.json: .*: name another --out"):
+        repeat.same_again(tmp_path, ["hole/*"])
+
+
+def test_runs_that_nothing_is_known_of_do_not_count(repeat: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "01").mkdir()
+    (tmp_path / "01" / "results.jsonl").touch()
+    with pytest.raises(SystemExit, match="holds runs of nobody knows what"):
+        repeat.same_again(tmp_path, [])
+
+
+def test_a_run_of_another_kernel_does_not_count(repeat: ModuleType) -> None:
+    def of(kernel: str) -> Results:
+        results = Results()
+        provenance = {"qemu": "7.2.22", "command": f"qemu -kernel {kernel}"}
+        results.add(ColumnRecord(run_id="r", column="c", provenance=provenance))
+        return results
+
+    repeat.check_machines([of("a"), of("a")])
+    with pytest.raises(SystemExit, match="c: run 2 is of another machine than run 1"):
+        repeat.check_machines([of("a"), of("b")])
+    with pytest.raises(SystemExit, match="c: run 2 is of another machine"):
+        repeat.check_machines([of("a"), Results()])
