@@ -14,6 +14,8 @@ from harness.catalog.scanner import OutcomeError
 from harness.machine.console import Excerpt, Sign
 from harness.machine.port import End
 
+FATAL = ("panic", "oops")  # words of the kernel after which a machine cannot be trusted
+
 
 @dataclass
 class Cell:
@@ -28,6 +30,11 @@ class Cell:
     progress: int = 0
     late: bool = False  # the agent asks whether a limit is really over
     error: str = ""  # the agent's own words
+
+    @property
+    def heard(self) -> bool:
+        """Whether it has begun by a word of its agent's."""
+        return bool(self.end or self.progress or self.error)
 
     def has(self, kind: str) -> bool:
         return any(sign.kind == kind for sign in self.signs)
@@ -90,7 +97,7 @@ def _tainted(end: End) -> str:
 
 def word_of(signs: list[Sign]) -> str:
     """The worst that the kernel said, in the outcome grammar; "" for nothing."""
-    for kind in ("panic", "oops"):
+    for kind in FATAL:
         if any(sign.kind == kind for sign in signs):
             return kind
     warned = next((sign.name or "unknown" for sign in signs if sign.kind == "warn"), "")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.machine.cell import Cell, compose, word_of
+from harness.machine.cell import FATAL, Cell, compose, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.hand import HandProcess
 from harness.machine.port import (
@@ -58,7 +58,7 @@ GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is gi
 ENDING = 10.0  # seconds that QEMU gets to end once its console or port has
 AT_ONCE = 0.2  # seconds in which nearly all scenarios end: nothing is asked about them
 LOOK_LIMIT = 10.0  # seconds for QMP to answer
-_FATAL = (Sign("panic"), Sign("oops"))
+_FATAL = [Sign(kind) for kind in FATAL]
 MAX_SIGNS = 100  # kept of one scenario
 MAX_STEPS = 10  # progress extends the deadline so often at most
 STARVED_LEAST = 0.1  # seconds that a machine waited for a CPU: less is that of any host
@@ -137,6 +137,7 @@ class Session:
         self._cell = Cell("")
         self._ended: Ended | None = None
         self._late: list[Sign] = []  # said between two scenarios: about the one before
+        self.overdue = ""  # as `late`, but said after that was asked and before the last one began
         self._gone = False  # console or port at end of file: QEMU is about to exit
         self._last_byte = 0.0
 
@@ -235,14 +236,21 @@ class Session:
         """Run one scenario. `scale` multiplies the time limit, for a second look."""
         return self._runner.run(self._observe(scenario, scale))
 
-    def late(self) -> str:
+    def late(self, patience: float = 0.0) -> str:
         """What the kernel said since the last scenario ended: "", or a word of the grammar.
 
-        It is told once. An oops or a panic means that the machine cannot be trusted.
+        It is waited for `patience` seconds. It is told once; what comes after that is `overdue`
+        when the next scenario has been observed. Of both an oops or a panic means that the machine
+        cannot be trusted.
         """
-        self._drain()
+        self._runner.run(self._linger(time.monotonic() + patience))
         signs, self._late = self._late, []
         return word_of(signs)
+
+    async def _linger(self, deadline: float) -> None:
+        self._drain()
+        while not self._late and not self._gone and await self._wait(deadline):
+            self._drain()
 
     def close(self) -> None:
         """End QEMU, whatever state it is in."""
@@ -408,7 +416,7 @@ class Session:
         return scale * max(MIN_LIMIT, CALIBRATIONS * calibration)
 
     async def _observe(self, name: str, scale: float) -> Observation:
-        started = time.monotonic()
+        started, first = time.monotonic(), not self._cell.name
         self._cell = cell = Cell(name)
         limit = self.limit(scale)
         damaged_before, lost_before = self._frames.damaged, self._frames.lost
@@ -421,8 +429,10 @@ class Session:
             details = await self._look()
             lost = "" if cell.end else lost  # it was only late
         damaged = self._frames.damaged - damaged_before
-        if not cell.begun:  # its mark was lost: what came since it was asked for is about it
-            cell.signs, self._late = [*self._late, *cell.signs], []
+        # What came ahead of its mark is about the one before; and if that was lost, about this one.
+        own = first or (not cell.begun and cell.heard)
+        self.overdue, before = "" if own else word_of(self._late), self._late if own else []
+        cell.signs, self._late = [*before, *cell.signs], []
         ending = await self._ending() if lost == "gone" else ""
         outcome, failure = compose(cell, lost, ending, damaged)
         if ending:
@@ -434,7 +444,8 @@ class Session:
         stuck = "unkillable" in outcome + failure or bool(cell.end and "leftover" in cell.end.d)
         # Nobody but the agent writes to the port: else what comes next may not be its word.
         forged = bool(damaged) or self._frames.lost != lost_before
-        if lost or stuck or forged or cell.has("oops") or cell.has("panic"):
+        broken = self.overdue in FATAL or word_of(cell.signs) in FATAL
+        if lost or stuck or forged or broken:
             alive = False
         cell.begun = not alive  # what comes now is late, unless the machine is past its end
         end = cell.end or End(name)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from harness.machine import QemuError
-from harness.machine.cell import beside_kernel
+from harness.machine.cell import FATAL, beside_kernel
 from harness.machine.hand import HandSpec
 from harness.machine.hand_session import HandSession
 from harness.machine.qemu import MachineSpec
@@ -23,14 +24,25 @@ from harness.results import (
     ResultsWriter,
     Verdict,
 )
-from harness.run.judge import BOOT, judge, pick, surprising
+from harness.run.judge import BOOT, LATE, judge, pick, surprising
 from harness.run.plan import Cell, Job, machine_for, repeat_command
 from harness.run.snapshots import StoreSnapshots
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
+LATE_LIMIT = 2.0  # seconds that a second look waits for words that came late
 BOOT_TRIES = 2  # a machine that does not come up is tried once more
 
 StartSession = Callable[..., Session]  # Session itself, or what stands in for it
+
+
+@dataclass
+class Look:
+    """What was seen of a cell. What the kernel says late amends it."""
+
+    cell: Cell
+    record: ResultRecord
+    before: list[str]  # scenarios that its machine had run
+    written: bool = False
 
 
 class CellRunner:
@@ -48,8 +60,10 @@ class CellRunner:
             self._start = functools.partial(start, snapshots=StoreSnapshots(job.store))
         self._session: Session | None = None
         self._spec: MachineSpec | HandSpec | None = None  # of the session
-        self._before: list[str] = []  # scenarios that this boot has run
-        self._last: tuple[Cell, ResultRecord] | None = None  # of this boot
+        self._before: list[str] = []  # scenarios that the last machine has run
+        self._last: Look | None = None  # the last cell on this machine: late words are about it
+        self._due: list[Look] = []  # amended by late words, and to be looked at again
+        self._attempts: Counter[str] = Counter()  # on record, by scenario
         self._has_booted = False
         self._dead: BootError | None = None  # this column does not come up at all
 
@@ -60,50 +74,45 @@ class CellRunner:
         if cell.lacks:
             return self._decide(cell)
         self.settle()
+        if cell.seen is not None:
+            self._attempts[cell.scenario] = cell.seen.attempt
         if self._job.times > 1:
             return self._run_often(cell)
-        before = list(self._before) if self._session else []
-        record = self._attempt(cell, 1)
-        self._write(record)
-        if surprising(record):
-            for again in self._confirm(cell, record, before):
-                self._write(again)
-                record = again
-        self._last = (cell, record) if self._session else None
-        return record
+        if cell.seen is not None:
+            look = Look(cell, cell.seen, [], written=True)
+        else:
+            look = self._look(cell)
+            self._put(look)
+        if surprising(look.record):
+            self._confirm(look)
+        return look.record
 
     def _run_often(self, cell: Cell) -> ResultRecord:
         """Observe a cell as often as the job says; the last record counts, with the tally.
 
         Where not all came out alike it is the one that proves most, said again as a flake.
         """
-        seen: list[ResultRecord] = []
+        looks: list[Look] = []
         for _ in range(self._job.times):
-            if seen:
-                self._write(seen[-1])  # the last one waits for the tally
-            record = self._attempt(cell, seen[-1].attempt + 1 if seen else 1)
-            self._last = (cell, record) if self._session else None
-            late = self._late_word()
-            if late is not None:
-                self._write(record)
-            seen.append(late or record)
-        tally = dict(Counter(one.observation.outcome for one in seen))
-        last = seen[-1]
+            if looks and not looks[-1].written:
+                self._put(looks[-1])  # the last one waits for the tally
+            looks.append(self._look(cell))
+            self.settle()
+        tally = dict(Counter(one.record.observation.outcome for one in looks))
+        last = looks[-1]
         if len(tally) > 1:
-            self._write(last)
-            best = max(seen, key=lambda one: (_weight(one), one.attempt))
-            last = replace(best, attempt=last.attempt + 1, confirmation="flake")
-        last = replace(last, tally=tally)
-        self._write(last)
-        self._last = (cell, last) if self._session else None
-        return last
+            if not last.written:
+                self._put(last)
+            best = max((one.record for one in reversed(looks)), key=_weight)
+            last.record = replace(best, confirmation="flake")
+        last.record = replace(last.record, tally=tally)
+        self._put(last)
+        return last.record
 
     def _refuse(self, cell: Cell) -> ResultRecord:
         """It is on record that it was not run, and why."""
         failure = f"not run: {cell.refused}; ask for it by its name"
-        record = make_record(
-            self._job, cell, Observation(scenario=cell.scenario, failure=failure), 1
-        )
+        record = make_record(self._job, cell, Observation(scenario=cell.scenario, failure=failure))
         record = replace(record, verdict=Verdict.NOT_RUN)
         self._write(record)
         return record
@@ -111,58 +120,75 @@ class CellRunner:
     def _decide(self, cell: Cell) -> ResultRecord:
         """What it needs is not there, which was known before the boot: the guest is not asked."""
         seen = Observation(scenario=cell.scenario, outcome="n/a", cause=f"not run: {cell.lacks}")
-        record = make_record(self._job, cell, seen, 1)
+        record = make_record(self._job, cell, seen)
         self._write(record)
         return record
 
     def close(self) -> None:
         """End the machine. Raises only what writing a result does."""
         try:
-            self.settle()
+            self._hear()
         finally:
             self._drop()
 
     def settle(self) -> None:
-        """What the kernel has said after the last scenario ended is about that one: amend it."""
-        late = self._late_word()
-        if late is not None:
-            self._write(late)
+        """What the kernel has said after the last scenario ended is about that one: amend it. Whose
+        words they are is in doubt: where they are not as expected, look again.
+        """
+        self._hear()
+        while self._due:
+            self._confirm(self._due.pop(0))
 
-    def _late_word(self) -> ResultRecord | None:
-        """The last record once more, with what the kernel has said since; None: nothing."""
-        word = self._session.late() if self._session else ""
-        if not word:
-            return None
-        late = None
-        if self._last is not None:
-            cell, record = self._last
-            outcome = beside_kernel(record.observation.outcome, word)
-            seen = replace(record.observation, outcome=outcome)
-            late = make_record(self._job, cell, seen, record.attempt + 1)
-            late = replace(late, confirmation="late", tally=_amended(record, outcome))
-        if word in ("oops", "panic"):
+    def _hear(self) -> None:
+        if self._session is not None:
+            self._amend(self._session.late())
+
+    def _amend(self, word: str) -> None:
+        """What the kernel said late is about the last cell of this machine."""
+        look = self._last
+        if word and look is not None:
+            if not look.written:
+                self._put(look)
+            seen = with_late(look.record.observation, word)
+            tally = _amended(look.record, seen.outcome)
+            record = make_record(self._job, look.cell, seen)
+            look.record = replace(record, confirmation=LATE, tally=tally)
+            self._put(look)
+            if self._job.times == 1 and surprising(look.record):
+                self._due.append(look)
+        if word in FATAL:
             self._drop()
-        return late
 
     def _drop(self) -> None:
         if self._session is not None:
             self._session.close()
-        self._session, self._before, self._last = None, [], None
+        self._session, self._last = None, None
 
-    def _confirm(self, cell: Cell, first: ResultRecord, before: list[str]) -> list[ResultRecord]:
+    def _put(self, look: Look) -> None:
+        """Write a record, as the next attempt at its cell."""
+        name = look.cell.scenario
+        self._attempts[name] += 1
+        look.record, look.written = replace(look.record, attempt=self._attempts[name]), True
+        self._write(look.record)
+
+    def _confirm(self, look: Look) -> None:
         """Run a surprising cell again: alone, and if it does not come back, after the others.
 
-        The last record returned is the one that counts.
+        The last record written is the one that counts.
         """
         self._drop()
         start, self._start = self._start, self._boot  # from a boot: a snapshot is in doubt, too
         try:
-            return self._repeat(cell, first, before)
+            for record in self._repeat(look.cell, look.record, look.before):
+                look.record = record
+                self._put(look)
         finally:
             self._start = start
+        self._last = look if self._session else None
 
     def _repeat(self, cell: Cell, first: ResultRecord, before: list[str]) -> list[ResultRecord]:
-        second = self._attempt(cell, 2, CONFIRM_SCALE)
+        late = first.confirmation == LATE
+        second = self._look_again(cell, late)
         if _same(first, second):
             return [replace(second, confirmation="confirmed")]
         if not before:
@@ -172,17 +198,28 @@ class CellRunner:
             self._observe(
                 Cell(scenario=name, expectations=(), memory=cell.memory, disks=cell.disks)
             )
-        third = self._attempt(cell, 3, CONFIRM_SCALE)
+        third = self._look_again(cell, late)
         if _same(first, third):
             self._drop()  # what they did to this machine is not to be met by those that follow
             others = f"order-dependent(after {len(before)} others, {before[-1]} the last)"
             if third.observation.failure and second.observation.outcome:  # alone it was observed
-                return [second, third, replace(second, attempt=4, confirmation=others)]
+                return [second, third, replace(second, confirmation=others)]
             return [second, replace(third, confirmation=others)]
         return _strongest("flake", first, second, third)
 
-    def _attempt(self, cell: Cell, attempt: int, scale: float = 1.0) -> ResultRecord:
-        return make_record(self._job, cell, self._observe(cell, scale), attempt)
+    def _look_again(self, cell: Cell, late: bool) -> ResultRecord:
+        """With a longer time limit; where words came `late`, they are waited for."""
+        record = self._look(cell, CONFIRM_SCALE).record
+        word = self._session.late(LATE_LIMIT) if late and self._session else ""
+        if word in FATAL:
+            self._drop()
+        return make_record(self._job, cell, with_late(record.observation, word)) if word else record
+
+    def _look(self, cell: Cell, scale: float = 1.0) -> Look:
+        record = make_record(self._job, cell, self._observe(cell, scale))
+        look = Look(cell, record, self._before[:-1])
+        self._last = look if self._session else None
+        return look
 
     def _observe(self, cell: Cell, scale: float = 1.0) -> Observation:
         try:
@@ -197,8 +234,10 @@ class CellRunner:
             )
         self._before.append(cell.scenario)
         seen = session.observe(cell.scenario, scale)
+        self._amend(session.overdue)
+        if session.overdue in FATAL:  # it was run on a machine that could not be trusted
+            return self._observe(cell, scale)
         if not seen.alive:
-            self.settle()
             self._drop()
         return seen
 
@@ -228,6 +267,7 @@ class CellRunner:
             else:
                 break
         self._session, self._spec, self._has_booted = session, spec, True
+        self._before = []
         self._write(self._column(session))
         return session
 
@@ -246,7 +286,7 @@ class CellRunner:
         )
 
 
-def make_record(job: Job, cell: Cell, seen: Observation, attempt: int) -> ResultRecord:
+def make_record(job: Job, cell: Cell, seen: Observation, attempt: int = 1) -> ResultRecord:
     """An observation, judged."""
     expected = pick(cell.expectations, seen)
     record = ResultRecord(
@@ -270,6 +310,16 @@ def make_record(job: Job, cell: Cell, seen: Observation, attempt: int) -> Result
         evidence=list(expected.evidence),
         declared=expected.declared,
     )
+
+
+def with_late(seen: Observation, word: str) -> Observation:
+    """An observation, with what the kernel said after its end."""
+    seen = replace(seen, alive=seen.alive and word not in FATAL)
+    if not seen.failure:
+        return replace(seen, outcome=beside_kernel(seen.outcome, word))
+    if word in FATAL:
+        return replace(seen, outcome=word, failure="")
+    return replace(seen, failure=f"{seen.failure}; the kernel said {word}")
 
 
 def _same(one: ResultRecord, other: ResultRecord) -> bool:
@@ -300,19 +350,21 @@ def _strength(record: ResultRecord) -> int:
     seen = record.observation
     if seen.failure:
         return 0
-    if any(word in seen.outcome for word in ("hang(", "silent", "lost")):
-        return 1
-    return 3 if any(word in seen.outcome for word in ("oops", "panic")) else 2
+    if any(word in seen.outcome for word in FATAL):
+        return 4
+    if "warn(" in seen.outcome:
+        return 3
+    return 1 if any(word in seen.outcome for word in ("hang(", "silent", "lost")) else 2
 
 
 def _strongest(confirmation: str, *records: ResultRecord) -> list[ResultRecord]:
     """All attempts but the first, which is written, and at the end the one that counts.
 
-    An oops that does not come back has been seen all the same.
+    An oops that does not come back has been seen all the same, and so has a warning.
     """
-    best = max(records, key=lambda record: (_strength(record), record.attempt))
+    best = max(reversed(records), key=_strength)
     if best is not records[-1]:
-        records = (*records, replace(best, attempt=records[-1].attempt + 1))
+        records = (*records, best)
     return [*records[1:-1], replace(records[-1], confirmation=confirmation)]
 
 
@@ -323,5 +375,6 @@ def run_job(job: Job, out: Path) -> None:
         try:
             for cell in job.cells:
                 runner.run(cell)
+            runner.settle()
         finally:
             runner.close()

@@ -8,6 +8,7 @@ from harness.catalog.outcome import is_wanted
 from harness.results import Evidence, Observation, ResultRecord, Verdict
 
 BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up
+LATE = "late"  # confirmation of a record that was amended by words that came after its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,8 @@ def judge(expectations: Expectations, seen: Observation) -> Verdict:
 
 
 def surprising(record: ResultRecord) -> bool:
-    """An unexpected end of the machine or of a task; a plain wrong code is not in doubt.
+    """An unexpected end of the machine or of a task, or words of the kernel that may be about
+    another one; a plain wrong code is not in doubt.
 
     A machine that did not boot has been tried again already.
     """
@@ -77,4 +79,10 @@ def surprising(record: ResultRecord) -> bool:
         return False
     if seen.failure.startswith(BOOT):
         return False
-    return not seen.alive or bool(seen.failure) or "hang(" in seen.outcome
+    lost = not seen.alive or bool(seen.failure)
+    return lost or "hang(" in seen.outcome or record.confirmation == LATE
+
+
+def second_look_is_due(record: ResultRecord) -> bool:
+    """Whether the last record of a cell waits for another one."""
+    return record.confirmation in ("", LATE) and surprising(record)

@@ -14,7 +14,7 @@ from harness.catalog.matrix import Facts, Row, Scenario
 from harness.catalog.outcome import Wanted
 from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, qemu_sandbox
-from harness.results import ColumnRecord, Evidence
+from harness.results import ColumnRecord, Evidence, ResultRecord
 from harness.run.judge import Expectation, Expectations
 
 CORE = "core"
@@ -51,6 +51,7 @@ class Cell:
     refused: str = ""  # why it is not run here
     lacks: str = ""  # what is known not to be there: n/a without a look
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
+    seen: ResultRecord | None = None  # the last on record of a worker that did not come to its end
 
 
 @dataclass(frozen=True, kw_only=True)

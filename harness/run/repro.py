@@ -62,6 +62,7 @@ def observe(case: Case) -> list[ResultRecord]:
     runner = CellRunner(case.job, records.append)
     try:
         runner.run(replace(case.cell, lacks=""))
+        runner.settle()
     finally:
         runner.close()
     return [record for record in records if isinstance(record, ResultRecord)]

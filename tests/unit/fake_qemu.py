@@ -71,6 +71,22 @@ def prints(text: str) -> Act:
     return lambda name: console(text)
 
 
+def late_for(
+    next_one: str,
+    text: str = "WARNING: CPU: 0 PID: 40 at a.c:1 zap+0x1/0x4",
+    status: int | None = None,
+) -> Act:
+    """Prints on behalf of the scenario that ran before this one, and may end the machine."""
+
+    def act(name: str) -> None:
+        if name == next_one:
+            console(text)
+            if status is not None:
+                sys.exit(status)
+
+    return act
+
+
 def exits(status: int) -> Act:
     return lambda name: sys.exit(status)
 
@@ -193,6 +209,9 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     "slow": (mark, waits(2), end()),
     "asks": (mark, asks(1)),
     "asks-on": (mark, step("load="), asks(1000)),
+    # The scenario before has something to say yet.
+    "before-mark": (late_for("hole/write"), mark, end()),
+    "panic-before-mark": (late_for("hole/write", "Kernel panic - not syncing: x", 0), mark, end()),
     "after-end": (mark, end(), waits(0.2), prints("Oops: 0000 [#1]")),
     "warn": (
         mark, prints("WARNING: CPU: 0 PID: 40 at mm/memory.c:6030 handle_mm_fault+0x1c/0x40"),
