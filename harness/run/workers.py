@@ -17,6 +17,8 @@ from harness.run.spool import Parcel, Spool
 if TYPE_CHECKING:
     from harness.run.plan import Job
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 class Workers:
     """As many as there are CPUs, or `jobs`; for a `with` block, which none of them outlives. It may
@@ -36,7 +38,13 @@ class Workers:
         pool = ProcessPoolExecutor(
             self.count, context, initializer=_worker, initargs=(os.getpid(),)
         )
-        pool.submit(os.getpid)  # the first forks them all
+        # A signal that comes to a worker before it is itself would be lost: Python forgets what is
+        # pending when it forks. Kept back, it comes when _worker lets it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            pool.submit(os.getpid)  # the first forks them all
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pool
 
     def __enter__(self) -> Self:
@@ -85,5 +93,6 @@ def _worker(parent: int) -> None:
     """In a worker: leave Ctrl-C to the parent, do not outlive it, load what a job needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     end_with(parent)  # QEMU does so with us
     import harness.run.job  # noqa: F401

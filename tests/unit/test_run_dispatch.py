@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.interrupt import interrupting
 from harness.results import Observation, ResultRecord, ResultsWriter, Verdict, read_results
 from harness.run.dispatch import Dispatcher
 from harness.run.follow import Follower, Progress
@@ -50,6 +52,35 @@ def run_all(queue: list[Job], out: Path, progress: Progress) -> None:
     with dispatcher_to(out, 2, progress) as dispatcher:
         dispatcher.submit(queue)
         dispatcher.finish()
+
+
+def test_a_worker_that_is_ended_before_it_has_begun_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it waits for jobs to the end of time, and the run for it."""
+    fork, cpus = os.fork, os.sched_getaffinity(0)
+
+    def fork_and_end() -> int:
+        child = fork()
+        if child:
+            os.kill(child, signal.SIGTERM)
+        return child
+
+    monkeypatch.setattr(os, "fork", fork_and_end)
+    os.sched_setaffinity(0, {min(cpus)})  # so that the child has hardly begun when it is told
+    try:
+        with interrupting(signal.SIGTERM):  # as every command does
+            for _ in range(10):  # it depends on how far it is
+                workers = Workers(1)
+                for child in multiprocessing.active_children():
+                    child.join(5)
+                assert not multiprocessing.active_children()
+                with pytest.raises(BrokenProcessPool), workers:
+                    workers.submit(job(cell("a/x")), Path()).result()
+    finally:
+        os.sched_setaffinity(0, cpus)
+        for left in multiprocessing.active_children():
+            left.kill()
 
 
 def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
