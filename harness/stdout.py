@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def drop_stdout() -> None:
     """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def whoever_reads() -> Iterator[None]:
+    """What is printed in a block: a reader who has gone ends the printing, and is no reason for
+    another exit code.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        drop_stdout()
 
 
 def settle_stdout() -> None:

@@ -22,6 +22,7 @@ from harness.cli.options import (
     run_options,
     scenario_argument,
 )
+from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
     from harness.build.git import Repository
@@ -103,7 +104,9 @@ def command(
     out.mkdir(parents=True)
     commits, seen, log = _search(repository, ends, wanted, paths, words, how, out)
     (out / "bisect.log").write_text(log)
-    sys.exit(_tell(repository, commits, seen, log, out))
+    with whoever_reads():
+        _tell(repository, commits, seen, log, out)
+    sys.exit(0 if len(commits) == 1 else 3)
 
 
 def _check_ends(repository: Repository, ends: Mapping[str, str], old: str, new: str) -> None:
@@ -206,8 +209,8 @@ def _told_apart(old: str, new: str, wanted: str) -> tuple[str, bool]:
 
 def _tell(
     repository: Repository, commits: tuple[str, ...], seen: dict[str, str], log: str, out: Path
-) -> int:
-    """Print how it ended; the exit code."""
+) -> None:
+    """Print how it ended."""
     from harness.run.bisect import outcomes_by_commit
 
     outcomes = outcomes_by_commit(out)
@@ -215,7 +218,6 @@ def _tell(
     click.echo(f"\nresults and log: {out}")
     if not commits:
         click.echo("not found: see the log")
-        return 3
     if len(commits) > 1:
         click.echo(f"one of {len(commits)} commits; those between could not be judged:")
     for commit in commits:
@@ -223,4 +225,3 @@ def _tell(
         parent = repository.parent(commit)
         click.echo(f"  before  {outcomes.get(parent) or seen['old']}")
         click.echo(f"  after   {outcomes.get(commit) or seen['new']}")
-    return 0 if len(commits) == 1 else 3

@@ -8,7 +8,7 @@ import click
 
 from harness.cli.common import UsageProblem, open_project
 from harness.cli.options import Where, recorded_options, results_option, scenarios_argument
-from harness.cli.report import narrowed, read
+from harness.cli.recorded import chosen, read
 
 
 @click.command()
@@ -86,7 +86,6 @@ def command(
         raise UsageProblem("name the scenarios: nothing is blessed wholesale")
     project = open_project()
     results = read(files)
-    chosen = narrowed(results, scenarios, where)
     words = Words(
         because=because,
         evidence=evidence,
@@ -95,9 +94,9 @@ def command(
         kernels=kernel_range,
         own_commits=own_commits,
     )
-    blessings, diff = bless(project, results, chosen, words)
-    click.echo(diff, nl=False)
-    if not dry_run:
+    blessings, diff = bless(project, results, chosen(results, scenarios, where), words)
+    if not dry_run:  # before a word of it: a reader who has gone must not decide what is written
         write(project, blessings)
+    click.echo(diff, nl=False)
     for blessing in blessings:
         click.echo(f"{'would bless' if dry_run else 'blessed'} {blessing}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +15,16 @@ from harness.cli.common import UsageProblem, choose, no_program, open_project, s
 from harness.cli.execute import run_columns
 from harness.cli.options import (
     How,
+    Where,
     diff_options,
     run_options,
     scenarios_argument,
 )
-from harness.stdout import drop_stdout
+from harness.cli.recorded import check_names, narrowed
+from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
-    from harness.catalog.project import Project
-    from harness.results import ColumnRecord, Results
-    from harness.run.options import Options
+    from harness.results import Results
 
 EXITS = """\b
 Exit codes:
@@ -77,44 +77,38 @@ def command(
     from harness.report.diffjson import diff_json
     from harness.report.difftext import diff_text
 
-    options = how.options()
-    wanted = _Wanted(scenarios, arches, flavours)
-    sides = [_read(word, wanted) for word in (old, new)]
-    known = next((side for side in sides if side is not None), None)
-    results = []
-    for word, side in zip((old, new), sides, strict=True):
-        if side is None:
-            side = known = _run(word, wanted, known, options, how.out, quiet=form == "json")
-        results.append(side)
-    diff = compare(results[0], results[1], (old, new), details)
+    where = Where(arches, (), flavours)
+    before, after = _sides((old, new), scenarios, where, how, quiet=form == "json")
+    diff = compare(before, after, (old, new), details)
     if not diff.cells and not diff.notes:
         raise UsageProblem("nothing is left to compare: SCENARIO, --arch and --flavour fit no cell")
-    try:
+    with whoever_reads():
         click.echo(diff_json(diff) if form == "json" else diff_text(diff), nl=False)
-    except BrokenPipeError:
-        drop_stdout()
     sys.exit(diff.exit_code)
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What the command line narrows to; nothing: everything."""
+def _sides(
+    words: tuple[str, str], globs: tuple[str, ...], where: Where, how: How, quiet: bool
+) -> list[Results]:
+    """The results of both, as far as they are asked for; what is no file is run."""
+    found = [_read(word) for word in words]
+    files = [narrowed(one, globs, where) for one in found if one is not None]
+    if len(files) == len(words):
+        check_names([one for one in found if one is not None], globs, where)
+        return files
+    runner = _Runner(how, globs, where, quiet)
+    # Each word is looked at before the first is run, which may take minutes.
+    specs = [
+        "" if one is not None else runner.spec(word) for word, one in zip(words, found, strict=True)
+    ]
+    sides: list[Results] = []
+    for spec in specs:
+        known = next(iter([*files, *sides]), None)
+        sides.append(runner.run(spec, known) if spec else files[0])
+    return sides
 
-    scenarios: tuple[str, ...]
-    arches: tuple[str, ...]
-    flavours: tuple[str, ...]
 
-    def column(self, column: ColumnRecord) -> bool:
-        return (not self.arches or column.arch in self.arches) and (
-            not self.flavours or column.flavour in self.flavours
-        )
-
-    def scenario(self, name: str) -> bool:
-        globs = self.scenarios
-        return not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)
-
-
-def _read(word: str, wanted: _Wanted) -> Results | None:
+def _read(word: str) -> Results | None:
     """The results in a file; None where the word names something to be run."""
     from harness.results import narrow, read_results
 
@@ -133,60 +127,59 @@ def _read(word: str, wanted: _Wanted) -> Results | None:
         raise UsageProblem(f"{name}: {error.strerror}") from None
     if not found.runs and not found.columns and not found.results:
         raise UsageProblem(f"{name} is no results file: no line of it is a record")
+    if not kernel:
+        return found
     kernels = {column.kernel for column in found.columns.values()}
-    if kernel and kernel not in kernels:
+    if kernel not in kernels:
         raise UsageProblem(f"{name} holds no kernel {kernel}; it has {', '.join(sorted(kernels))}")
-    return narrow(
-        found,
-        lambda column: wanted.column(column) and (not kernel or column.kernel == kernel),
-        wanted.scenario,
-    )
+    return narrow(found, lambda column: column.kernel == kernel, lambda name: True)
 
 
-def _run(
-    word: str, wanted: _Wanted, other: Results | None, options: Options, out: Path, quiet: bool
-) -> Results:
-    """Run a kernel on the columns of the other side, if that is known already."""
-    from harness.results import narrow, read_results
+class _Runner:
+    """Runs a side that is no file."""
 
-    project = open_project(options.store.root)
-    arches, flavours = wanted.arches, wanted.flavours
-    scenarios = choose(project, wanted.scenarios)
-    if other is not None:
-        columns = other.columns.values()
-        arches = arches or _known({column.arch for column in columns}, project.arches)
-        flavours = flavours or _known({column.flavour for column in columns}, project.flavours)
-        names = {name for column in columns for name in column.planned}
-        names |= {record.scenario for record in other.results.values()}
-        scenarios = [one for one in scenarios if one.name in names]
-        if not scenarios:
-            raise UsageProblem("the results file holds none of these scenarios")
-    chosen = select(project, arches, (_spec(word, project),), flavours)
-    if quiet:  # standard output is for the comparison alone
-        import contextlib
+    def __init__(self, how: How, globs: Sequence[str], where: Where, quiet: bool) -> None:
+        self._how, self._where, self._quiet = how, where, quiet
+        self._options = how.options()
+        self._project = open_project(self._options.store.root)
+        self._scenarios = choose(self._project, tuple(globs))
 
-        with contextlib.redirect_stdout(sys.stderr):
-            code, path = run_columns(project, chosen, scenarios, options, out)
-    else:
-        code, path = run_columns(project, chosen, scenarios, options, out)
-        click.echo(f"results: {path}\n")
-    if code >= 128:
-        sys.exit(code)
-    return narrow(read_results([path]), wanted.column, wanted.scenario)
+    def spec(self, word: str) -> str:
+        """A kernel spec; the folder of a tree is one without `tree:`. Raises UsageProblem."""
+        if word not in self._project.kernels and (Path(word).expanduser() / "Kconfig").is_file():
+            return f"tree:{word}"
+        try:
+            self._project.kernel(word)
+        except DeclarationError as error:
+            hint = "give a results file, a kernel or the folder of a kernel tree"
+            raise UsageProblem(f"{error}\n  {hint}") from None
+        return word
+
+    def run(self, spec: str, other: Results | None) -> Results:
+        """The results of a kernel, on the columns of the other side if that is known already."""
+        from harness.results import read_results
+
+        project, scenarios = self._project, self._scenarios
+        arches, flavours = self._where.arches, self._where.flavours
+        if other is not None:
+            columns = other.columns.values()
+            arches = arches or _known({column.arch for column in columns}, project.arches)
+            flavours = flavours or _known({column.flavour for column in columns}, project.flavours)
+            names = {name for column in columns for name in column.planned}
+            names |= {record.scenario for record in other.results.values()}
+            scenarios = [one for one in scenarios if one.name in names]
+            if not scenarios:
+                raise UsageProblem("the results file holds none of these scenarios")
+        chosen = select(project, arches, (spec,), flavours)
+        # Standard output may be for the comparison alone.
+        with redirect_stdout(sys.stderr if self._quiet else sys.stdout):
+            code, path = run_columns(project, chosen, scenarios, self._options, self._how.out)
+            with whoever_reads():
+                click.echo(f"results: {path}\n")
+        if code >= 128:
+            sys.exit(code)
+        return read_results([path])
 
 
-def _known(present: set[str], declared: object) -> tuple[str, ...]:
-    assert isinstance(declared, dict | tuple)
+def _known(present: set[str], declared: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in declared if name in present)
-
-
-def _spec(word: str, project: Project) -> str:
-    """A kernel spec; the folder of a tree is one without `tree:`."""
-    if word not in project.kernels and (Path(word).expanduser() / "Kconfig").is_file():
-        return f"tree:{word}"
-    try:
-        project.kernel(word)
-    except DeclarationError as error:
-        hint = "give a results file, a kernel or the folder of a kernel tree"
-        raise UsageProblem(f"{error}\n  {hint}") from None
-    return word

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from harness.cli.common import open_project, open_store
-from harness.cli.options import store_option
+from harness.cli.options import arches_option, store_option
+from harness.stdout import whoever_reads
 
 
 @click.command()
-@click.option(
-    "--arch", "arches", multiple=True, metavar="NAME", help="Default: all but the variants."
-)
+@arches_option
 @store_option
 def command(arches: tuple[str, ...], store_path: Path | None) -> None:
     """What is missing on this machine, each tool's version, and whether KVM really works.
@@ -25,4 +24,9 @@ def command(arches: tuple[str, ...], store_path: Path | None) -> None:
 
     project = open_project(store_path)
     chosen = [project.arch(name) for name in arches] or project.plain_arches
-    sys.exit(examine(project, chosen, open_store(store_path), click.echo))
+
+    def say(line: str) -> None:
+        with whoever_reads():
+            click.echo(line)
+
+    sys.exit(examine(project, chosen, open_store(store_path), say))

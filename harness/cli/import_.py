@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.common import EXIT_CODES, UsageProblem, complete_from, open_project
+from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
     from harness.catalog.arches import Arch
@@ -71,8 +72,9 @@ def command(
     release = version or system.release
     column, results = make_column(found, name, run_id, chosen, release, project, str(log))
     code = _write(path, run_id, [column, *results])
-    render_terminal(read_results([path]), code=code)
-    click.echo(f"\nresults: {path}")
+    with whoever_reads():
+        render_terminal(read_results([path]), code=code)
+        click.echo(f"\nresults: {path}")
     if found.damaged:
         click.echo(f"{found.damaged} damaged frames in {log}: what they told is missing", err=True)
     sys.exit(code)
@@ -122,8 +124,13 @@ def _write(path: Path, run_id: str, records: Sequence[Record]) -> int:
     from harness.results import EndRecord, ResultsWriter, exit_code, read_results
     from harness.run.execute import now, run_record
 
-    path.unlink(missing_ok=True)
-    with ResultsWriter(path) as writer:
+    try:
+        path.unlink(missing_ok=True)
+        opened = ResultsWriter(path)
+    except OSError as error:
+        hint = "give a file in a folder that is writable"
+        raise UsageProblem(f"--output {path}: {error.strerror}; {hint}") from None
+    with opened as writer:
         for record in (run_record(run_id), *records):
             writer.write(record)
         code = exit_code(read_results([path]), ending=run_id)

@@ -109,11 +109,12 @@ class Where:
     flavours: tuple[str, ...]
 
 
+arches_option = _arches("all but the variants")
 _RECORDED = "all that the results have"
 column_options = as_one(
     "where",
     Where,
-    _arches("all but the variants"),
+    arches_option,
     _kernels("the one that kernels.yaml calls default"),
     _flavours("core"),
 )

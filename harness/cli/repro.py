@@ -23,6 +23,7 @@ from harness.cli.options import (
     scenario_argument,
     store_option,
 )
+from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
     from harness.catalog.matrix import Scenario
@@ -98,7 +99,8 @@ def command(
             _shell(case, column, busybox or _compiled(project, column, options))
         else:
             records = observe(case)
-            _show(case, project.root, records)
+            with whoever_reads():
+                _show(case, project.root, records)
             sys.exit(_code(records[-1]))
 
 

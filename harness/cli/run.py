@@ -30,7 +30,7 @@ from harness.cli.options import (
     scenarios_argument,
     tree_options,
 )
-from harness.stdout import drop_stdout
+from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
     from harness.catalog.kernels import Kernel
@@ -174,10 +174,8 @@ def _compare(
             return stopped
         old = read_results([path])
     diff = compare(old, new, (reference.name, ""))
-    try:
+    with whoever_reads():
         click.echo(f"\nAgainst the base\n\n{diff_text(diff)}", nl=False)
-    except BrokenPipeError:
-        drop_stdout()
     # What is proven comes first; of the rest the lower code, 0 last.
     return min((c for c in (code, diff.exit_code) if c), default=0)
 
@@ -241,14 +239,14 @@ def _report(path: Path, out: Path, code: int) -> int:
 
     try:
         results = read_results([path])
-        render_terminal(results, code=code)
-        click.echo(f"\nresults: {path}")
+        with whoever_reads():
+            render_terminal(results, code=code)
+            click.echo(f"\nresults: {path}")
         for form, name in REPORTS:
             report = out / name
             report.write_text(render(form, results), encoding="utf-8")
-            click.echo(f"report:  {report}")
-    except BrokenPipeError:
-        drop_stdout()
+            with whoever_reads():
+                click.echo(f"report:  {report}")
     except OSError as error:
         click.echo(f"Error: no report: {error}\n  the results are in {path}", err=True)
         return code or 3  # what is proven stays so

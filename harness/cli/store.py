@@ -11,6 +11,7 @@ import click
 
 from harness.cli.common import UsageProblem, open_store
 from harness.cli.options import store_option
+from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
     from harness.build.prune import Entry
@@ -70,9 +71,10 @@ def store_verify(store_path: Path | None) -> None:
     from harness.build.prune import verify
 
     damaged = verify(open_store(store_path))
-    for entry, why in damaged:
-        click.echo(f"{_describe(entry)}: {why}")
-    click.echo(f"{len(damaged)} damaged" if damaged else "nothing is damaged")
+    with whoever_reads():
+        for entry, why in damaged:
+            click.echo(f"{_describe(entry)}: {why}")
+        click.echo(f"{len(damaged)} damaged" if damaged else "nothing is damaged")
     sys.exit(3 if damaged else 0)
 
 

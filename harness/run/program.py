@@ -283,10 +283,10 @@ def _interpreter(path: Path, guest: Path, arch: str, present: set[str]) -> list[
 
 def _file_extras(source: Path, target: str) -> Iterator[Extra]:
     parts = PurePosixPath(target).parts
-    if not target.startswith("/") or len(parts) < 2 or parts[1] in HIDDEN:
+    if not target.startswith("/") or len(parts) < 2 or parts[1] in HIDDEN or ".." in parts:
         hidden = ", ".join(f"/{name}" for name in HIDDEN)
         raise InputError(
-            f"--file {source}:{target}: expected an absolute path outside {hidden}: "
+            f"--file {source}:{target}: expected an absolute path without .., outside {hidden}: "
             "something is mounted there"
         )
     try:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.results import Verdict
 from tests.unit.calling import call, write_results
+from tests.unit.test_run_imported import good
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +64,8 @@ def test_report_narrows_and_writes_files(tmp_path: Path) -> None:
         (("--arch", "m68k", "--arch", "m86k"), "no column of arch 'm86k'"),
         (("--kernel", "q"), "no column of kernel 'q' in these files\n  known: k"),
         (("--flavour", "full"), "no column of flavour 'full'"),
+        (("a/a", "a"), "no scenario of these files matches 'a'\n  known: a/*"),
+        (("a/a", "a/aa"), "no scenario of these files matches 'a/aa'\n  did you mean a/a"),
     ],
 )
 def test_report_names_what_no_file_holds(
@@ -73,16 +76,25 @@ def test_report_names_what_no_file_holds(
     done = call("report", "--results", str(path), *words)
     assert done.exit_code == 2
     assert message in done.output
+    if "--kernel" not in words:
+        done = call("diff", str(path), str(path), *words)
+        assert done.exit_code == 2
+        assert message in done.output
 
 
-@pytest.mark.parametrize("form", ["terminal", "markdown"])
-def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: str) -> None:
-    path = tmp_path / "r.jsonl"
-    write_results(path, Verdict.MATCH)
+@pytest.mark.parametrize("command", ["report --results R", "report --format markdown --results R",
+                                     "diff R R", "import LOG --as board -o OUT"])  # fmt: skip
+def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, command: str) -> None:
+    path, log = tmp_path / "r.jsonl", tmp_path / "log"
+    write_results(path, Verdict.MISMATCH)
+    log.write_bytes(good())
+    files = {"R": path, "LOG": log, "OUT": tmp_path / "board.jsonl"}
+    words = [str(files.get(word, word)) for word in command.split()]
+    code = call(*words).exit_code
+    assert code == (0 if command.startswith("diff") else 1)
     reader, writer = os.pipe()
     os.close(reader)
     program = "from harness.cli import main; main()"
-    words = ["report", "--results", str(path), "--format", form]
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
         stdout=writer,
@@ -90,4 +102,4 @@ def test_a_reader_who_leaves_early_changes_no_exit_code(tmp_path: Path, form: st
         cwd=ROOT,
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (code, b"")

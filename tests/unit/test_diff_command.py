@@ -64,3 +64,9 @@ def test_wrong_words_for_diff(work: Path, tree: Path) -> None:
         done = call("diff", *words, *M68K)
         assert done.exit_code == 2, done.output
         assert message in done.output
+
+
+def test_both_words_are_looked_at_before_the_first_is_run(work: Path, tree: Path) -> None:
+    done = call("diff", "packaged", "packagd", *M68K)
+    assert done.exit_code == 2 and "unknown kernel 'packagd'" in done.output
+    assert not Path("out").exists()

@@ -210,6 +210,8 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import", str(log), "--as", "board", "-o", str(log)])
     assert (done.exit_code, "that is LOG itself" in done.output) == (2, True)
     assert log.read_bytes() == good()
+    done = CliRunner().invoke(main, ["import", str(log), "--as", "board", "-o", "/proc/x/y"])
+    assert (done.exit_code, "--output /proc/x/y: " in done.output) == (2, True)
     words = ["import", str(log), "--as", "board", "-o", str(out)]
     done = CliRunner().invoke(main, [*words, "--version", "banana"])
     assert (done.exit_code, "such as 6.12.3-rc1" in done.output) == (2, True)
