@@ -14,8 +14,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from harness.machine.cell import FATAL, Cell, compose, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
@@ -159,7 +160,10 @@ class Session:
     def boot(self) -> Hello:
         """Start QEMU, from a snapshot if there is one, and wait for the agent's hello."""
         started = time.monotonic()
-        key = snapshot_key(self.spec) if self._snapshots else ""
+        try:
+            key = snapshot_key(self.spec) if self._snapshots else ""
+        except OSError:  # the boot will tell what is missing
+            key, self._snapshots = "", None
         kept = self._snapshots.find(key) if self._snapshots else None
         self.restored = kept is not None and self._restore(key, kept)
         if not self.restored:
@@ -168,10 +172,10 @@ class Session:
         self.boot_seconds = time.monotonic() - started
         return self.hello
 
-    def _restore(self, key: str, kept: Path) -> bool:
+    def _restore(self, key: str, kept: BinaryIO) -> bool:
         """Whether the snapshot brought the machine up; if not, it is not tried again."""
         assert self._snapshots is not None
-        with open(kept, "rb") as state:
+        with kept as state:
             self._qemu = QemuProcess(self.spec, self.nonce, state.fileno())
         try:
             self._runner.run(self._boot(RESTORE_LIMIT, f"hello {self.nonce}\n"))
@@ -214,11 +218,12 @@ class Session:
     def _discard(self) -> None:
         """End this QEMU, and forget what it said: another will be started."""
         assert self._qemu is not None
+        self._runner.run(self._leave())
         for fd in (self._qemu.console_fd, self._qemu.port.fileno()):
             self._runner.get_loop().remove_reader(fd)  # the next one may have the same numbers
         self._qemu.close()
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
-        self._cell, self.boot_console, self._monitor = Cell(""), Excerpt(), None
+        self._cell, self.boot_console = Cell(""), Excerpt()
         self.hello, self._late, self._gone = None, [], False
 
     async def _qmp(self) -> QMPClient:
@@ -231,6 +236,16 @@ class Session:
             await client.connect(self._qemu.qmp)
             self._monitor = client
         return self._monitor
+
+    async def _leave(self) -> None:
+        """Let the monitor go while it is there: it would complain of a QEMU that has gone."""
+        from qemu.qmp.error import QMPError
+
+        client, self._monitor = self._monitor, None
+        if client is not None:
+            with suppress(QMPError, OSError, EOFError):
+                async with asyncio.timeout(LOOK_LIMIT):
+                    await client.disconnect()
 
     def observe(self, scenario: str, scale: float = 1.0) -> Observation:
         """Run one scenario. `scale` multiplies the time limit, for a second look."""

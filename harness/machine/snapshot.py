@@ -12,7 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from harness.machine.qemu import MachineSpec, command
 
@@ -31,9 +31,11 @@ class SnapshotError(Exception):
 
 
 class Snapshots(Protocol):
-    """Where snapshots are kept, by the key of the machine."""
+    """Where snapshots are kept, by the key of the machine. Nothing of this raises: what cannot be
+    kept or found is not there.
+    """
 
-    def find(self, key: str) -> Path | None: ...
+    def find(self, key: str) -> BinaryIO | None: ...
 
     def keep(self, key: str, fill: Callable[[Path], None], label: str) -> None: ...
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from stand_in import FAKE, spec
@@ -349,8 +350,8 @@ class Kept:
         if content is not None:
             self.path.write_bytes(content)
 
-    def find(self, key: str) -> Path | None:
-        return self.path if self.path.exists() and not self.refusal else None
+    def find(self, key: str) -> BinaryIO | None:
+        return open(self.path, "rb") if self.path.exists() and not self.refusal else None
 
     def keep(self, key: str, fill: Callable[[Path], None], label: str) -> None:
         fill(self.path.parent)
@@ -396,6 +397,38 @@ def test_a_machine_that_cannot_be_saved_is_booted_again_and_not_tried_twice(
             assert machine.observe("hole/read").outcome == "ok"
         assert kept.refusal
     assert not kept.path.exists()
+
+
+def test_a_monitor_is_let_go_before_its_machine_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+
+    machine = Session(snapshot_spec(tmp_path), snapshots=Kept(tmp_path))
+
+    class Client:
+        async def disconnect(self) -> None:
+            assert machine._qemu is not None
+            left.append(machine._qemu.status())
+            raise EOFError  # it is no matter
+
+    async def fail(monitor: object, fd: int) -> None:
+        machine._monitor = Client()  # type: ignore[assignment]
+        raise snapshot_module.SnapshotError("QEMU says failed")
+
+    monkeypatch.setattr(session_module, "save", fail)
+    with machine:
+        assert left == [""]  # it still ran
+        assert machine._monitor is None
+        assert machine.observe("hole/read").outcome == "ok"
+
+
+def test_a_kernel_that_is_not_there_is_a_matter_of_the_boot(tmp_path: Path) -> None:
+    """And not of its snapshot."""
+    found = snapshot_spec(tmp_path)
+    found.image.unlink()
+    with Session(found, snapshots=Kept(tmp_path)) as machine:  # the stand-in needs none
+        assert not machine.restored
 
 
 def test_under_another_accelerator_snapshots_are_left_alone(tmp_path: Path) -> None:
