@@ -101,7 +101,11 @@ def command(
     words = [scenario, "--arch", arch, "--flavour", flavour]
     for option, files in (("--patch", patches), ("--config-fragment", fragments)):
         words += [word for file in files for word in (option, str(file.absolute()))]
-    out.mkdir(parents=True)
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        hint = "give a folder that is writable"
+        raise UsageProblem(f"--out {how.out}: {error.strerror}; {hint}") from None
     commits, seen, log = _search(repository, ends, wanted, paths, words, how, out)
     (out / "bisect.log").write_text(log)
     with whoever_reads():

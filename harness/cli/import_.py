@@ -16,6 +16,7 @@ from harness.stdout import whoever_reads
 if TYPE_CHECKING:
     from harness.catalog.arches import Arch
     from harness.catalog.project import Project
+    from harness.machine.port import Hello
     from harness.results import Record
     from harness.run.imported import Log
 
@@ -59,12 +60,11 @@ def command(
     from harness.report.terminal import render_terminal
     from harness.results import read_results
     from harness.run.execute import new_run_id
-    from harness.run.imported import make_column, system_of
+    from harness.run.imported import make_column
 
     project = open_project()
     _check(name, version, project)
-    found = _read(log)
-    system = system_of(found)
+    found, system = _read(log)
     chosen = _arch(log, arch, system.machine, project)
     path, run_id = output or Path("out") / f"{name}.jsonl", new_run_id()
     if path.exists() and log.exists() and path.samefile(log):
@@ -93,17 +93,17 @@ def _check(name: str, version: str | None, project: Project) -> None:
         raise UsageProblem(f"--version {error}") from None
 
 
-def _read(log: Path) -> Log:
+def _read(log: Path) -> tuple[Log, Hello]:
+    """The log, and the system that it is of. Raises UsageProblem."""
     from harness.run.imported import LogError, read_log, system_of
 
     try:
         with click.open_file(str(log), "rb") as file:
             found = read_log(file)
-        system_of(found)  # or there is none
+        return found, system_of(found)
     except (LogError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageProblem(f"{log}: {why}") from None
-    return found
 
 
 def _arch(log: Path, asked: str | None, machine: str, project: Project) -> Arch:

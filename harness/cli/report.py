@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Show results files, whole or narrowed to SCENARIO globs and columns.
 
-    Exits by what is shown: 0 as expected, 1 mismatch, 2 no expectation, 3 incomplete, as after
-    an interrupted run.
+    Exits by what is shown: 0 as expected, 1 mismatch, 2 no expectation or stale evidence, 3
+    incomplete, as after an interrupted run.
 
     \b
     Examples:
@@ -67,7 +67,8 @@ def _print_report(results: Results, form: str, output: Path | None) -> None:
         try:
             output.write_text(render(form, results), encoding="utf-8")
         except OSError as error:
-            raise UsageProblem(f"{output}: {error.strerror}") from None
+            hint = "give a file in a folder that is writable"
+            raise UsageProblem(f"--output {output}: {error.strerror}; {hint}") from None
     elif form == TERMINAL:
         from harness.report.terminal import render_terminal
 

@@ -86,9 +86,7 @@ def command(
     options = Options(store=open_store(store_path), accel=accel)
     preflight([column], options)
     with ExitStack() as held:
-        case = prepare_case(
-            project, column, _scenario(project, scenario), options, _say(column, print_command)
-        )
+        case = prepare_case(project, column, _scenario(project, scenario), options, _say(column))
         for kind, key in case.entries:  # no prune takes them away meanwhile
             held.enter_context(options.store.using(kind, key))
         if print_command:
@@ -112,7 +110,7 @@ def _scenario(project: Project, name: str) -> Scenario:
         raise DeclarationError("", 0, f"no scenario {quote(name)}", hint) from None
 
 
-def _say(column: Column, quiet: bool) -> Callable[[str], None]:
+def _say(column: Column) -> Callable[[str], None]:
     def say(what: str) -> None:
         if not what[:1].isdigit():  # not every object that is compiled
             click.echo(f"{column.id}: {what}", err=True)
@@ -179,9 +177,11 @@ def _field(name: str, value: str) -> None:
 
 
 def _lines(excerpt: Excerpt) -> None:
+    from harness.text import clean
+
     for number, line in enumerate(excerpt.lines, excerpt.start):
         mark = ">" if number == excerpt.marked else " "
-        click.echo(f"{mark} {number:5}  {line.expandtabs(8)}")
+        click.echo(f"{mark} {number:5}  {clean(line.expandtabs(8), 400)}")
 
 
 # -- by hand -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ SCHEMA: Final = 1
 
 
 class DetailChange(msgspec.Struct, frozen=True):
-    """A difference of the second tier; "" where a side does not have it."""
+    """A difference of the second tier; "-" where a side does not have it."""
 
     key: str
     old: str

@@ -7,7 +7,7 @@ What matters most stands last, next to the prompt. Everything a guest said goes 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 
 from harness import text
@@ -54,25 +54,19 @@ def _lines(diff: Diff) -> Iterator[str]:
     yield f"old: {text.clean(diff.old)}"
     yield f"new: {text.clean(diff.new)}"
     yield ""
-    sections: Sequence[tuple[str, Iterable[CellDiff]]] = (
-        ("Details differ, outcomes are equal", diff.changed_details),
-        ("Flakes", [cell for cell in diff.cells if cell.flaky]),
+    sections: Sequence[
+        tuple[str, Callable[[Sequence[CellDiff]], Iterator[str]], Sequence[CellDiff]]
+    ] = (
+        ("Details differ, outcomes are equal", _details, diff.changed_details),
+        ("Flakes", _flakes, [cell for cell in diff.cells if cell.flaky]),
+        ("Not compared", _not_compared, diff.not_compared),
+        ("Changed", _changes, diff.of_kind(Kind.CHANGED)),
     )
-    for title, cells in sections:
-        entries = list(cells)
-        if entries:
-            yield f"{title} ({len(entries)})"
-            for cell in entries:
-                yield from _details(cell) if title.startswith("Details") else _flake(cell)
+    for title, section, cells in sections:
+        if cells:
+            yield f"{title} ({len(cells)})"
+            yield from section(cells)
             yield ""
-    if diff.not_compared:
-        yield f"Not compared ({len(diff.not_compared)})"
-        yield from _not_compared(diff.not_compared)
-        yield ""
-    if changed := diff.of_kind(Kind.CHANGED):
-        yield f"Changed ({len(changed)})"
-        yield from _changes(changed)
-        yield ""
     yield from _counts(diff)
     yield from (f"note: {text.clean(note)}" for note in diff.notes)
     yield f"{verdict_line(diff)} (exit code {diff.exit_code})"
@@ -133,20 +127,22 @@ def _console(side: str, record: ResultRecord | None, where: str) -> Iterator[str
         yield f"    console  {side}{where}: {text.clean(line)}"
 
 
-def _details(cell: CellDiff) -> Iterator[str]:
-    yield f"  {text.clean(cell.scenario, 80)}  {text.clean(cell.place)}  {shown(cell.now)}"
-    for key, old, new in cell.details[:_DETAILS_SHOWN]:
-        yield f"    {text.clean(key, 40):<16} {text.clean(old)} -> {text.clean(new)}"
-    if (more := len(cell.details) - _DETAILS_SHOWN) > 0:
-        yield f"    and {more} more"
+def _details(cells: Iterable[CellDiff]) -> Iterator[str]:
+    for cell in cells:
+        yield f"  {text.clean(cell.scenario, 80)}  {text.clean(cell.place)}  {shown(cell.now)}"
+        for key, old, new in cell.details[:_DETAILS_SHOWN]:
+            yield f"    {text.clean(key, 40):<16} {text.clean(old)} -> {text.clean(new)}"
+        if (more := len(cell.details) - _DETAILS_SHOWN) > 0:
+            yield f"    and {more} more"
 
 
-def _flake(cell: CellDiff) -> Iterator[str]:
+def _flakes(cells: Iterable[CellDiff]) -> Iterator[str]:
     how = {Kind.SAME: "no difference can be told", Kind.CHANGED: "changed"}
-    said = how.get(cell.kind, cell.cause)
-    yield f"  {text.clean(cell.scenario, 80)}  {text.clean(cell.place)}  {text.clean(said)}"
-    yield f"    old      {shown(cell.was)}"
-    yield f"    new      {shown(cell.now)}"
+    for cell in cells:
+        said = how.get(cell.kind, cell.cause)
+        yield f"  {text.clean(cell.scenario, 80)}  {text.clean(cell.place)}  {text.clean(said)}"
+        yield f"    old      {shown(cell.was)}"
+        yield f"    new      {shown(cell.now)}"
 
 
 def _not_compared(cells: Iterable[CellDiff]) -> Iterator[str]:

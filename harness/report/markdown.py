@@ -25,7 +25,7 @@ from harness.report.model import (
     shown_outcome,
     stale_evidence,
 )
-from harness.results import ResultRecord, Results, Verdict
+from harness.results import Observation, ResultRecord, Results, Verdict
 
 _CONSOLE_TAIL = 30  # lines
 _EVIDENCE_SHOWN = 12  # places a group
@@ -57,7 +57,8 @@ def render_markdown(results: Results) -> str:
         ("Expected divergences", _of_kind(Kind.ARCH_DEFINED)),
         ("Kernels compared", _kernels),
         ("All agree", _agree),
-        ("Not applicable", _not_applicable),
+        ("Not applicable", _unasked(Verdict.NOT_APPLICABLE, lambda seen: seen.cause)),
+        ("Not run", _unasked(Verdict.NOT_RUN, lambda seen: seen.failure)),
     )
     lines = [*_summary(report)]
     for title, section in sections:
@@ -300,21 +301,24 @@ def _agree(report: Report) -> Lines:
         yield ""
 
 
-def _not_applicable(report: Report) -> Lines:
-    """What is not applicable for one cause in the same columns is told together."""
-    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for scenario in report.scenarios:
-        causes: dict[str, list[ResultRecord]] = defaultdict(list)
-        for cell in scenario.cells_with(Verdict.NOT_APPLICABLE):
-            causes[cell.observation.cause].append(cell)
-        for cause, cells in causes.items():
-            alike[_columns_of(report, cells), cause].append(scenario.name)
-    rows = [
-        [_names(names, 40), columns, code(cause) or "not said"]
-        for (columns, cause), names in alike.items()
-    ]
-    if rows:
-        yield from table(("scenarios", "columns", "cause"), rows)
+def _unasked(verdict: Verdict, why: Callable[[Observation], str]) -> Callable[[Report], Lines]:
+    def section(report: Report) -> Lines:
+        """What has this verdict for one cause in the same columns is told together."""
+        alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for scenario in report.scenarios:
+            causes: dict[str, list[ResultRecord]] = defaultdict(list)
+            for cell in scenario.cells_with(verdict):
+                causes[why(cell.observation)].append(cell)
+            for cause, cells in causes.items():
+                alike[_columns_of(report, cells), cause].append(scenario.name)
+        rows = [
+            [_names(names, 40), columns, code(cause) or "not said"]
+            for (columns, cause), names in alike.items()
+        ]
+        if rows:
+            yield from table(("scenarios", "columns", "cause"), rows)
+
+    return section
 
 
 def _columns_of(report: Report, cells: Iterable[ResultRecord]) -> str:

@@ -98,6 +98,8 @@ def test_ends_that_cannot_be_told_apart(work: Path, tree: Path) -> None:
     assert call(*words[:-1], "hole/*").exit_code == 2
     assert call(*words, "--new", "v9").exit_code == 2
     assert call(*words, "--outcome", "sigsegv").exit_code == 2
+    done = call(*words, "--out", "/proc/x")
+    assert done.exit_code == 2 and "--out /proc/x: " in done.output
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_what_needs_a_decision_comes_first() -> None:
     ]
 
 
+def test_what_was_refused_is_named_with_its_reason() -> None:
+    seen = Observation(scenario="a/a", failure="not run: it could wedge the machine")
+    cell = samples.cell("a/a", "k", "m68k", verdict=Verdict.NOT_RUN, observation=seen)
+    text = render_markdown(samples.results(samples.column("k", "m68k", planned=["a/a"]), cell))
+    assert "| `a/a` | all | `not run: it could wedge the machine` |" in section(text, "## Not run")
+
+
 def test_sections_without_content_are_left_out() -> None:
     titles = headings(render_markdown(samples.sample()))
     assert "Not as expected" not in titles

@@ -17,8 +17,9 @@ from harness.build.elf import check_static, read_elf
 from harness.build.initramfs import Extra, write_initramfs, write_overlay
 from harness.catalog.project import load_project
 from harness.cli import main
+from harness.cli.repro import _lines
 from harness.results import Evidence
-from harness.run.repro import by_hand, guest_source, source_excerpt
+from harness.run.repro import Excerpt, by_hand, guest_source, source_excerpt
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +48,11 @@ def test_an_excerpt_marks_the_line_and_there_is_none_without_one() -> None:
     assert excerpt is not None
     assert (excerpt.start, list(excerpt.lines), excerpt.marked) == (7, ["a", "b", "c"], 8)
     assert source_excerpt(Evidence(id="x", file="no.c", function="", text="")) is None
+
+
+def test_what_a_tree_says_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    _lines(Excerpt(start=7, marked=7, lines=("\tret\x1b[2J;",)))
+    assert capsys.readouterr().out == ">     7          ret\\x1b[2J;\n"
 
 
 def test_the_command_by_hand_has_a_console_and_no_sockets() -> None:
