@@ -8,6 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
+from harness.build import BuildError
+from harness.results import Observation, ResultsWriter
 from harness.run.follow import Follower, Progress
 from harness.run.plan import Job
 from harness.run.workers import Workers
@@ -18,8 +20,9 @@ POLL = 0.1  # seconds between looks at the results file while jobs run
 class Dispatcher:
     """Gives jobs to workers, the wedging ones of a column after its others.
 
-    When a worker dies, what was left undone is tried once more in fresh ones; what is left
-    after that stays without a result, and so counts as missing.
+    A job that fails is the infrastructure of its own cells. When a worker dies, what was left
+    undone is tried once more in fresh ones; what is left after that stays without a result, and so
+    counts as missing.
     """
 
     def __init__(self, out: Path, workers: Workers, follow: Follower, progress: Progress) -> None:
@@ -63,7 +66,10 @@ class Dispatcher:
             self._broken = True
 
     def _start(self, job: Job) -> None:
-        self._running[self.workers.submit(job, self._out)] = job
+        try:
+            self._running[self.workers.submit(job, self._out)] = job
+        except OSError as error:  # no room to put it down
+            self._failed(job, error)
 
     def _drain(self) -> None:
         while self._running or self._wedging:
@@ -71,8 +77,27 @@ class Dispatcher:
             done, _ = wait(self._running, POLL, FIRST_COMPLETED)
             self._follow.look()
             for future in done:
-                del self._running[future]
-                future.result()
+                job = self._running.pop(future)
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    raise
+                except Exception as error:
+                    self._failed(job, error)
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        """What ends a job does not end the run: the cells that it left are on record, and why."""
+        from harness.run.job import make_record
+
+        why = f"the job failed: {type(error).__name__}: {error}"
+        known = isinstance(error, BuildError | OSError)  # by words that tell a user enough
+        self._progress.say("\n".join([f"{job.column}: {why}", *([] if known else _trace(error))]))
+        self._follow.look()
+        with ResultsWriter(self._out) as writer:
+            for cell in self._follow.undone(job).cells:
+                seen = Observation(scenario=cell.scenario, failure=why[:2000], alive=False)
+                attempt = cell.seen.attempt + 1 if cell.seen else 1
+                writer.write(make_record(job, cell, seen, attempt))
 
     def _release(self) -> None:
         """Start the wedging jobs of columns whose ordinary ones are done.
@@ -92,6 +117,11 @@ class Dispatcher:
         self.workers.renew()
         self._running, self._wedging, self._broken = {}, {}, False
         self._follow.look()
+
+
+def _trace(error: Exception) -> list[str]:
+    """Where in its worker that was."""
+    return [f"  {line}" for line in str(error.__cause__ or "").splitlines()]
 
 
 def _wedges(job: Job) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.results import ResultRecord, decode_lines
-from harness.run.judge import BOOT, surprising
-from harness.run.plan import Job
+from harness.run.judge import BOOT, second_look_is_due
+from harness.run.plan import Cell, Job
 
 
 class Progress(Protocol):
@@ -29,7 +29,7 @@ class Follower:
     def __init__(self, path: Path, run_id: str, progress: Progress) -> None:
         self._path, self._run_id, self.progress = path, run_id, progress
         self._offset = path.stat().st_size if path.exists() else 0
-        self._done: set[tuple[str, str]] = set()
+        self._seen: dict[tuple[str, str], ResultRecord] = {}  # the last of each cell
         self._boots_fail: dict[str, bool] = {}
 
     def look(self) -> None:
@@ -47,14 +47,23 @@ class Follower:
     def _note(self, record: ResultRecord) -> None:
         failed = record.observation.failure.startswith(BOOT)
         self._boots_fail[record.column] = self._boots_fail.get(record.column, True) and failed
-        if record.confirmation or not surprising(record):  # else a second look is due
-            self._done.add((record.column, record.scenario))
+        self._seen[record.column, record.scenario] = record
 
     def boots_fail(self, column: str) -> bool:
         """Whether all that is known of a column is that its machines do not come up."""
         return self._boots_fail.get(column, False)
 
     def undone(self, job: Job) -> Job:
-        """The job with the cells that have no result yet."""
-        left = [cell for cell in job.cells if (job.column, cell.scenario) not in self._done]
-        return replace(job, cells=tuple(left))
+        """The job with the cells that are not done yet, and what is on record of them."""
+        cells = [
+            replace(cell, seen=self._seen.get((job.column, cell.scenario))) for cell in job.cells
+        ]
+        return replace(job, cells=tuple(cell for cell in cells if not _done(job, cell)))
+
+
+def _done(job: Job, cell: Cell) -> bool:
+    if cell.seen is None:
+        return False
+    if job.times > 1 and not cell.refused and not cell.lacks:
+        return bool(cell.seen.tally)
+    return not second_look_is_due(cell.seen)

@@ -16,13 +16,23 @@ from pathlib import Path
 
 import pytest
 
+from harness.build import StoreError
 from harness.interrupt import interrupting
-from harness.results import Observation, ResultRecord, ResultsWriter, Verdict, read_results
+from harness.machine.qemu import MachineSpec
+from harness.results import (
+    Observation,
+    ResultRecord,
+    ResultsWriter,
+    Verdict,
+    exit_code,
+    read_results,
+)
 from harness.run.dispatch import Dispatcher
 from harness.run.follow import Follower, Progress
+from harness.run.job import make_record, run_job
 from harness.run.plan import Job
 from harness.run.workers import Workers
-from tests.unit.job_samples import cell, job
+from tests.unit.job_samples import HANG, cell, job
 
 
 class Listener:
@@ -90,6 +100,105 @@ def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
     run_all(queue, out, listener)
     assert len(listener.records) == 8
     assert {r.verdict for r in read_results([out]).last()} == {Verdict.MATCH}
+
+
+def test_a_job_that_fails_is_infrastructure_of_its_own_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the results of the others are there."""
+    from harness.run import job as module
+
+    real = module.run_job
+
+    def fail(one: Job, out: Path) -> None:
+        if one.column == "k,bad":
+            real(replace(one, cells=one.cells[:1]), out)
+            raise StoreError("store: cannot read it")
+        real(one, out)
+
+    monkeypatch.setattr(module, "run_job", fail)  # workers have it when they are forked
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    bad = replace(job(cell("a/a"), cell("a/b"), cell("a/c")), column="k,bad")
+    wedging = replace(bad, cells=(replace(cell("a/d"), wedges=True),))
+    run_all([bad, wedging, job(cell("a/a"), cell("a/b"))], out, listener)
+    found = read_results([out])
+    verdicts = {(r.column, r.scenario): r.verdict for r in found.last()}
+    assert verdicts == {
+        ("k,bad", "a/a"): Verdict.MATCH,
+        ("k,bad", "a/b"): Verdict.INFRA,
+        ("k,bad", "a/c"): Verdict.INFRA,
+        ("k,bad", "a/d"): Verdict.MATCH,
+        ("k,a", "a/a"): Verdict.MATCH,
+        ("k,a", "a/b"): Verdict.MATCH,
+    }
+    why = "the job failed: StoreError: store: cannot read it"
+    assert {r.observation.failure for r in found.last()} == {"", why}
+    assert f"k,bad: {why}" in listener.lines
+    assert exit_code(found, ending="r1") == 3
+
+
+def test_an_error_of_ours_is_told_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(one: Job, out: Path) -> None:
+        raise KeyError("what")
+
+    monkeypatch.setattr("harness.run.job.run_job", fail)
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    run_all([job(cell("a/a"))], out, listener)
+    (line,) = listener.lines
+    assert "k,a: the job failed: KeyError: 'what'\n" in line
+    assert "in fail" in line
+
+
+@pytest.mark.parametrize("again", [HANG, "ok"])
+def test_a_second_look_that_a_worker_did_not_live_to_take_is_taken(
+    again: str, tmp_path: Path
+) -> None:
+    """By the next worker, and the first stays on record."""
+    out, listener = tmp_path / "r.jsonl", Listener()
+    ResultsWriter(out).close()
+    (tmp_path / "image").write_text(f"a/a={again.replace(' ', '+')}")
+    one = job(cell("a/a"), cell("a/b"), play="by-kernel")
+    assert isinstance(one.spec, MachineSpec)
+    one = replace(one, spec=replace(one.spec, image=tmp_path / "image"))
+    fuse = tmp_path / "fuse"
+    fuse.touch()
+    with dispatcher_to(out, 1, listener) as dispatcher:
+        with ResultsWriter(out) as writer:
+            seen = Observation(scenario="a/a", outcome=HANG)
+            writer.write(make_record(one, one.cells[0], seen))
+        dispatcher._all.append(one)
+        dispatcher._running[dispatcher.workers._pool.submit(_burn, fuse)] = one
+        dispatcher.finish()
+    found = read_results([out]).results
+    outcomes = [
+        r.observation.outcome for (*_, name, _), r in sorted(found.items()) if name == "a/a"
+    ]
+    assert outcomes == [HANG, again]
+    last = found["r1", "k,a", "a/a", 2]
+    assert last.confirmation == ("confirmed" if again == HANG else "flake")
+    assert found["r1", "k,a", "a/b", 1].verdict is Verdict.MATCH
+
+
+def test_a_cell_that_is_repeated_is_done_with_its_tally(tmp_path: Path) -> None:
+    out, listener = tmp_path / "r.jsonl", Listener()
+    out.touch()
+    follow, one = Follower(out, "r1", listener), replace(job(cell("a/a")), times=3)
+    with ResultsWriter(out) as writer:
+        writer.write(make_record(one, one.cells[0], Observation(scenario="a/a", outcome="ok")))
+    follow.look()
+    left = follow.undone(one)
+    assert [one.scenario for one in left.cells] == ["a/a"]
+    assert not follow.undone(replace(one, times=1)).cells
+    run_job(left, out)
+    follow.look()
+    assert not follow.undone(one).cells
+    found = read_results([out])
+    assert [attempt for *_, attempt in found.results] == [1, 2, 3, 4]
+    assert found.last()[0].tally == {"ok": 3}
 
 
 def test_what_a_dead_worker_left_is_done_by_another(tmp_path: Path) -> None:
