@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -32,6 +31,8 @@ from harness.report.model import (
     Report,
     Scenario,
     build,
+    known_bugs,
+    lost_together,
     shown_outcome,
     stale_evidence,
     where,
@@ -103,11 +104,11 @@ def render_html(results: Results) -> str:
         ending={"tone": colour, "text": ending},
         counts=[(v.value, report.total[v]) for v in Verdict if report.total[v]],
         decided=[v.value for v in (*WRONG, *LOST, Verdict.FIXED)],
-        wrong=[cell for s in scenarios for cell in s.cells_with(*WRONG)],
-        fixed=[cell for s in scenarios for cell in s.cells_with(Verdict.FIXED)],
-        lost=_lost(scenarios),
+        wrong=report.cells_with(*WRONG),
+        fixed=report.cells_with(Verdict.FIXED),
+        lost=lost_together(report),
         stale=list(stale_evidence(report).items()),
-        bugs=_bugs(scenarios),
+        bugs=known_bugs(report),
         kernels=[
             (kernel, list(columns))
             for kernel, columns in groupby(report.columns, lambda column: column.record.kernel)
@@ -192,22 +193,6 @@ def _letter(place: int) -> str:
 
 
 # --- the sections
-
-
-def _lost(scenarios: Iterable[Scenario]) -> list[list[ResultRecord]]:
-    lost: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
-    for scenario in scenarios:
-        for cell in scenario.cells_with(*LOST):
-            lost[cell.column, cell.verdict, cell.observation.failure].append(cell)
-    return list(lost.values())
-
-
-def _bugs(scenarios: Iterable[Scenario]) -> list[list[ResultRecord]]:
-    bugs: dict[tuple[str, str, str, str], list[ResultRecord]] = defaultdict(list)
-    for scenario in scenarios:
-        for cell in scenario.cells_with(Verdict.KNOWN_BUG):
-            bugs[scenario.name, shown_outcome(cell), cell.want, cell.bug].append(cell)
-    return list(bugs.values())
 
 
 def _known(report: Report, key: str) -> bool:

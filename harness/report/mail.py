@@ -13,12 +13,12 @@ from textwrap import wrap
 from harness import text
 from harness.report import words
 from harness.report.model import (
-    LOST,
     WRONG,
     Kind,
     Report,
     Scenario,
     build,
+    lost_together,
     shown_outcome,
     stale_evidence,
 )
@@ -95,26 +95,21 @@ def _agree(report: Report) -> Lines:
 
 
 def _unexpected(report: Report) -> list[Lines]:
-    return [_cell(cell) for s in report.scenarios for cell in s.cells_with(*WRONG)]
+    return [_cell(cell) for cell in report.cells_with(*WRONG)]
 
 
 def _fixed(report: Report) -> list[Lines]:
-    return [_cell(cell) for s in report.scenarios for cell in s.cells_with(Verdict.FIXED)]
+    return [_cell(cell) for cell in report.cells_with(Verdict.FIXED)]
 
 
 def _lost(report: Report) -> list[Lines]:
-    lost: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
-    for scenario in report.scenarios:
-        for cell in scenario.cells_with(*LOST):
-            lost[cell.column, cell.verdict, cell.observation.failure].append(cell)
-
     def entry(cells: list[ResultRecord]) -> Lines:
         yield from _fold(f"{_some([c.scenario for c in cells])} on {cells[0].column}:")
         yield from _field(cells[0].verdict.value, cells[0].observation.failure or "no record")
         yield from _console(cells[0])
         yield from _command(cells[0].repeat)
 
-    return [entry(cells) for cells in lost.values()]
+    return [entry(cells) for cells in lost_together(report)]
 
 
 def _stale(report: Report) -> list[Lines]:

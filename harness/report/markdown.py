@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from harness import text
 from harness.report import words
 from harness.report.model import (
-    LOST,
     WRONG,
     Change,
     Group,
@@ -22,6 +21,7 @@ from harness.report.model import (
     Report,
     Scenario,
     build,
+    lost_together,
     shown_outcome,
     stale_evidence,
 )
@@ -223,28 +223,29 @@ def _cell(cell: ResultRecord) -> Lines:
 
 def _lost(report: Report) -> Lines:
     """What was lost together is told together: a column that did not boot is one row."""
-    lost: dict[tuple[str, Verdict, str], list[str]] = defaultdict(list)
-    consoles: dict[tuple[str, Verdict, str], list[str]] = {}
-    for scenario in report.scenarios:
-        for cell in scenario.cells_with(*LOST):
-            key = (cell.column, cell.verdict, cell.observation.failure)
-            lost[key].append(scenario.name)
-            consoles.setdefault(key, cell.observation.console)
+    lost = lost_together(report)
     if not lost:
         return
     rows = [
-        [code(column), verdict.value, code(_first(failure)), str(len(names)), _names(names)]
-        for (column, verdict, failure), names in lost.items()
+        [
+            code(cells[0].column),
+            cells[0].verdict.value,
+            code(_first(cells[0].observation.failure)),
+            str(len(cells)),
+            _names([cell.scenario for cell in cells]),
+        ]
+        for cells in lost
     ]
     yield from table(("column", "verdict", "why", "cells", "scenarios"), rows)
-    for column, _, failure in lost:
-        if "\n" in failure:  # what the compiler said
-            yield from (f"{code(column)}:", "")
-            yield from fence(failure.splitlines())
-    for (column, _, failure), console in consoles.items():
-        if console:
-            yield from (f"Console of {code(column)}, {code(_first(failure))}:", "")
-            yield from fence(console[-_CONSOLE_TAIL:])
+    for cell, *_ in lost:
+        if "\n" in cell.observation.failure:  # what the compiler said
+            yield from (f"{code(cell.column)}:", "")
+            yield from fence(cell.observation.failure.splitlines())
+    for cell, *_ in lost:
+        if cell.observation.console:
+            why = code(_first(cell.observation.failure))
+            yield from (f"Console of {code(cell.column)}, {why}:", "")
+            yield from fence(cell.observation.console[-_CONSOLE_TAIL:])
 
 
 def _first(failure: str) -> str:

@@ -169,6 +169,9 @@ class Report:
     def of_kind(self, kind: Kind) -> list[Scenario]:
         return [scenario for scenario in self.scenarios if scenario.kind is kind]
 
+    def cells_with(self, *verdicts: Verdict) -> list[ResultRecord]:
+        return [cell for scenario in self.scenarios for cell in scenario.cells_with(*verdicts)]
+
     @cached_property
     def total(self) -> Counter[Verdict]:
         total: Counter[Verdict] = Counter()
@@ -243,6 +246,24 @@ def stale_evidence(report: Report) -> dict[Evidence, list[ResultRecord]]:
                 if item.status == "stale":
                     stale[item].append(cell)
     return dict(stale)
+
+
+def lost_together(report: Report) -> list[list[ResultRecord]]:
+    """The cells that were not observed; those that one thing took away are together: a column
+    that did not boot is one.
+    """
+    lost: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
+    for cell in report.cells_with(*LOST):
+        lost[cell.column, cell.verdict, cell.observation.failure].append(cell)
+    return list(lost.values())
+
+
+def known_bugs(report: Report) -> list[list[ResultRecord]]:
+    """The cells with a known bug; those of a scenario that had it alike are together."""
+    bugs: dict[tuple[str, str, str, str], list[ResultRecord]] = defaultdict(list)
+    for cell in report.cells_with(Verdict.KNOWN_BUG):
+        bugs[cell.scenario, shown_outcome(cell), cell.want, cell.bug].append(cell)
+    return list(bugs.values())
 
 
 def shown_outcome(cell: ResultRecord) -> str:

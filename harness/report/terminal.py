@@ -6,7 +6,6 @@ ever read as markup, and off a terminal its plain text is the output.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from textwrap import wrap
@@ -18,10 +17,11 @@ from harness import text
 from harness.report import words
 from harness.report.matrix import LOOKS, legend, matrix, pages
 from harness.report.model import (
-    LOST,
     WRONG,
     Report,
     build,
+    known_bugs,
+    lost_together,
     shown_outcome,
     stale_evidence,
 )
@@ -109,8 +109,8 @@ def _changes(report: Report, width: int) -> list[Lines]:
 
 
 def _known_bugs(report: Report, width: int) -> list[Lines]:
-    def entry(name: str, cells: Sequence[ResultRecord]) -> Lines:
-        yield _head(Verdict.KNOWN_BUG, name, _columns(report, cells))
+    def entry(cells: Sequence[ResultRecord]) -> Lines:
+        yield _head(Verdict.KNOWN_BUG, cells[0].scenario, _columns(report, cells))
         yield from _fields(
             width,
             ("observed", words.observed(cells[0]), ""),
@@ -118,26 +118,17 @@ def _known_bugs(report: Report, width: int) -> list[Lines]:
             ("see", text.clean(cells[0].bug), ""),
         )
 
-    bugs: dict[tuple[str, str, str, str], list[ResultRecord]] = defaultdict(list)
-    for scenario in report.scenarios:
-        for cell in scenario.cells_with(Verdict.KNOWN_BUG):
-            bugs[scenario.name, shown_outcome(cell), cell.want, cell.bug].append(cell)
-    return [entry(name, cells) for (name, *_), cells in bugs.items()]
+    return [entry(cells) for cells in known_bugs(report)]
 
 
 def _fixed(report: Report, width: int) -> list[Lines]:
-    cells = (cell for s in report.scenarios for cell in s.cells_with(Verdict.FIXED))
-    return [_cell(cell, width) for cell in cells]
+    return [_cell(cell, width) for cell in report.cells_with(Verdict.FIXED)]
 
 
 def _unexpected(report: Report, width: int) -> list[Lines]:
     """Mismatches one by one; what was lost together is told together."""
-    entries = [_cell(c, width) for s in report.scenarios for c in s.cells_with(*WRONG)]
-    lost: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
-    for scenario in report.scenarios:
-        for cell in scenario.cells_with(*LOST):
-            lost[cell.column, cell.verdict, cell.observation.failure].append(cell)
-    return entries + [_lost(cells, width) for cells in lost.values()]
+    entries = [_cell(cell, width) for cell in report.cells_with(*WRONG)]
+    return entries + [_lost(cells, width) for cells in lost_together(report)]
 
 
 def _stale(report: Report, width: int) -> list[Lines]:
