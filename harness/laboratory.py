@@ -29,7 +29,7 @@ from harness.machine.qemu import MachineSpec
 from harness.mutants import Mutant
 from harness.results import Record, ResultRecord, Verdict
 from harness.run.job import CellRunner
-from harness.run.judge import BOOT
+from harness.run.judge import BOOT, LATE
 from harness.run.options import Options
 from harness.run.plan import Cell, Column, Job
 from harness.run.prepare import prepare
@@ -64,7 +64,7 @@ def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
 
 def looks(records: Sequence[ResultRecord]) -> list[ResultRecord]:
     """One record a look: what the kernel said late amends the record before."""
-    amended = {one for one, after in enumerate(records[1:]) if after.confirmation == "late"}
+    amended = {one for one, after in enumerate(records[1:]) if after.confirmation == LATE}
     return [record for one, record in enumerate(records) if one not in amended]
 
 

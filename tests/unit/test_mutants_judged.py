@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from harness.laboratory import GOOD, Attempts, Laboratory, looks
 from harness.mutants import Mutant
 from harness.results import Observation, ResultRecord, Verdict
+from harness.run.judge import LATE
 from harness.run.plan import Cell
 from harness.workbench import Workbench
 
@@ -148,7 +149,7 @@ def test_another_cell_may_kill_where_one_no_longer_passes_unmodified() -> None:
 
 def test_what_the_kernel_says_late_is_no_second_look() -> None:
     first = look(CELL, MISMATCH, "ok")
-    late = replace(look(CELL, MISMATCH, "oops"), confirmation="late")
+    late = replace(look(CELL, MISMATCH, "oops"), confirmation=LATE)
     again = look(CELL, MISMATCH, "oops")
     assert looks([first, late]) == [late]
     assert looks([first, late, again]) == [late, again]
