@@ -20,9 +20,10 @@ from pathlib import Path
 
 from harness.lifetime import end_with
 from harness.machine import QemuError
-from harness.machine.qemu import Confined, confined
+from harness.machine.qemu import KILL_LIMIT, Confined, confined
 
 NONCE, BINARY = "@nonce@", "@binary@"  # in argv: put in when it is started
+UPLOAD_LIMIT = 60.0  # seconds that a host gets to take the binary, a megabyte
 _END = 3.0  # seconds that it gets to end of its own accord
 
 
@@ -48,17 +49,15 @@ class HandProcess:
         self.port, far = socket.socketpair()
         self.streams: dict[str, socket.socket] = {}
         try:
-            words = {NONCE: nonce, BINARY: str(self._copy(spec))}
-            self.argv = [_filled(word, words) for word in spec.argv]
-            self._process = self._start(far, spec)
+            with far:  # only its own end is open afterwards: we hear of it when it ends
+                words = {NONCE: nonce, BINARY: str(self._copy(spec))}
+                self.argv = [_filled(word, words) for word in spec.argv]
+                self._process = self._start(far, spec)
             if spec.upload:
-                with suppress(OSError):  # it ended: its last words tell why
-                    self.port.sendall(spec.binary.read_bytes())
+                self._send(spec)
         except BaseException:
             self.close()
             raise
-        finally:
-            far.close()
         assert self._process.stderr is not None
         self.pid = self._process.pid
         self.console_fd = self._process.stderr.fileno()
@@ -73,6 +72,19 @@ class HandProcess:
             shutil.copyfile(spec.binary, copy)
             copy.chmod(0o755)
         return copy
+
+    def _send(self, spec: HandSpec) -> None:
+        """Its binary. Raises QemuError where that is not taken."""
+        data = spec.binary.read_bytes()
+        self.port.settimeout(UPLOAD_LIMIT)
+        try:
+            self.port.sendall(data)
+        except TimeoutError:
+            raise QemuError(
+                f"{spec.where} did not take the guest binary in {UPLOAD_LIMIT:.0f} s"
+            ) from None
+        except OSError:
+            return  # it ended: its last words tell why
 
     def _start(self, far: socket.socket, spec: HandSpec) -> subprocess.Popen[bytes]:
         ends = functools.partial(end_with, os.getpid())
@@ -121,7 +133,8 @@ class HandProcess:
                 time.sleep(0.005)
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # something may hold it in the kernel
+                process.wait(KILL_LIMIT / 1000)
             if process.stderr is not None:
                 process.stderr.close()
         self.port.close()

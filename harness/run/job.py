@@ -65,7 +65,7 @@ class CellRunner:
         self._due: list[Look] = []  # amended by late words, and to be looked at again
         self._attempts: Counter[str] = Counter()  # on record, by scenario
         self._has_booted = False
-        self._dead: BootError | None = None  # this column does not come up at all
+        self._dead: BootError | QemuError | None = None  # this column does not come up at all
 
     def run(self, cell: Cell) -> ResultRecord:
         """Observe one cell and write its result; the last of its records is returned."""
@@ -255,7 +255,7 @@ class CellRunner:
             session = self._start(spec)
             try:
                 session.boot()
-            except BootError as error:
+            except (BootError, QemuError) as error:
                 session.close()
                 if not left:
                     # Where nothing has come up, nothing will: the rest need not wait for it.
