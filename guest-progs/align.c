@@ -230,3 +230,12 @@ void align_sigbus_blocked(void)
 	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) == 0)
 		load("load", at, INT);
 }
+
+void align_sigbus_ignored(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	signal(SIGBUS, SIG_IGN);
+	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) == 0)
+		load("load", at, INT);
+}

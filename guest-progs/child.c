@@ -2,6 +2,7 @@
 /* Helper processes of a scenario, and how they end. */
 #include "runtime.h"
 
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
@@ -17,6 +18,16 @@ void pause_ms(unsigned int ms)
 		detail("pausing-ms", "%u", ms);
 	}
 	sleep_ms(ms);
+}
+
+int use_all_cpus(void)
+{
+	cpu_set_t all;
+
+	memset(&all, 0xff, sizeof(all));
+	must("sched_setaffinity", sched_setaffinity(0, sizeof(all), &all));
+	must("sched_getaffinity", sched_getaffinity(0, sizeof(all), &all));
+	return CPU_COUNT(&all);
 }
 
 static void note(const char *key, const char *value)

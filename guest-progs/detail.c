@@ -130,3 +130,16 @@ void detail_after_illegal(void)
 	if (!execute("illegal", code_illegal, NULL, code_illegal))
 		facts(hole);
 }
+
+/* No page table can have the address: on x86 that is another trap, which has no address. */
+void detail_after_noncanonical(void)
+{
+	char *hole = hole_page();
+
+	ask();
+	if (sizeof(long) == 4)
+		not_applicable("32-bit addresses");
+	load("load", hole, INT);
+	if (!load("beyond", (char *)(uintptr_t)0x8000000000000008ULL, INT))
+		facts(hole);
+}

@@ -5,6 +5,8 @@
  */
 #include "fault.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
@@ -92,6 +94,14 @@ static int open_switch(void)
 static void turn(int fd, bool on)
 {
 	must("write enable", pwrite(fd, on ? "1" : "0", 1, 0));
+}
+
+static size_t read_text(int fd, char *text, size_t size)
+{
+	ssize_t n = read(fd, text, size - 1);
+
+	close(fd);
+	return n > 0 ? n : 0;
 }
 
 /* What the program sees of its bit, once work that was put off has had its time. */
@@ -223,6 +233,68 @@ void events_dontneed(void)
 	result_bit("", word, true);
 }
 
+/* Clock ticks that the kernel's workers have used so far. */
+static unsigned long worker_ticks(void)
+{
+	unsigned long sum = 0, user, kernel;
+	struct dirent *entry;
+	DIR *proc = opendir("/proc");
+
+	prove("/proc is there", proc);
+	while ((entry = readdir(proc))) {
+		char path[300], text[512], *at;
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		fd = isdigit((unsigned char)*entry->d_name) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+		if (fd < 0)
+			continue;
+		text[read_text(fd, text, sizeof(text))] = '\0';
+		at = strrchr(text, ')');
+		if (strstr(text, "(kworker/") && at &&
+		    sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			   &user, &kernel) == 2)
+			sum += user + kernel;
+	}
+	closedir(proc);
+	return sum;
+}
+
+/* Whether one goes on for ever: a quarter of the time is more than any other work takes. */
+static void result_workers(void)
+{
+	unsigned long before, ticks;
+
+	pause_ms(100);		/* what is under way */
+	before = worker_ticks();
+	pause_ms(500);
+	ticks = worker_ticks() - before;
+	detail("worker-ticks", "%lu", ticks);
+	step("spinning");
+	result("ok(%d)", ticks * 4 >= (unsigned long)sysconf(_SC_CLK_TCK) / 2);
+}
+
+static void *map_at(void *addr)
+{
+	void *page = mmap(addr, page_size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	prove("mapped at the same address", page == addr && !present(page));
+	return page;
+}
+
+/* Another page at the address, which the kernel has to bring. */
+void events_remapped(void)
+{
+	uint32_t *word = registered_page(events_file());
+	int enable = open_switch();
+
+	must("munmap", munmap(word, page_size));
+	map_at(word);
+	turn(enable, true);
+	result_bit("", word, true);
+}
+
 /* A turn of the switch waits for RCU, however many events it turns: ten at a time. */
 void events_unmapped(void)
 {
@@ -235,13 +307,17 @@ void events_unmapped(void)
 	}
 	enable = must("open enable", open(TRACING "/events/user_events/enable", O_WRONLY | O_CLOEXEC));
 	must("munmap", munmap(page, page_size));
-	step("");
+	step("turns");
 	for (int i = 0; i < 100; i++) {
 		turn(enable, i % 2 == 0);
 		if (i % 10 == 0)
 			detail("turns", "%d", i);
 	}
 	result("ok");
+	result_workers();
+	map_at(page);
+	turn(enable, true);
+	result_bit("mapped", (uint32_t *)page, true);
 }
 
 /* The registration names an address, and not the memory that was there. */

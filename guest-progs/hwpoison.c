@@ -462,19 +462,36 @@ void hwpoison_hugetlb_read(void)
 		transfer("read", page, 64, read(fd, page, 64));
 }
 
+static size_t transparent_size(void)
+{
+	static const char path[] = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
+	FILE *file = fopen(path, "re");
+	size_t size;
+
+	if (!file)
+		not_applicable("no %s", path);
+	prove("a size", fscanf(file, "%zu", &size) == 1);
+	fclose(file);
+	return size;
+}
+
 /* A transparent huge page; proven by what smaps says of its mapping. */
 static char *transparent_huge_page(void)
 {
 	static const char knob[] = "/sys/kernel/mm/transparent_hugepage/enabled";
-	char *area = anon_pages(4 * MIB / page_size, RW);
-	char *page = (char *)(((uintptr_t)area + 2 * MIB - 1) & ~(2 * MIB - 1));
+	size_t size = transparent_size();
+	char *area, *page;
 
 	if (!set_knob(knob, "madvise"))		/* off in small machines */
 		not_applicable("no %s", knob);
-	if (madvise(page, 2 * MIB, MADV_HUGEPAGE) < 0)
+	if (size > 32 * MIB)
+		not_applicable("huge pages of %zu MiB are more than this machine has", size / MIB);
+	area = anon_pages(2 * size / page_size, RW);
+	page = (char *)(((uintptr_t)area + size - 1) & ~(size - 1));
+	if (madvise(page, size, MADV_HUGEPAGE) < 0)
 		not_applicable("madvise(MADV_HUGEPAGE)=%s", errno_name(errno));
-	fill(page, 2 * MIB);
-	prove("a huge page", smaps_kib(page, "AnonHugePages:") == 2048);
+	fill(page, size);
+	prove("a huge page", smaps_kib(page, "AnonHugePages:") == size / KIB);
 	return page;
 }
 

@@ -9,26 +9,28 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define PAGES 16
 #define MOVES 30
-#define BALLAST (8 * MIB)
+#define LOT 4096	/* pages: several of the blocks that memory is compacted by */
+#define COMPACTIONS 20
 
 struct shared {
 	volatile int stop;
 	volatile int rounds;
+	char *pages;		/* of the child */
 };
 
 static struct shared *shared;
-static char *pages;
 
 /* Until told to stop: each page holds what it should, and takes what is stored. */
 static bool touch_all(void)
 {
 	for (unsigned int n = 0; !shared->stop; n++, shared->rounds++)
 		for (int i = 0; i < PAGES; i++) {
-			char *page = pages + i * page_size;
+			char *page = shared->pages + i * page_size;
 
 			if (!filled(page, 16) || (n && arch_load(page + 64, INT) != n - 1))
 				return false;
@@ -46,7 +48,7 @@ static bool read_all(void)
 	must("pipe", pipe(fds));
 	for (; !shared->stop; shared->rounds++)
 		for (int i = 0; i < PAGES; i++) {
-			char *page = pages + i * page_size + 128;
+			char *page = shared->pages + i * page_size + 128;
 
 			if (write(fds[1], bytes, sizeof(bytes)) != sizeof(bytes) ||
 			    read(fds[0], page, sizeof(bytes)) != sizeof(bytes) ||
@@ -56,97 +58,133 @@ static bool read_all(void)
 	return true;
 }
 
-/* A child uses the pages of its own memory; when this returns it is at it. */
-static pid_t user_of_pages(bool (*use)(void))
+static bool ended(pid_t pid)
 {
-	pid_t pid;
+	siginfo_t info = { 0 };
 
-	shared = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-	pages = anon_pages(PAGES, RW);
-	pid = fork_child();
-	if (pid == 0) {
-		for (int i = 0; i < PAGES; i++)
-			fill(pages + i * page_size, 16);
-		step("");
-		result("ok data=%s", use() ? "match" : "changed");
-		child_done();
-	}
-	for (int ms = 0; !shared->rounds && kill(pid, 0) == 0; ms++) {
+	must("waitid", waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT));
+	return info.si_pid;
+}
+
+/* Until the child has used each page n times more; it may end before. */
+static void see_used(pid_t pid, int n)
+{
+	int want = shared->rounds + n + 1;	/* the round under way may be past a page */
+
+	for (int ms = 0; shared->rounds < want && !ended(pid); ms++) {
 		pause_ms(1);
 		if (ms < 3000 && ms % 100 == 0)
 			detail("until-used-ms", "%d", ms);	/* a busy machine takes its time */
 	}
+}
+
+/* A child uses pages of its own memory; when this returns it is at it. */
+static pid_t user_of_pages(char *(*make)(void), bool (*use)(void))
+{
+	pid_t pid;
+
+	use_all_cpus();
+	shared = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pid = fork_child();
+	if (pid == 0) {
+		shared->pages = make();
+		for (int i = 0; i < PAGES; i++)
+			fill(shared->pages + i * page_size, 16);
+		step("");
+		result("ok data=%s", use() ? "match" : "changed");
+		child_done();
+	}
+	see_used(pid, 1);
 	return pid;
 }
 
+/* Not before it has looked at each page again. */
 static void stop(pid_t pid)
 {
+	see_used(pid, 2);
 	shared->stop = 1;
 	join_child(pid);
 }
 
-/* The frames of the child's pages, as /proc/PID/pagemap has them. */
-static void places(pid_t pid, uint64_t entry[PAGES])
+/* The frames of n pages, as /proc/PID/pagemap has them. */
+static void places(pid_t pid, const char *start, uint64_t *frame, size_t n)
 {
-	off_t at = (uintptr_t)pages / page_size * sizeof(*entry);
+	off_t at = (uintptr_t)start / page_size * sizeof(*frame);
 	char path[40];
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
 	fd = must("open pagemap", open(path, O_RDONLY | O_CLOEXEC));
-	must("pread pagemap", pread(fd, entry, PAGES * sizeof(*entry), at));
+	prove("pagemap tells", pread(fd, frame, n * sizeof(*frame), at) == (ssize_t)(n * sizeof(*frame)));
 	close(fd);
+	for (size_t i = 0; i < n; i++)
+		frame[i] &= (1ULL << 55) - 1;	/* without flags */
+}
+
+/* The highest of the frames of PAGES pages. */
+static uint64_t top(const uint64_t *frame)
+{
+	uint64_t highest = 0;
+
 	for (int i = 0; i < PAGES; i++)
-		entry[i] &= (1ULL << 55) - 1;	/* the frame, without flags */
-}
-
-/* Memory of one's own, all of it there. */
-static char *ballast(void)
-{
-	char *memory = anon_pages(BALLAST / page_size, RW);
-
-	must("MADV_DONTFORK", madvise(memory, BALLAST, MADV_DONTFORK));
-	for (size_t at = 0; at < BALLAST; at += page_size)
-		memory[at] = 1;
-	return memory;
-}
-
-/* Of four pages one stays: fewer pages to move than places for them. */
-static void give_up_most(char *memory)
-{
-	for (size_t at = 0; at < BALLAST; at += 4 * page_size)
-		must("MADV_DONTNEED", madvise(memory + at, 3 * page_size, MADV_DONTNEED));
+		if (frame[i] > highest)
+			highest = frame[i];
+	return highest;
 }
 
 /*
  * Compaction moves pages up, into free places of blocks that are in use, and as far up as there
- * are any. Ballast taken before and after the pages, most of it given up, makes such places above
- * them whichever way the kernel hands out memory. `moved` says what came of it.
+ * are any. So of a lot of pages we keep those that lie lowest, and of the others each fourth:
+ * there are places above, and more than there is to be moved.
  */
+static char *lowest_pages(void)
+{
+	static uint64_t frame[LOT];
+	char *lot = anon_pages(LOT, RW);
+	size_t lowest = 0;
+
+	for (size_t i = 0; i < LOT; i++)
+		lot[i * page_size] = 1;
+	places(getpid(), lot, frame, LOT);
+	for (size_t i = 0; i < LOT; i += PAGES)
+		if (top(frame + i) < top(frame + lowest))
+			lowest = i;
+	for (size_t i = 0; i < LOT; i++)
+		if (i % 4 && (i < lowest || i >= lowest + PAGES))
+			must("MADV_DONTNEED", madvise(lot + i * page_size, page_size, MADV_DONTNEED));
+	return lot + lowest * page_size;
+}
+
+static int moved(const uint64_t before[PAGES], const uint64_t after[PAGES])
+{
+	int n = 0;
+
+	for (int i = 0; i < PAGES; i++)
+		n += before[i] != after[i];
+	return n;
+}
+
 static void compact_while(bool (*use)(void))
 {
 	uint64_t before[PAGES], after[PAGES];
-	char *first, *second;
 	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
 	pid_t pid;
 
 	if (fd < 0)
 		not_applicable("no /proc/sys/vm/compact_memory");
-	first = ballast();
-	pid = user_of_pages(use);
-	second = ballast();
-	detail("ballast", "there");
-	give_up_most(first);
-	give_up_most(second);
-	places(pid, before);
-	detail("compacted", "0");
-	for (int i = 0; i < 20; i++) {
+	if (page_size > 16 * KIB)
+		not_applicable("with such pages, memory is a single block to compaction");
+	pid = user_of_pages(lowest_pages, use);
+	places(pid, shared->pages, before, PAGES);
+	memcpy(after, before, sizeof(after));
+	for (int i = 0; i < COMPACTIONS && !moved(before, after); i++) {
 		must("compact_memory", write(fd, "1", 1));
+		places(pid, shared->pages, after, PAGES);
 		detail("compacted", "%d", i + 1);	/* a busy machine takes its time */
 	}
-	places(pid, after);
-	detail("moved", "%s", memcmp(before, after, sizeof(before)) ? "yes" : "no");
+	detail("moved", "%d", moved(before, after));
 	stop(pid);
+	prove("pages were moved", moved(before, after) > 0);
 }
 
 void migrate_compact_touch(void)
@@ -166,7 +204,7 @@ static int move_to(pid_t pid, int node)
 	int nodes[PAGES], status[PAGES], there = 0;
 
 	for (int i = 0; i < PAGES; i++) {
-		addr[i] = pages + i * page_size;
+		addr[i] = shared->pages + i * page_size;
 		nodes[i] = node;
 	}
 	if (syscall(SYS_move_pages, pid, PAGES, addr, nodes, status, 4 /* MPOL_MF_MOVE_ALL */) < 0)
@@ -176,9 +214,14 @@ static int move_to(pid_t pid, int node)
 	return there;
 }
 
+static char *some_pages(void)
+{
+	return anon_pages(PAGES, RW);
+}
+
 static void move_while(bool (*use)(void))
 {
-	pid_t pid = user_of_pages(use);
+	pid_t pid = user_of_pages(some_pages, use);
 	int moved = move_to(pid, 1);
 
 	if (moved < 0)
@@ -300,4 +343,14 @@ static void load_each(char *page)
 void migrate_device_lock(void)
 {
 	count_locks(device_pages, load_each);
+}
+
+static char *exclusive_pages(void)
+{
+	return pages_of_device(EXCLUSIVE, PAGES);
+}
+
+void migrate_exclusive_lock(void)
+{
+	count_locks(exclusive_pages, load_each);
 }

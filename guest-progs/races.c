@@ -65,15 +65,6 @@ static bool refusal(siginfo_t *info)
 	return true;
 }
 
-/* Scenarios are kept on one CPU; the two threads want one each. */
-static void use_all_cpus(void)
-{
-	unsigned long all[16];
-
-	memset(all, 0xff, sizeof(all));
-	must("sched_setaffinity", sched_setaffinity(0, sizeof(all), (cpu_set_t *)all));
-}
-
 static void start(pthread_t *thread)
 {
 	repair = refusal;
@@ -200,6 +191,28 @@ void races_truncate(void)
 	store_against(cut_and_extend, SIGBUS, BUS_ADRERR);
 }
 
+/*
+ * The page is emptied again and again: a load sees what was stored last, or zero; the page of
+ * somebody else, or one that was given up, would be neither.
+ */
+static void load_and_store_against(bool (*change)(int nth))
+{
+	pthread_t thread;
+	bool intact = true;
+	uint32_t n = 0;
+
+	race.change = change;
+	start(&thread);
+	while (!race.stop) {
+		uint32_t word = arch_load(race.page, INT);
+
+		intact &= word == 0 || word == n;
+		arch_store(race.page, ++n, INT);
+		touched();
+	}
+	finish(thread, intact);
+}
+
 static bool punch(int nth)
 {
 	(void)nth;
@@ -211,7 +224,7 @@ void races_punch(void)
 	race.fd = tmpfile_of(0);
 	must("ftruncate", ftruncate(race.fd, page_size));
 	race.page = map_file(race.fd, 1, RW, MAP_SHARED);
-	store_against(punch, 0, 0);
+	load_and_store_against(punch);
 }
 
 static bool drop(int nth)
@@ -220,23 +233,10 @@ static bool drop(int nth)
 	return madvise(race.page, page_size, MADV_DONTNEED) == 0;
 }
 
-/* A load sees what was stored, or zero; the page of somebody else would be neither. */
 void races_dontneed(void)
 {
-	pthread_t thread;
-	bool intact = true;
-
 	race.page = anon_pages(1, RW);
-	race.change = drop;
-	start(&thread);
-	while (!race.stop) {
-		uint32_t word = arch_load(race.page, INT);
-
-		intact &= word == 0 || word == (uint32_t)stored(INT);
-		arch_store(race.page, stored(INT), INT);
-		touched();
-	}
-	finish(thread, intact);
+	load_and_store_against(drop);
 }
 
 static bool fork_once(int nth)

@@ -51,14 +51,18 @@ void selfmap_write_own_page(void)
 	write_own(fd, absent_map(fd, MAP_SHARED));
 }
 
-void selfmap_write_own_dirty_page(void)
+static void write_own_dirty(int fd)
 {
-	int fd = file_of_a_page();
 	char *map = absent_map(fd, MAP_SHARED);
 
 	fill(map, 64);
 	prove("page present", present(map));
 	write_own(fd, map);
+}
+
+void selfmap_write_own_dirty_page(void)
+{
+	write_own_dirty(file_of_a_page());
 }
 
 void selfmap_write_own_private_page(void)
@@ -69,19 +73,23 @@ void selfmap_write_own_private_page(void)
 }
 
 /* The page is not there at all: source and destination are the page that the write makes. */
-void selfmap_write_own_hole(void)
+static void write_own_hole(int fd)
 {
-	int fd = tmpfile_of(0);
 	char *map, bytes[64];
 	long done;
 
-	must("ftruncate", ftruncate(fd, page_size));
+	must("make a hole", ftruncate(fd, 0) ?: ftruncate(fd, page_size));
 	map = absent_map(fd, MAP_SHARED);
 	memset(bytes, 0x5a, sizeof(bytes));
 	call_begin("", map);
 	done = pwrite(fd, map, 64, 1024);
 	must("pread", pread(fd, bytes, 64, 1024));
 	call_end(done, 64, !memcmp(bytes, (char[64]){ 0 }, 64));
+}
+
+void selfmap_write_own_hole(void)
+{
+	write_own_hole(tmpfile_of(0));
 }
 
 /* The file grows by what it reads from its own last page. */
@@ -97,6 +105,10 @@ void selfmap_write_own_append(void)
 	call_end(done, 64, filled(bytes, 64));
 }
 
+/*
+ * Source and destination are the same bytes: the count is what is asked for, and that they are
+ * not lost on the way; that they have been copied cannot be seen.
+ */
 static void read_own(int fd, char *map)
 {
 	long done;
@@ -129,6 +141,8 @@ void selfmap_read_own_shift(void)
 
 #define ROUNDS 200
 #define DIRECT_ROUNDS 50	/* each is a transfer of the disk, and a transaction */
+#define MEETINGS 10
+#define PATIENCE 20		/* times as many rounds, until both have met often enough */
 
 struct half {
 	int fd;			/* the file that is read or written */
@@ -136,49 +150,74 @@ struct half {
 	char *buffer;
 	size_t size;
 	bool writes;
-	int rounds;
-	long transferred;
-	int error;		/* what ended it before its last round */
+	int rounds;		/* at least so many */
+	struct half *partner;
+	volatile unsigned long turns;	/* odd: inside of a call */
+	volatile bool enough;
+	int done;
+	int meetings;		/* calls of ours while the partner was inside of one */
+	long missing;		/* bytes of all rounds */
+	volatile int error;	/* what ended it */
 };
 
-/* Before each round the page of the buffer is taken away, so that each copy has to fault. */
+/*
+ * Before each round the page of the buffer is taken away, so that each copy has to fault. If the
+ * partner was inside of a call when ours began, or entered or left one meanwhile, both were
+ * inside at once.
+ */
 static void one_round(struct half *half)
 {
 	ssize_t n = fallocate(half->other, PUNCH, 0, page_size);
+	unsigned long before = half->partner->turns;
 
+	half->turns++;
 	if (n == 0)
 		n = half->writes ? pwrite(half->fd, half->buffer, half->size, 0)
 				 : pread(half->fd, half->buffer, half->size, 0);
+	half->turns++;
+	half->meetings += before % 2 || half->partner->turns != before;
+	half->done++;
 	if (n < 0)
 		half->error = errno;
 	else
-		half->transferred += n;
+		half->missing += half->size - n;
 }
 
 static void *rounds(void *arg)
 {
 	struct half *half = arg;
 
-	for (int i = 0; i < half->rounds && !half->error; i++)
+	while (!half->error && (half->done < half->rounds || !half->enough))
 		one_round(half);
 	return NULL;
 }
 
+/* Where there is one CPU, who looks has it: that the other is inside of a call cannot be seen. */
 static void both(struct half first, struct half second)
 {
-	long want = first.rounds * first.size + second.rounds * second.size;
+	long want = first.rounds * first.size + second.rounds * second.size, missing;
+	int cpus = use_all_cpus(), patience = cpus > 1 ? PATIENCE : 1;
 	pthread_t thread;
 
+	first.partner = &second;
+	second.partner = &first;
 	errno = pthread_create(&thread, NULL, rounds, &second);
 	must("pthread_create", errno ? -1 : 0);
 	call_begin("", first.buffer);
-	for (int i = 0; i < first.rounds && !first.error; i++) {
+	while (!first.error && !second.error &&
+	       (first.done < first.rounds ||
+		(first.meetings < MEETINGS && first.done < patience * first.rounds))) {
 		one_round(&first);
-		detail("rounds", "%d", i + 1);	/* a disk takes its time: the sign of life */
+		detail("rounds", "%d", first.done);	/* a disk takes its time: the sign of life */
 	}
+	second.enough = true;
 	pthread_join(thread, NULL);
+	detail("meetings", "%d on %d CPU", first.meetings, cpus);
+	missing = first.missing + second.missing;
 	errno = first.error ?: second.error;
-	call_end(errno ? -1 : first.transferred + second.transferred, want, true);
+	if (!errno && cpus > 1)
+		prove("both inside of a call at once", first.meetings >= MEETINGS);
+	call_end(errno ? -1 : want > missing ? want - missing : 0, want, true);
 }
 
 static void cross(int a, int b, bool first_writes, bool second_writes)
@@ -257,6 +296,16 @@ void selfmap_ext4_write_own(void)
 	write_own_on("ext4");
 }
 
+void selfmap_ext4_write_own_dirty_page(void)
+{
+	write_own_dirty(file_in(mount_disk("ext4")));
+}
+
+void selfmap_ext4_write_own_hole(void)
+{
+	write_own_hole(file_in(mount_disk("ext4")));
+}
+
 void selfmap_btrfs_write_own(void)
 {
 	write_own_on("btrfs");
@@ -329,6 +378,7 @@ void selfmap_gfs2_cross_read(void)
 
 #define BLOCK 4096	/* of the disk, whatever a page is */
 
+/* As with read_own(): counts, and that nothing is lost. */
 static void direct_own_on(const char *disk)
 {
 	int fd = file_in(mount_disk(disk)), direct = must("open O_DIRECT", open_direct(fd));
@@ -394,6 +444,7 @@ void selfmap_btrfs_cross_direct_write(void)
 struct syncing {
 	int fd;
 	volatile bool stop;
+	volatile int done;
 	volatile int error;
 };
 
@@ -404,6 +455,8 @@ static void *sync_often(void *arg)
 	while (!syncing->stop && !syncing->error)
 		if (fsync(syncing->fd) < 0)
 			syncing->error = errno;
+		else
+			syncing->done++;
 	return NULL;
 }
 
@@ -416,6 +469,7 @@ static void direct_synced_on(const char *disk)
 	struct syncing syncing = { .fd = b };
 	pthread_t thread;
 
+	use_all_cpus();
 	errno = pthread_create(&thread, NULL, sync_often, &syncing);
 	must("pthread_create", errno ? -1 : 0);
 	call_begin("", map);
@@ -425,6 +479,7 @@ static void direct_synced_on(const char *disk)
 	}
 	syncing.stop = true;
 	pthread_join(thread, NULL);
+	detail("syncs", "%d", syncing.done);
 	errno = syncing.error;
 	call_end(errno ? -1 : 0, -1, true);
 }

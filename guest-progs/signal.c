@@ -140,6 +140,17 @@ void signal_altstack_smallest(void)
 	raise_above(data, SIGUSR1);
 }
 
+void signal_altstack_minimum(void)
+{
+	char *stack = anon_pages(STACK_PAGES, PROT_READ | PROT_WRITE);
+	size_t size = smallest_stack(stack);
+	stack_t less = { .ss_sp = stack, .ss_size = size - 1 };
+
+	call("less", NULL, sigaltstack(&less, NULL));
+	step("smallest");
+	result("ok(%zu)", size);
+}
+
 static char *frame;
 
 static void see_frame(int sig, siginfo_t *info, void *context)
@@ -323,6 +334,44 @@ void signal_resethand(void)
 	load("second", hole, INT);
 }
 
+/* -- a handler that changes nothing ------------------------------------------------------- */
+
+/* What becomes of a child that acts, where the handler just returns. */
+static void return_from(int sig, void (*act)(char *page), char *page)
+{
+	pid_t child = fork_child();
+
+	if (child == 0) {
+		handle(sig, nothing, 0);
+		act(page);
+		child_done();
+	}
+	step("");
+	result_hang(child);
+}
+
+static void touch(char *page)
+{
+	arch_load(page, INT);
+}
+
+void signal_return_segv(void)
+{
+	return_from(SIGSEGV, touch, hole_page());
+}
+
+static void divide(char *unused)
+{
+	call_code(code_div0, unused);
+}
+
+void signal_return_fpe(void)
+{
+	if (!code_div0)
+		not_applicable("no such instruction on this arch");
+	return_from(SIGFPE, divide, NULL);
+}
+
 /* -- the bytes of siginfo ------------------------------------------------------------------ */
 
 static unsigned char seen[sizeof(siginfo_t)];
@@ -383,11 +432,6 @@ static pid_t fork_init(void)
 		setup_failed("unshare");
 	}
 	return fork_child();
-}
-
-static void touch(char *page)
-{
-	arch_load(page, INT);
 }
 
 void signal_pidns_init_fault(void)

@@ -618,18 +618,56 @@ void uaccess_clear_tid_hole(void)
 	result_fate(pid);
 }
 
-/* The list of held locks is read when the task ends. */
-void uaccess_robust_list_hole(void)
+/* A lock that a task holds when it ends, as its list of them has it. */
+struct held {
+	struct robust_list_head list;
+	struct robust_list lock;	/* the first in the list */
+	uint32_t word;
+};
+
+static struct held *one_held(void)
 {
-	char *hole = hole_page();
+	struct held *held = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+
+	held->list.list.next = &held->lock;
+	held->list.futex_offset = offsetof(struct held, word) - offsetof(struct held, lock);
+	held->lock.next = &held->list.list;
+	return held;
+}
+
+/* The list of held locks is read when the task ends. */
+static pid_t end_with(void *list, uint32_t *word)
+{
 	pid_t pid = fork_child();
 
 	if (pid == 0) {
-		must("set_robust_list", syscall(SYS_set_robust_list, hole, 3 * sizeof(long)));
+		*word = getpid();
+		must("set_robust_list", syscall(SYS_set_robust_list, list, sizeof(struct robust_list_head)));
 		child_done();
 	}
-	step("");
-	result_fate(pid);
+	return pid;
+}
+
+static bool owner_died(const struct held *held)
+{
+	return held->word & FUTEX_OWNER_DIED;
+}
+
+void uaccess_robust_list_hole(void)
+{
+	struct held *good = one_held(), *torn = one_held();
+	char *hole = hole_page();
+	uint32_t none;
+
+	join_child(end_with(&good->list, &good->word));
+	prove("lists are walked", owner_died(good));
+	step("head");
+	result_fate(end_with(hole, &none));
+	torn->lock.next = (struct robust_list *)hole;
+	step("next");
+	result_fate(end_with(&torn->list, &torn->word));
+	step("owner-died");
+	result("ok(%d)", owner_died(torn));
 }
 
 /* -- poll and epoll ------------------------------------------------------------------------ */
