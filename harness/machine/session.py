@@ -180,7 +180,7 @@ class Session:
         try:
             self._runner.run(self._boot(RESTORE_LIMIT, f"hello {self.nonce}\n"))
         except BootError as error:
-            self._snapshots.refuse(key, str(error))
+            self._refuse(key, str(error))
             self._discard()
             return False
         return True
@@ -194,7 +194,7 @@ class Session:
             try:
                 self._runner.run(save(self._qmp, state.fileno()))
             except SnapshotError as error:
-                self._snapshots.refuse(key, str(error))
+                self._refuse(key, str(error))
                 self._discard()
                 self._start()
                 return
@@ -207,6 +207,14 @@ class Session:
             self._snapshots.keep(
                 key, fill, f"{self.spec.qemu}, {self.hello.release if self.hello else ''}"
             )
+
+    def _refuse(self, key: str, why: str) -> None:
+        """Not for what somebody did to this QEMU: it would be booted for ever."""
+        assert self._qemu is not None and self._snapshots is not None
+        if not self._qemu.status():
+            time.sleep(0.1)  # its sockets end before it does
+        if self._qemu.status() != "killed by SIGKILL":
+            self._snapshots.refuse(key, why)
 
     def _start(self) -> None:
         self._qemu = self._process()

@@ -1,5 +1,5 @@
 """A run that is ended by a signal, in every phase from the plan to the report: of a small project,
-with what stands in for QEMU.
+with what stands in for QEMU. The saving of a snapshot is one of a real machine.
 """
 
 from __future__ import annotations
@@ -10,21 +10,38 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rig import ROOT, SIGNALS, descendants, gone, outcomes_of, program, records
+from rig import (
+    ROOT,
+    SIGNALS,
+    Undisturbed,
+    descendants,
+    gone,
+    in_namespace,
+    left_behind,
+    machines,
+    mounts,
+    outcomes_of,
+    program,
+    records,
+    start,
+    store_copy,
+)
 
 from harness.build.prune import verify
-from harness.build.store import Store
+from harness.build.store import Store, default_root
+from tests.unit.small_project import fetched_and_patched
 
 DWELL = 2  # seconds that a run stays where it is to be hit; who is orphaned ends by itself
 PAUSE = """
 import os, re, sys, time
 
 def pause(event, args):
-    if event not in ("open", "os.rename", "shutil.copyfile"):
+    if event not in ("open", "os.rename", "shutil.copyfile", "socket.sendmsg"):
         return
     if re.match({pattern!r}, f"{{event}} {{args[:2]}}") and not os.path.exists({here!r}):
         os.close(os.open({here!r}, os.O_CREAT))
@@ -48,6 +65,9 @@ class Phase:
 
 PHASES = {
     "plan": Phase(event=r"open .*/kernels\.yaml"),
+    "fetch": Phase(event=r"open .*/fetch/archive', 'w"),
+    "unpack": Phase(program="tar", word=" --extract "),
+    "patch": Phase(program="patch", word="small.patch --fuzz=0 "),
     "guest": Phase(program="small-gcc", word=" main.o "),
     "configure": Phase(program="make", word="tinyconfig"),
     "compile": Phase(program="make", word="vmlinux"),
@@ -73,13 +93,25 @@ def lay_in_wait(phase: Phase, folder: Path, here: Path) -> dict[str, str]:
             exec {real} "$@" """)  # fmt: skip
     if phase.written:
         (folder / "packaged" / "text").write_text("hole/write=late\n")
-    if not phase.event:
-        return {}
-    text = PAUSE.format(pattern=phase.event, here=str(here), seconds=DWELL)
+    fetched_and_patched(folder)
+    return pausing_at(phase.event, folder, here) if phase.event else {}
+
+
+def pausing_at(event: str, folder: Path, here: Path) -> dict[str, str]:
+    text = PAUSE.format(pattern=event, here=str(here), seconds=DWELL)
     (folder / "sitecustomize.py").write_text(text)
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
 
+def wait_for(run: subprocess.Popen[bytes], there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not there():
+        assert run.poll() is None, run.communicate()[0].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize("name", PHASES)
 def test_a_signal_in_any_phase_from_the_plan_to_the_report(
     name: str, small: list[str], tmp_path: Path
@@ -91,11 +123,7 @@ def test_a_signal_in_any_phase_from_the_plan_to_the_report(
         here.unlink(missing_ok=True)
         shutil.rmtree(out, ignore_errors=True)
         run = subprocess.Popen(small, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while not (here.exists() or (phase.written and phase.written in text_of(out))):
-            assert run.poll() is None, f"it ended without {name}"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        wait_for(run, lambda: here.exists() or is_written(phase, out))
         everybody = {run.pid, *descendants(run.pid)}
         assert run.poll() is None
         run.send_signal(number)
@@ -117,7 +145,44 @@ def test_a_signal_in_any_phase_from_the_plan_to_the_report(
     assert set(outcomes_of(out).values()) == {"ok"} and len(outcomes_of(out)) == 3
 
 
-def text_of(out: Path) -> str:
-    """A results file as it is by now."""
+def is_written(phase: Phase, out: Path) -> bool:
+    """Whether the results file has it by now."""
     path = out / "results.jsonl"
-    return path.read_text() if path.exists() else ""
+    return bool(phase.written) and path.exists() and phase.written in path.read_text()
+
+
+@mounts
+@pytest.mark.usefixtures("no_orphans")
+@pytest.mark.parametrize("event", [r"socket\.sendmsg", r"open .*/snapshot--.*/state', 'w"])
+def test_a_signal_while_a_snapshot_is_saved(
+    event: str, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    """Before QEMU gets the file that it writes to, and before the store takes that."""
+    here, lost = tmp_path / "here", f"rm -rf {default_root()}/v1/snapshot\n"
+    env = pausing_at(event, tmp_path, here)
+
+    def run(name: str, before: str = "", env: dict[str, str] = env) -> subprocess.Popen[bytes]:
+        here.unlink(missing_ok=True)
+        below = in_namespace(f'{store_copy(tmp_path)}{before}exec "$@"')
+        return start(tmp_path / name, below=below, env=env)
+
+    for number in SIGNALS:
+        ended = run(number.name, lost)
+        wait_for(ended, here.exists)
+        ended.send_signal(number)
+        said = ended.communicate(timeout=60)[0].decode()
+        assert ended.returncode == (-number if number == signal.SIGKILL else 128 + number), said
+        assert "Traceback" not in said
+        assert left_behind() == []
+        assert outcomes_of(tmp_path / number.name).items() <= undisturbed[0].items()
+    killed = run("killed", lost)  # QEMU alone, in the middle of it
+    wait_for(killed, here.exists)
+    os.kill(machines(killed.pid)[0], signal.SIGKILL)
+    said = killed.communicate(timeout=300)[0].decode()
+    assert killed.returncode == 0, said
+    assert outcomes_of(tmp_path / "killed") == undisturbed[0]
+    for name in ("again", "restored"):
+        whole = run(name, env={})
+        said = whole.communicate(timeout=300)[0].decode()
+        assert whole.returncode == 0, said
+        assert outcomes_of(tmp_path / name) == undisturbed[0]

@@ -254,6 +254,8 @@ def program(play: str) -> None:
 
 def main() -> None:
     if "-incoming" in argv:
+        if play == "killed-restoring":
+            killed("")
         restored = os.read(int(argv[argv.index("-incoming") + 1].removeprefix("fd:")), 100)
         if restored != b"a machine":
             console("qemu-system-fake: load of migration failed: Invalid argument")

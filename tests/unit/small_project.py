@@ -5,6 +5,7 @@ stands in for QEMU takes its outcomes from there ("hole/read=EFAULT").
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from tests.unit.build_fakes import fake_tree
+from tests.unit.build_fakes import fake_tree, tarball
 
 M68K = ("--arch", "m68k")
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
@@ -27,6 +28,27 @@ memory: 64
 console: ttyS0
 port_device: virtio-serial-device
 snapshot: false  # the stand-in has no monitor: each try to save it would wait for an answer
+"""
+KERNELS = """\
+default: packaged
+kernels:
+  packaged:
+    tarball:
+      url: {url}
+      sha256: {sha256}
+    patches:
+      - file: small.patch
+        because: the test says so
+"""
+PATCH = """\
+--- a/mm/memory.c
++++ b/mm/memory.c
+@@ -1,4 +1,4 @@
+ int fault(void)
+ {
+-\treturn VM_FAULT_SIGBUS;
++\treturn VM_FAULT_SIGSEGV;
+ }
 """
 ROWS = """\
 read:
@@ -75,6 +97,16 @@ def small_project(root: Path) -> Path:
     (root / "bin" / "small-qemu").symlink_to(FAKE_QEMU)
     fake_tree(root / "packaged")
     return project
+
+
+def fetched_and_patched(root: Path) -> None:
+    """The kernel is an archive at a URL, of the tree as it is now, and has a patch."""
+    archive = tarball(root / "packaged", root / "packaged.tar.gz", "w:gz")
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (root / "project" / "small.patch").write_text(PATCH)
+    (root / "project" / "kernels.yaml").write_text(
+        KERNELS.format(url=archive.as_uri(), sha256=sha256)
+    )
 
 
 def git(tree: Path, *args: str) -> str:

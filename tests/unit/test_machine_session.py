@@ -386,6 +386,22 @@ def test_a_snapshot_that_does_not_load_is_refused_and_the_machine_boots(tmp_path
     assert "load of migration failed" in kept.refusal or "exit status 1" in kept.refusal
 
 
+def test_a_machine_that_somebody_kills_as_it_is_restored_is_restored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def saved(monitor: object, fd: int) -> None:
+        os.write(fd, b"a machine")
+
+    monkeypatch.setattr(session_module, "save", saved)
+    kept = Kept(tmp_path, b"a machine")
+    with Session(
+        replace(snapshot_spec(tmp_path), machine="killed-restoring"), snapshots=kept
+    ) as machine:
+        assert not machine.restored
+        assert machine.observe("hole/read").outcome == "ok"
+    assert kept.refusal == ""
+
+
 def test_a_machine_that_cannot_be_saved_is_booted_again_and_not_tried_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
