@@ -158,7 +158,8 @@ def test_a_signal_while_a_snapshot_is_saved(
     event: str, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
     """Before QEMU gets the file that it writes to, and before the store takes that."""
-    here, lost = tmp_path / "here", f"rm -rf {default_root()}/v1/snapshot\n"
+    empty = f"rm -rf {default_root()}/v1/snapshot"
+    here, lost = tmp_path / "here", f"{empty} || {empty}\n"  # others write to the store below it
     env = pausing_at(event, tmp_path, here)
 
     def run(name: str, before: str = "", env: dict[str, str] = env) -> subprocess.Popen[bytes]:
