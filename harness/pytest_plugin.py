@@ -29,6 +29,7 @@ from harness.results import (
     Verdict,
     exit_code,
 )
+from harness.run.judge import LATE
 from harness.text import OUTCOME_LIMIT, clean
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class ColumnCollector(pytest.Collector):
         # Why there is no runner: a build that fails is not tried anew for every cell.
         self._failure = "build: the column could not be prepared"
         self._unavailable = ""  # why there can be no such kernel, where that is declared
-        self._late: list[ResultRecord] = []  # amended after their end, and not told yet
+        # By scenario the last of those that were amended after their end, and are not told yet.
+        self._late: dict[str, ResultRecord] = {}
         self._held = ExitStack()  # what is booted from, so that no prune takes it away
 
     def collect(self) -> Iterator[CellItem]:
@@ -125,6 +127,7 @@ class ColumnCollector(pytest.Collector):
 
     def run(self, scenario: str) -> ResultRecord:
         """Observe one cell; what cannot be built or booted is verdict infra."""
+        from harness.build import BuildError
         from harness.machine import QemuError
 
         if not self._run_id:
@@ -133,8 +136,8 @@ class ColumnCollector(pytest.Collector):
         if self._runner is not None:
             try:
                 return self._runner.run(self._cells[scenario])
-            except QemuError as error:
-                failure = f"boot: {error}"
+            except (QemuError, BuildError, OSError) as error:
+                failure = f"{type(error).__name__}: {error}"
         verdict = Verdict.INFRA
         seen = Observation(scenario=scenario, failure=failure, alive=False)
         if self._unavailable:
@@ -146,19 +149,22 @@ class ColumnCollector(pytest.Collector):
             run_id=self._run_id,
             column=self.column.id,
             scenario=scenario,
+            attempt=self._attempts(scenario) + 1,
             verdict=verdict,
             observation=seen,
         )
         self._write(record)
         return record
 
+    def _attempts(self, scenario: str) -> int:
+        """How many are on record."""
+        return sum(name == scenario for *_, name, _ in self._records.results)
+
     def settle(self, scenario: str) -> list[ResultRecord]:
-        """The records of this scenario that were amended after it had ended, each told once."""
+        """The last record of this scenario, if it was amended after it had ended; told once."""
         if self._runner is not None:
             self._runner.settle()
-        own = [record for record in self._late if record.scenario == scenario]
-        self._late = [record for record in self._late if record.scenario != scenario]
-        return own
+        return [self._late.pop(scenario)] if scenario in self._late else []
 
     def teardown(self) -> None:
         try:
@@ -169,7 +175,7 @@ class ColumnCollector(pytest.Collector):
             self._held.close()
             if self._run_id:
                 self._end()
-        told, self._late = self._late, []
+        told, self._late = list(self._late.values()), {}
         _fail_late(told)
 
     def _begin(self) -> None:
@@ -189,7 +195,7 @@ class ColumnCollector(pytest.Collector):
         ]
         try:
             ready = self._prepare(chosen)
-        except (DeclarationError, BuildError, QemuError) as error:
+        except (DeclarationError, BuildError, QemuError, OSError) as error:
             self._failure = f"build: {error}"
             self._unavailable = str(error) if isinstance(error, Unavailable) else ""
             self._write(
@@ -230,8 +236,10 @@ class ColumnCollector(pytest.Collector):
 
     def _write(self, record: Record) -> None:
         self._records.add(record)
-        if isinstance(record, ResultRecord) and record.confirmation == "late":
-            self._late.append(record)
+        if isinstance(record, ResultRecord) and (
+            record.confirmation == LATE or record.scenario in self._late  # or looked at again
+        ):
+            self._late[record.scenario] = record
         path = self.config.getoption("--results")
         if path:
             with ResultsWriter(Path(path)) as writer:

@@ -18,7 +18,7 @@ from job_samples import job as fake_job
 # is set in them.
 import harness.run.job
 import harness.run.prepare  # noqa: F401
-from harness.build import BuildError, Unavailable
+from harness.build import BuildError, StoreError, Unavailable
 from harness.cli import main
 from harness.progress import describe
 from harness.pytest_plugin import explain
@@ -44,6 +44,8 @@ class FakeRunner:
     answers: ClassVar[dict[str, dict[str, Any]]] = {}
     late: ClassVar[dict[str, str]] = {}  # scenario -> verdict of what settle() then writes
     closes_late: ClassVar[bool] = False  # the words come only when the machine is closed
+    again: ClassVar[str] = ""  # verdict of the second look at what was amended
+    fails: ClassVar[dict[str, Exception]] = {}  # scenario -> what comes of a second look at it
 
     def __init__(self, job: Any, write: Callable[[Record], None]) -> None:
         self.job, self.write, self.last = job, write, ""
@@ -61,6 +63,8 @@ class FakeRunner:
     def run(self, cell: Cell) -> ResultRecord:
         record = self.record(cell.scenario, **self.answers.get(cell.scenario, {}))
         self.write(record)
+        if cell.scenario in self.fails:
+            raise self.fails[cell.scenario]
         self.last = cell.scenario
         return record
 
@@ -79,8 +83,11 @@ class FakeRunner:
                 verdict=Verdict(verdict),
                 observation=seen,
             )
-            self.last = ""
             self.write(late)
+            if self.again:
+                more = {"confirmation": "flake", "verdict": Verdict(self.again)}
+                self.write(self.record(self.last, attempt=3, **more))
+            self.last = ""
 
     def close(self) -> None:
         self.amend()
@@ -103,7 +110,8 @@ def tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     monkeypatch.setenv("FAULTLINE_STORE", str(pytester.path / "store"))
     monkeypatch.setattr("harness.run.prepare.prepare", prepare)
     monkeypatch.setattr("harness.run.job.CellRunner", FakeRunner)
-    for name, value in (("answers", {}), ("late", {}), ("closes_late", False)):
+    fresh = {"answers": {}, "late": {}, "closes_late": False, "again": "", "fails": {}}
+    for name, value in fresh.items():
         monkeypatch.setattr(FakeRunner, name, value)
     matrix = pytester.path / "matrix"
     matrix.mkdir()
@@ -200,6 +208,37 @@ def test_late_words_are_an_error_in_teardown(
     done.stdout.fnmatch_lines([place])
     if errors:
         done.stdout.fnmatch_lines([f"*k,m68k {scenario}: mismatch", "*A: ok | kernel: oops*"])
+
+
+@pytest.mark.parametrize(("again", "errors"), [("match", 0), ("mismatch", 1)])
+def test_of_late_words_the_second_look_counts(
+    tests: pytest.Pytester, again: str, errors: int
+) -> None:
+    FakeRunner.late["f/b"] = "mismatch"
+    FakeRunner.again = again
+    done = run(tests)
+    done.assert_outcomes(passed=3, errors=errors)
+    if errors:
+        done.stdout.fnmatch_lines(["*a second look says: flake*"])
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("store: cannot lock it"), OSError(28, "No space left on device")]
+)
+def test_a_runner_that_fails_is_an_error_of_its_cell_and_on_record(
+    tests: pytest.Pytester, error: Exception
+) -> None:
+    FakeRunner.fails["f/b"] = error
+    done = run(tests, "--results", "r.jsonl")
+    done.assert_outcomes(passed=2, errors=1)
+    done.stdout.fnmatch_lines([f"observed: {type(error).__name__}: {error}"])
+    found = read_results([Path("r.jsonl")])
+    assert {(r.scenario, r.attempt, r.verdict) for r in found.last()} == {
+        ("f/a", 1, Verdict.MATCH),
+        ("f/b", 2, Verdict.INFRA),
+        ("f/c", 1, Verdict.MATCH),
+    }
+    assert report("r.jsonl") == 3
 
 
 def report(path: str) -> int:
