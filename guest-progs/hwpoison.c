@@ -485,7 +485,7 @@ static char *transparent_huge_page(void)
 	if (!set_knob(knob, "madvise"))		/* off in small machines */
 		not_applicable("no %s", knob);
 	if (size > 32 * MIB)
-		not_applicable("huge pages of %zu MiB are more than this machine has", size / MIB);
+		not_applicable("huge pages of %lu MiB are more than this machine has", size / MIB);
 	area = anon_pages(2 * size / page_size, RW);
 	page = (char *)(((uintptr_t)area + size - 1) & ~(size - 1));
 	if (madvise(page, size, MADV_HUGEPAGE) < 0)
