@@ -269,7 +269,7 @@ def _covering(scenario: Scenario, one: _Seen) -> int:
     cell = one.cell
     if cell.declared:
         for place, row in enumerate(scenario.rows):
-            if f"{row.file}:{row.line}" == cell.declared and row.because == cell.because:
+            if f"{row.file}:{row.line}" == cell.declared and cell.because.startswith(row.because):
                 return place
         hint = "run it again: what was observed was judged by a row that is gone"
         raise Refusal(f"{cell.declared} is not the row that it was", hint)

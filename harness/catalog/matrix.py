@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.catalog.arches import Arch
+from harness.catalog.beside import Beside, read_besides
 from harness.catalog.decisions import Decision, Point, check_name, read_decisions
 from harness.catalog.needs import NOTHING, Needs, read_needs
 from harness.catalog.rows import Bug, Facts, Known, Row, When, read_rows
@@ -52,6 +53,7 @@ class Scenario:
     needs: Needs = NOTHING
     harm: str = ""  # what it would do to a machine that matters, as declared
     asked: bool = False  # somebody has given its very name
+    beside: Beside | None = None  # what the kernel says beside its outcomes
 
     def harm_on(self, arch: Arch | None) -> str:
         """Why it is not run on a machine that is not ours, unless somebody names it; "" for
@@ -89,7 +91,12 @@ class Scenario:
                 found.append(row)
             if match:
                 break
-        return found
+        return self.beside.rows(found, facts) if self.beside else found
+
+    @property
+    def reasons(self) -> tuple[Row, ...]:
+        """All rows whose evidence it may rest on."""
+        return (*self.rows, self.beside.row) if self.beside else self.rows
 
 
 @dataclass(frozen=True)
@@ -144,11 +151,12 @@ def load_matrix(root: Path, arches: Mapping[str, Arch]) -> Matrix:
 
 def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
     check_name(family, "family", node)
-    for name, item in node.mapping().items():
+    scenarios = dict(node.mapping())
+    besides = read_besides(scenarios.pop("beside"), known) if "beside" in scenarios else {}
+    optional = ("user", "memory", "needs", "harm", "beside", "expect")
+    for name, item in scenarios.items():
         check_name(name, "scenario", item)
-        fields = item.record(
-            required=("summary",), optional=("user", "memory", "needs", "harm", "expect")
-        )
+        fields = item.record(required=("summary",), optional=optional)
         yield Scenario(
             name=f"{family}/{name}",
             family=family,
@@ -160,6 +168,9 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
             line=item.line,
             needs=read_needs(fields["needs"]) if "needs" in fields else NOTHING,
             harm=fields["harm"].text() if "harm" in fields else "",
+            beside=besides[fields["beside"].choice(besides, "name under `beside:`")]
+            if "beside" in fields
+            else None,
         )
 
 

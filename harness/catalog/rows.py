@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from packaging.version import Version
 
@@ -91,7 +91,7 @@ class When:
 
     source: SourceTest | None = None
     decision: Decision | None = None  # it is decided there, in this arch's part of the tree
-    config: ConfigTest | None = None
+    config: tuple[ConfigTest, ...] = ()
     cpu: tuple[str, ...] = ()
     page_size: tuple[int, ...] = ()  # bytes
     accel: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class When:
             not self.page_size or _known(facts.page_size, self.page_size),
             not self.accel or facts.accel in self.accel,
             not self.qemu or _in_range(facts.qemu, self.qemu),
-            not self.config or self.config.holds(facts.config),
+            *(test.holds(facts.config) for test in self.config),
             not self.source or self.source.holds(facts.source),
             not self.decision or _stands(self.decision, facts),
         )
@@ -194,20 +194,39 @@ def read_rows(node: Node, known: Known) -> tuple[Row, ...]:
 
 
 def _row(node: Node, known: Known) -> Row:
-    optional = ("arch", "kernel", "flavour", "when", "evidence", "bug")
-    fields = node.record(required=("outcome", "because"), optional=optional)
+    fields = node.record(required=("outcome", "because"), optional=(*SELECTORS, "bug"))
     outcomes = _outcomes(fields["outcome"], parse)
     return Row(
+        outcomes=outcomes,
+        because=fields["because"].text(),
+        bug=_bug(fields["bug"], outcomes) if "bug" in fields else None,
+        file=node.file,
+        line=node.line,
+        **select(fields, known),
+    )
+
+
+SELECTORS = ("arch", "kernel", "flavour", "when", "evidence")
+
+
+class Selected(TypedDict):
+    """What a row says of the columns it is for, and its evidence, which limits them as well."""
+
+    arch: tuple[str, ...]
+    kernel: VersionRange | None
+    flavour: tuple[str, ...]
+    when: When
+    evidence: tuple[str, ...]
+
+
+def select(fields: dict[str, Node], known: Known) -> Selected:
+    """The values of ``SELECTORS``. Raises DeclarationError."""
+    return Selected(
         arch=read_arches(fields["arch"], list(known.arches)) if "arch" in fields else (),
         kernel=fields["kernel"].read(VersionRange.parse) if "kernel" in fields else None,
         flavour=_choices(fields, "flavour", known.flavours),
         when=_when(fields["when"], known) if "when" in fields else ALWAYS,
-        outcomes=outcomes,
-        because=fields["because"].text(),
         evidence=_choices(fields, "evidence", tuple(known.decisions), "decision"),
-        bug=_bug(fields["bug"], outcomes) if "bug" in fields else None,
-        file=node.file,
-        line=node.line,
     )
 
 
@@ -222,14 +241,15 @@ def _choices(
 def _outcomes(node: Node, read: Callable[[str], _One]) -> tuple[_One, ...]:
     outcomes: list[_One] = []
     for item in node.one_or_more():
-        outcome = _outcome(item, read)
+        outcome = read_outcome(item, read)
         if outcome in outcomes:
             raise item.error(f"the outcome {quote(str(outcome))} stands here twice")
         outcomes.append(outcome)
     return tuple(outcomes)
 
 
-def _outcome(node: Node, read: Callable[[str], _One]) -> _One:
+def read_outcome(node: Node, read: Callable[[str], _One]) -> _One:
+    """One outcome, by `parse` or `parse_wanted`. Raises DeclarationError."""
     try:
         return read(node.text())
     except OutcomeError as error:
@@ -256,10 +276,11 @@ def _when(node: Node, known: Known) -> When:
     if not fields:
         raise node.error("`when:` is empty", "remove it, or give a test")
     pages = fields["page_size"].one_or_more() if "page_size" in fields else ()
+    lines = fields["config"].one_or_more() if "config" in fields else ()
     return When(
         decision=_decision(fields["decision"], known) if "decision" in fields else None,
         source=_source_test(fields["source"]) if "source" in fields else None,
-        config=read_config_test(fields["config"]) if "config" in fields else None,
+        config=tuple(map(read_config_test, lines)),
         cpu=fields["cpu"].texts() if "cpu" in fields else (),
         page_size=tuple(page.number() for page in pages),
         accel=fields["accel"].texts() if "accel" in fields else (),

@@ -42,7 +42,9 @@ def cells_of(
     options: Options,
 ) -> list[Cell]:
     """The cells of a column with these facts, their evidence looked up in its source, if any."""
-    rows = [row for scenario in scenarios for row in scenario.rows if facts.arch.matches(row.arch)]
+    rows = [
+        row for scenario in scenarios for row in scenario.reasons if facts.arch.matches(row.arch)
+    ]
     names = dict.fromkeys(name for row in rows for name in row.evidence)
     decisions = [project.matrix.decisions[name] for name in names]
     evidence = look_up(source, decisions, facts.arch, facts.version, Kept(options.store))

@@ -112,7 +112,7 @@ def test_a_known_bug_is_written_as_one(project: Path) -> None:
     assert done.exit_code == 0, done.output
     row = load_project(project).matrix.scenarios["demo/plain"].rows[1]
     assert row.bug is not None
-    assert (row.bug.ref, str(row.bug.want)) == (
+    assert (row.bug.ref, *map(str, row.bug.want)) == (
         ("unreported: " + "it spins, " * 12).strip(),
         "killed(SIGKILL)",
     )
