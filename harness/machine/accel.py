@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,10 +40,11 @@ def prove_kvm(spec: MachineSpec, memory: Path) -> tuple[bool, str]:
         usable, why = remembered[key]
         return usable, why
     answer = _boot(replace(spec, accel="kvm"))
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    aside = memory.with_suffix(f".{os.getpid()}")
-    aside.write_bytes(msgspec.json.encode(remembered | {key: answer}))
-    aside.replace(memory)
+    with suppress(OSError):  # what cannot be remembered is found out again
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        aside = memory.with_suffix(f".{os.getpid()}")
+        aside.write_bytes(msgspec.json.encode(remembered | {key: answer}))
+        aside.replace(memory)
     return answer
 
 

@@ -39,7 +39,7 @@ def prepare(
     qemu = _qemu_version(column.arch)
     images = make_images(column, scenarios, project, options, say)
     built = images.kernel
-    spec, why = _accelerated(
+    spec, why = accelerated(
         machine_spec(column.arch, built.image, images.initramfs, "tcg"),
         column.arch.accel_cpu,
         options,
@@ -110,12 +110,14 @@ def foresee(
     return cells_of(scenarios, facts, project, built.source, options)
 
 
-def _accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:
+def accelerated(spec: MachineSpec, cpu: str, options: Options) -> tuple[MachineSpec, str]:
     """The spec with its accelerator, and the reason for it."""
     if options.accel == "tcg":
         return spec, "asked for"
     kvm = replace(spec, accel="kvm", cpu=cpu or spec.cpu)
-    if options.accel == "kvm":
-        return kvm, "asked for"
     usable, why = prove_kvm(kvm, options.store.root / "kvm.json")
+    if (
+        options.accel == "kvm"
+    ):  # where it does not work, that is told before it is tried for minutes
+        return kvm, f"asked for{':' if usable else ', but'} {why}"
     return kvm if usable else spec, why
