@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from harness.cli.common import UsageProblem, open_project, open_store, select
+from harness.cli.common import UsageProblem, one_column, open_project, open_store, say_stages
 from harness.cli.options import as_one, busybox_option, one_column_options, store_option
 from harness.stdout import drop_stdout
 from harness.text import clean
@@ -212,7 +212,7 @@ def command(
 
     reading, what = read.reading(), around.program(program, arguments)
     project = open_project(store_path)
-    column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
+    column = one_column(project, arch, kernel, flavour)
     try:
         for path in read.results:  # a former run's are not to be taken for those of this one
             path.write_bytes(b"")
@@ -236,7 +236,7 @@ def _run(
 
     options = Options(store=store, accel=accel)
     preflight([column], options)
-    sinks, say = {"stdout": _to(1), "stderr": _to(2)}, _say(column.id)
+    sinks, say = {"stdout": _to(1), "stderr": _to(2)}, say_stages(f"faultline: {column.id}")
     try:
         return run_program(project, column, what, options, reading, sinks, _stdin(), say)
     except BrokenPipeError:  # whoever read has gone, as in `| head`
@@ -291,14 +291,6 @@ def _tell(message: str, console: Sequence[str] = ()) -> None:
     for line in console[-CONSOLE:]:
         click.echo(f"faultline: | {clean(line, 300)}", err=True)
     click.echo(f"faultline: {message}", err=True)
-
-
-def _say(column: str) -> Callable[[str], None]:
-    def say(what: str) -> None:
-        if not what[:1].isdigit():  # not every object that is compiled
-            click.echo(f"faultline: {column}: {what}", err=True)
-
-    return say
 
 
 def _to(fd: int) -> Callable[[bytes], None]:

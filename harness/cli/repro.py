@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.catalog.yamlfile import DeclarationError, quote, suggest
-from harness.cli.common import UsageProblem, open_project, open_store, select
+from harness.cli.common import UsageProblem, one_column, open_project, open_store, say_stages
 from harness.cli.options import (
     busybox_option,
     one_column_options,
@@ -82,11 +82,13 @@ def command(
     if shell and not sys.stdin.isatty():
         raise UsageProblem("--shell needs a terminal")
     project = open_project(store_path)
-    column = select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
+    column = one_column(project, arch, kernel, flavour)
     options = Options(store=open_store(store_path), accel=accel)
     preflight([column], options)
     with ExitStack() as held:
-        case = prepare_case(project, column, _scenario(project, scenario), options, _say(column))
+        case = prepare_case(
+            project, column, _scenario(project, scenario), options, say_stages(column.id)
+        )
         for kind, key in case.entries:  # no prune takes them away meanwhile
             held.enter_context(options.store.using(kind, key))
         if print_command:
@@ -108,14 +110,6 @@ def _scenario(project: Project, name: str) -> Scenario:
     except KeyError:
         hint = suggest(name, project.matrix.scenarios)
         raise DeclarationError("", 0, f"no scenario {quote(name)}", hint) from None
-
-
-def _say(column: Column) -> Callable[[str], None]:
-    def say(what: str) -> None:
-        if not what[:1].isdigit():  # not every object that is compiled
-            click.echo(f"{column.id}: {what}", err=True)
-
-    return say
 
 
 def _code(record: ResultRecord) -> int:
