@@ -342,9 +342,11 @@ class QemuProcess:
         return total
 
     def starved(self) -> float:
-        """Seconds that its threads, taken together, have waited for a CPU of this host."""
-        waited = 0
-        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+        """Seconds that its threads have waited for a CPU of this host, taken together; and we, for
+        what it says counts when it is read.
+        """
+        waited, own = 0, Path("/proc/thread-self/schedstat")
+        for path in (own, *Path(f"/proc/{self.pid}/task").glob("*/schedstat")):
             with suppress(OSError, IndexError, ValueError):  # a thread that ended, an odd kernel
                 waited += int(path.read_text().split()[1])
         return waited / 1e9
