@@ -108,7 +108,8 @@ def _scenario(project: Project, name: str) -> Scenario:
     try:
         return project.matrix.scenarios[name]
     except KeyError:
-        hint = suggest(name, project.matrix.scenarios)
+        known = project.matrix.scenarios
+        hint = suggest(name, known, {f"{one.family}/..." for one in known.values()})
         raise DeclarationError("", 0, f"no scenario {quote(name)}", hint) from None
 
 

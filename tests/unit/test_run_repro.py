@@ -69,6 +69,7 @@ def test_the_command_by_hand_has_a_console_and_no_sockets() -> None:
     ("words", "message"),
     [
         (("stack/below-usp-258", "--arch", "m68k"), "did you mean"),
+        (("zzz", "--arch", "m68k"), "known: align/..., control/..."),
         (("hole/read",), "--arch"),
         (("hole/read", "--arch", "m68k", "--gdb", "--print-command"), "exclude each other"),
         (("hole/read", "--arch", "m68k", "--shell"), "terminal"),
