@@ -40,18 +40,23 @@ def run_columns(
     ask_ahead(column.arch.qemu for column in booted)
     with Workers(options.jobs) as workers:  # what follows is loaded while they start
         from harness.progress import make_progress
-        from harness.run.execute import execute, new_run_id
+        from harness.run.execute import Run, execute, new_run_id
         from harness.run.preflight import preflight
 
         preflight(columns, options)
         run_id = new_run_id()
         path = _results_path(out, run_id, link)
+        run = Run(
+            project=project,
+            columns=columns,
+            scenarios=scenarios,
+            options=options,
+            out=path,
+            id=run_id,
+        )
         try:
             with make_progress() as progress:
-                code = execute(
-                    project, columns, scenarios, options, path, progress, run_id, workers, meanwhile
-                )
-                return code, path
+                return execute(run, progress, workers, meanwhile), path
         except OSError as error:
             hint = f"what was observed until then is in {path}"
             raise Infrastructure(f"{error}\n  {hint}") from None

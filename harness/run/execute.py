@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -50,50 +51,44 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is run, how, and where its results go."""
+
+    project: Project
+    columns: Sequence[Column]
+    scenarios: Sequence[Scenario]
+    options: Options
+    out: Path  # results file, which gets records of this run besides those that it has
+    id: str
+
+
 def execute(
-    project: Project,
-    columns: Sequence[Column],
-    scenarios: Sequence[Scenario],
-    options: Options,
-    out: Path,
-    progress: Progress,
-    run_id: str,
-    workers: Workers,
-    meanwhile: Callable[[], None] = lambda: None,
+    run: Run, progress: Progress, workers: Workers, meanwhile: Callable[[], None] = lambda: None
 ) -> int:
-    """Run `scenarios` in `columns` by `workers`, appending records to the results file `out`.
+    """Have a run done by `workers`, its results appended as they come.
 
     `meanwhile` is done when all machines are on their way. Returns the exit code (design: 0, 1,
-    2, 3, 130, 143). What was observed is in `out` whatever happens; the end record says how it
+    2, 3, 130, 143). What was observed is in the file whatever happens; the end record says how it
     ended. Raises InputError for what is wrong in a declaration and could not be seen before.
     """
     timings: dict[str, float] = {}
     with (
-        ResultsWriter(out) as writer,
+        ResultsWriter(run.out) as writer,
         interrupting(signal.SIGINT, signal.SIGTERM),
         ExitStack() as held,
     ):
-        writer.write(run_record(run_id))
+        writer.write(run_record(run.id))
         code, reason = 3, "failed"
-        follow = Follower(out, run_id, progress)
+        follow = Follower(run.out, run.id, progress)
         try:
             with workers, _timed(timings, "run"):  # they end before it is said how the run did
-                dispatcher = Dispatcher(out, workers, follow, progress)
+                dispatcher = Dispatcher(run.out, workers, follow, progress)
                 with _timed(timings, "prepare"):
-                    _prepare_all(
-                        run_id,
-                        project,
-                        columns,
-                        scenarios,
-                        options,
-                        writer,
-                        follow,
-                        dispatcher,
-                        held,
-                    )
+                    _prepare_all(run, writer, follow, dispatcher, held)
                 meanwhile()
                 dispatcher.finish()
-            code, reason = exit_code(read_results([out]), ending=run_id), ""
+            code, reason = exit_code(read_results([run.out]), ending=run.id), ""
         except Interrupted as stop:
             code, reason = stop.exit_code, str(stop)
         except InputError as error:
@@ -103,7 +98,7 @@ def execute(
             rounded = {name: round(seconds, 3) for name, seconds in timings.items()}
             writer.write(
                 EndRecord(
-                    run_id=run_id, finished=now(), exit_code=code, reason=reason, timings=rounded
+                    run_id=run.id, finished=now(), exit_code=code, reason=reason, timings=rounded
                 )
             )
     return code
@@ -119,15 +114,7 @@ def run_record(run_id: str) -> RunRecord:
 
 
 def _prepare_all(
-    run_id: str,
-    project: Project,
-    columns: Sequence[Column],
-    scenarios: Sequence[Scenario],
-    options: Options,
-    writer: ResultsWriter,
-    follow: Follower,
-    dispatcher: Dispatcher,
-    held: ExitStack,
+    run: Run, writer: ResultsWriter, follow: Follower, dispatcher: Dispatcher, held: ExitStack
 ) -> None:
     """Prepare every column, and have it booted while the next is prepared.
 
@@ -140,21 +127,26 @@ def _prepare_all(
         progress.stage(column, what)
         follow.look()
 
-    free = max(1, dispatcher.workers.count // len(columns))  # CPUs for each column
-    for column in _in_turn(columns):
+    free = max(1, dispatcher.workers.count // len(run.columns))  # CPUs for each column
+    for column in _in_turn(run.columns):
         try:
             ready = prepare(
-                run_id, column, scenarios, project, options, functools.partial(say, column.id)
+                run.id,
+                column,
+                run.scenarios,
+                run.project,
+                run.options,
+                functools.partial(say, column.id),
             )
+            for kind, key in ready.entries:  # no prune takes them away under a boot
+                held.enter_context(run.options.store.using(kind, key))
         except InputError:
             raise
-        except (BuildError, QemuError) as error:
+        except (BuildError, QemuError, OSError) as error:
             progress.say(f"{column.id}: {error}")
-            progress.expect(len(scenarios))
-            _record_unbuilt(run_id, column, scenarios, error, writer)
+            progress.expect(len(run.scenarios))
+            _record_unbuilt(run, column, error, writer)
             continue
-        for kind, key in ready.entries:  # no prune takes them away under a boot
-            held.enter_context(options.store.using(kind, key))
         writer.write(ready.record)
         _announce(ready, progress)
         dispatcher.submit(spread(ready.jobs, free // column.arch.smp))
@@ -189,20 +181,14 @@ def _announce(ready: Ready, progress: Progress) -> None:
     progress.expect(len(ready.cells))
 
 
-def _record_unbuilt(
-    run_id: str,
-    column: Column,
-    scenarios: Sequence[Scenario],
-    error: Exception,
-    writer: ResultsWriter,
-) -> None:
+def _record_unbuilt(run: Run, column: Column, error: Exception, writer: ResultsWriter) -> None:
     """Every cell of a column that cannot be booted: n/a where that is declared, else infra."""
-    names = [scenario.name for scenario in scenarios]
+    names = [scenario.name for scenario in run.scenarios]
     declared = isinstance(error, Unavailable)
     arch, kernel, flavour = column.arch.name, column.kernel.name, column.flavour
     writer.write(
         ColumnRecord(
-            run_id=run_id,
+            run_id=run.id,
             column=column.id,
             arch=arch,
             kernel=kernel,
@@ -218,7 +204,7 @@ def _record_unbuilt(
         repeat = repeat_command(kernel, arch, flavour, name)
         writer.write(
             ResultRecord(
-                run_id=run_id,
+                run_id=run.id,
                 column=column.id,
                 scenario=name,
                 verdict=Verdict.NOT_APPLICABLE if declared else Verdict.INFRA,

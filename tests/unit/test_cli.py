@@ -21,6 +21,7 @@ from harness.machine import QemuError
 from harness.machine.qemu import _known
 from harness.results import Verdict, read_results
 from harness.run import snapshots
+from harness.run.execute import Run
 from tests.unit.calling import call, write_results
 
 ROOT = Path(__file__).parents[2]
@@ -222,8 +223,8 @@ main(["build", "--arch", "m68k"])
 def test_a_report_that_cannot_be_written_loses_no_results(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, exits: int
 ) -> None:
-    def execute(_project: object, _c: object, _s: object, _o: object, out: Path, *_: object) -> int:
-        write_results(out, Verdict.MATCH)
+    def execute(run: Run, *_: object) -> int:
+        write_results(run.out, Verdict.MATCH)
         return code
 
     monkeypatch.setattr("harness.run.execute.execute", execute)
