@@ -266,12 +266,13 @@ class Session:
         when the next scenario has been observed. Of both an oops or a panic means that the machine
         cannot be trusted.
         """
-        self._runner.run(self._linger(time.monotonic() + patience))
+        self._drain()
+        if patience:
+            self._runner.run(self._linger(time.monotonic() + patience))
         signs, self._late = self._late, []
         return word_of(signs)
 
     async def _linger(self, deadline: float) -> None:
-        self._drain()
         while not self._late and not self._gone and await self._wait(deadline):
             self._drain()
 
