@@ -58,12 +58,14 @@ def play(
     monkeypatch: pytest.MonkeyPatch,
     answer: Callable[[int, str, int], str],
     *cells: Cell,
+    times: int = 1,
 ) -> list[ResultRecord]:
     monkeypatch.setattr(FakeSession, "boots", 0)
     monkeypatch.setattr(FakeSession, "scales", [])
     monkeypatch.setattr(FakeSession, "answer", staticmethod(answer))
     written: list[Record] = []
-    runner = CellRunner(job(*cells), written.append, start=FakeSession)  # type: ignore[arg-type]
+    one = replace(job(*cells), times=times)
+    runner = CellRunner(one, written.append, start=FakeSession)  # type: ignore[arg-type]
     for one in cells:
         runner.run(one)
     runner.settle()
@@ -230,6 +232,32 @@ def test_words_that_are_overdue_are_about_the_one_before(
         ("a/a", 4, f"A: ok | kernel: {word}", "flake"),
     ]
     assert FakeSession.boots == (3 if word == "oops" else 2)
+
+
+@pytest.mark.parametrize("when", ["overdue", "late"])
+def test_of_a_repeated_cell_late_words_amend_the_right_attempt(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of three: told when the second is observed, or when the first has ended."""
+
+    def answer(boot: int, name: str, nth: int) -> str:
+        if name in ("overdue", "late"):
+            return (
+                "ok warn(f)" if name == when and nth == (2 if name == "overdue" else 1) else "ok "
+            )
+        return "ok"
+
+    warned = "A: ok | kernel: warn(f)"
+    records = play(monkeypatch, answer, cell("a/a"), times=3)
+    assert told(records) == [
+        ("a/a", 1, "ok", ""),
+        ("a/a", 2, warned, "late"),
+        ("a/a", 3, "ok", ""),
+        ("a/a", 4, "ok", ""),
+        ("a/a", 5, warned, "flake"),
+    ]
+    assert records[-1].tally == {"ok": 2, warned: 1}
+    assert FakeSession.boots == 1
 
 
 def test_a_job_blames_late_words_of_a_real_session_on_the_right_scenario(tmp_path: Path) -> None:
