@@ -83,10 +83,10 @@ static pid_t user_of_pages(char *(*make)(void), bool (*use)(void))
 {
 	pid_t pid;
 
-	use_all_cpus();
 	shared = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 	pid = fork_child();
 	if (pid == 0) {
+		use_all_cpus();
 		shared->pages = make();
 		for (int i = 0; i < PAGES; i++)
 			fill(shared->pages + i * page_size, 16);
@@ -132,27 +132,46 @@ static uint64_t top(const uint64_t *frame)
 	return highest;
 }
 
-/*
- * Compaction moves pages up, into free places of blocks that are in use, and as far up as there
- * are any. So of a lot of pages we keep those that lie lowest, and of the others each fourth:
- * there are places above, and more than there is to be moved.
- */
-static char *lowest_pages(void)
+static char *lot_of_pages(void)
 {
-	static uint64_t frame[LOT];
 	char *lot = anon_pages(LOT, RW);
-	size_t lowest = 0;
 
 	for (size_t i = 0; i < LOT; i++)
 		lot[i * page_size] = 1;
+	return lot;
+}
+
+/* Of a lot of pages those that lie lowest in memory; the others are given up. */
+static char *lowest_pages(void)
+{
+	static uint64_t frame[LOT];
+	char *lot = lot_of_pages();
+	size_t lowest = 0;
+
 	places(getpid(), lot, frame, LOT);
 	for (size_t i = 0; i < LOT; i += PAGES)
 		if (top(frame + i) < top(frame + lowest))
 			lowest = i;
-	for (size_t i = 0; i < LOT; i++)
-		if (i % 4 && (i < lowest || i >= lowest + PAGES))
-			must("MADV_DONTNEED", madvise(lot + i * page_size, page_size, MADV_DONTNEED));
+	for (size_t i = 0; i < LOT; i += PAGES)
+		if (i != lowest)
+			must("munmap", munmap(lot + i * page_size, PAGES * page_size));
 	return lot + lowest * page_size;
+}
+
+/*
+ * Compaction moves pages up, into free places of blocks that are in use, and as far up as there
+ * are any. So we take what the child has given up, which is above its pages, and keep each fourth:
+ * more places than there is to be moved. We do not use it, or each of those that move as well would
+ * have to be told to the other CPU.
+ */
+static void compact(int fd)
+{
+	char *lot = lot_of_pages();
+
+	for (size_t i = 0; i < LOT; i += 4)
+		must("MADV_DONTNEED", madvise(lot + i * page_size, 3 * page_size, MADV_DONTNEED));
+	must("compact_memory", write(fd, "1", 1));
+	must("munmap", munmap(lot, LOT * page_size));
 }
 
 static int moved(const uint64_t before[PAGES], const uint64_t after[PAGES])
@@ -178,7 +197,7 @@ static void compact_while(bool (*use)(void))
 	places(pid, shared->pages, before, PAGES);
 	memcpy(after, before, sizeof(after));
 	for (int i = 0; i < COMPACTIONS && !moved(before, after); i++) {
-		must("compact_memory", write(fd, "1", 1));
+		compact(fd);
 		places(pid, shared->pages, after, PAGES);
 		detail("compacted", "%d", i + 1);	/* a busy machine takes its time */
 	}
