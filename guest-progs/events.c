@@ -236,7 +236,7 @@ void events_dontneed(void)
 /* Clock ticks that the kernel's workers have used so far. */
 static unsigned long worker_ticks(void)
 {
-	unsigned long sum = 0, user, kernel;
+	unsigned long sum = 0, workers = 0, user, kernel;
 	struct dirent *entry;
 	DIR *proc = opendir("/proc");
 
@@ -253,10 +253,13 @@ static unsigned long worker_ticks(void)
 		at = strrchr(text, ')');
 		if (strstr(text, "(kworker/") && at &&
 		    sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			   &user, &kernel) == 2)
+			   &user, &kernel) == 2) {
 			sum += user + kernel;
+			workers++;
+		}
 	}
 	closedir(proc);
+	prove("workers are seen", workers);
 	return sum;
 }
 
