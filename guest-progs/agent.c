@@ -85,8 +85,11 @@ static struct run run;
 static void mark_begin(void)
 {
 	char line[128];
-	/* <1>: shown whatever the console's log level, but for `quiet`. */
-	int n = snprintf(line, sizeof(line), "<1>fl-%.8s %s\n", nonce, run.scenario->name);
+	/*
+	 * <1>: shown whatever the console's log level, but for `quiet`. On a line of its own even
+	 * behind what a scenario has written there without an end.
+	 */
+	int n = snprintf(line, sizeof(line), "<1>\nfl-%.8s %s\n", nonce, run.scenario->name);
 
 	if (write(kmsg, line, n) != n)
 		return;		/* what the kernel says will lack an owner, no more */

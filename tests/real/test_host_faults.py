@@ -117,7 +117,7 @@ def test_kvm_that_hangs_is_found_out_once_and_remembered(tmp_path: Path) -> None
     fake = program(
         tmp_path / "bin" / "qemu-system-x86_64",
         f"""case "$*" in *"-accel kvm"*)
-            echo $$ >> {tmp_path}/started; trap "" TERM INT HUP; sleep 1000 & wait;; esac
+            echo $$ >> {tmp_path}/started; trap "" TERM INT HUP; exec sleep 1000;; esac
         exec {real} "$@" """,
     )
     path = {"PATH": f"{fake.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -338,9 +339,9 @@ def test_agent(agent: Agent) -> None:
         AgentError("no such scenario"),
     ]
     assert (agent.reader.damaged, agent.reader.lost) == (0, 0)
-    # <1>fl-NONCE NAME, before each
-    marks = [line.split(" ", 1)[1] for line in agent.kmsg.read_text().splitlines()]
-    assert marks == ["hostile/sleep", "hostile/quiet"]
+    # Before each, at the start of a line whatever stands before it.
+    before, *marks = re.split("<1>\nfl-[0-9a-f]{8} ", agent.kmsg.read_text())
+    assert (before, marks) == ("", ["hostile/sleep\n", "hostile/quiet\n"])
 
 
 def messages(data: bytes, nonce: str = "") -> list[Message]:
