@@ -206,39 +206,6 @@ class Outcome:
 NOT_APPLICABLE: Final = Outcome(())
 
 
-@dataclass(frozen=True)
-class AnyCount:
-    """In a row's ``want`` only: a short count of whatever size, for rules that name none.
-
-    ``short(*)`` is that of the only step, ``*=short(*)`` that of each step, whatever their labels.
-    """
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-_SHORT = r"short\([0-9]+/[0-9]+\)"
-_ANY_COUNT: Final = {
-    "short(*)": re.compile(_SHORT),
-    "*=short(*)": re.compile(rf"[a-z][a-z0-9-]*={_SHORT}(?:; [a-z][a-z0-9-]*={_SHORT})*"),
-}
-
-Wanted = Union[Outcome, AnyCount]
-
-
-def parse_wanted(text: str) -> Wanted:
-    """Read what a correct kernel would give. Raises OutcomeError."""
-    return AnyCount(text) if text in _ANY_COUNT else parse(text)
-
-
-def is_wanted(want: str, outcome: str) -> bool:
-    """Whether an outcome is what a ``want`` asks for."""
-    counts = _ANY_COUNT.get(want)
-    return want == outcome or bool(counts and counts.fullmatch(outcome))
-
-
 def parse(text: str) -> Outcome:
     """Read one outcome. Raises OutcomeError for whatever the grammar does not allow."""
     if len(text) > MAX_LENGTH:

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
 from harness.catalog.decisions import Decision
-from harness.catalog.outcome import Outcome, Wanted, is_wanted, parse, parse_wanted
+from harness.catalog.outcome import Outcome, parse
 from harness.catalog.scanner import OutcomeError
 from harness.catalog.version import (
     EVERY_VERSION,
@@ -24,6 +24,7 @@ from harness.catalog.version import (
     covered,
     parse_version,
 )
+from harness.catalog.wanted import Wanted, is_wanted, parse_wanted
 from harness.catalog.yamlfile import Node, quote
 
 _One = TypeVar("_One", Outcome, Wanted)

@@ -3,7 +3,7 @@
 One event loop waits on the console, the results port, the exit of QEMU and a deadline. All
 limits follow from what this boot showed (how long it took, how long an empty scenario
 takes); only the limits of the boot itself are constants, for nothing is measured before it.
-A limit of a scenario counts the time that the machine was given: see `Starved`.
+A limit of a scenario counts the time that the machine was given: see `starved`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from harness.machine.cell import FATAL, Cell, compose, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.hand import HandProcess
+from harness.machine.monitor import Monitor
 from harness.machine.port import (
     PROTOCOL,
     AgentError,
@@ -43,10 +42,8 @@ from harness.machine.snapshot import (
     save,
     snapshot_key,
 )
+from harness.machine.starved import Starved
 from harness.results import Observation
-
-if TYPE_CHECKING:
-    from qemu.qmp import QMPClient
 
 BOOT_SILENCE = 45.0  # seconds without a byte on the console before the boot is given up
 BOOT_LIMIT = 180.0  # seconds for the whole boot: 60 times the slowest on an idle machine
@@ -58,12 +55,9 @@ BOOTS = 3  # grace for a slow host, in boots
 GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
 ENDING = 10.0  # seconds that QEMU gets to end once its console or port has
 AT_ONCE = 0.2  # seconds in which nearly all scenarios end: nothing is asked about them
-LOOK_LIMIT = 10.0  # seconds for QMP to answer
 _FATAL = [Sign(kind) for kind in FATAL]
 MAX_SIGNS = 100  # kept of one scenario
 MAX_STEPS = 10  # progress extends the deadline so often at most
-STARVED_LEAST = 0.1  # seconds that a machine waited for a CPU: less is that of any host
-STARVED_MOST = 4  # a busy host extends a limit by so many times itself at most
 
 
 class BootError(Exception):
@@ -73,41 +67,6 @@ class BootError(Exception):
         super().__init__(message)
         self.console = console
         self.command = command
-
-
-class Starved:
-    """What is added to a limit: the time that the machine waited for a CPU of a busy host.
-
-    Without its first moment, since to ask for that costs as much as half of a scenario that ends
-    at once; and not without end, since a machine that spins waits as long as the host is busy.
-    """
-
-    def __init__(self, waited: Callable[[], float], limit: float) -> None:
-        """`waited` tells the sum of all its threads; both are in seconds."""
-        self._waited, self._left = waited, STARVED_MOST * limit
-        self._last: tuple[float, float] | None = None  # when it was asked, and the answer
-
-    @property
-    def watched(self) -> bool:
-        return self._last is not None
-
-    def watch(self) -> None:
-        """What it waits counts from now on."""
-        self._last = time.monotonic(), self._waited()
-
-    def more(self) -> float:
-        """Seconds to be added to a limit that has passed now; 0.0: it is over."""
-        if self._last is None:
-            self.watch()
-            return 0.0
-        then, before = self._last
-        now, waited = self._last = time.monotonic(), self._waited()
-        # Threads may have waited at the same time; between two looks no more passed than that.
-        more = min(waited - before, now - then, self._left)
-        if more < STARVED_LEAST:
-            return 0.0
-        self._left -= more
-        return more
 
 
 class Session:
@@ -133,7 +92,7 @@ class Session:
         self.boot_console = Excerpt()
         self._runner = asyncio.Runner()
         self._qemu: QemuProcess | HandProcess | None = None
-        self._monitor: QMPClient | None = None
+        self._monitor: Monitor | None = None
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell = Cell("")
         self._ended: Ended | None = None
@@ -176,7 +135,7 @@ class Session:
         """Whether the snapshot brought the machine up; if not, it is not tried again."""
         assert self._snapshots is not None
         with kept as state:
-            self._qemu = QemuProcess(self.spec, self.nonce, state.fileno())
+            self._attach(QemuProcess(self.spec, self.nonce, state.fileno()))
         try:
             self._runner.run(self._boot(RESTORE_LIMIT, f"hello {self.nonce}\n"))
         except BootError as error:
@@ -190,9 +149,10 @@ class Session:
         self._start()
         if self._snapshots is None or self._snapshots.refused(key):
             return
+        assert self._monitor is not None
         with open(os.memfd_create("snapshot"), "rb") as state:
             try:
-                self._runner.run(save(self._qmp, state.fileno()))
+                self._runner.run(save(self._monitor.client, state.fileno()))
             except SnapshotError as error:
                 self._refuse(key, str(error))
                 self._discard()
@@ -217,43 +177,26 @@ class Session:
             self._snapshots.refuse(key, why)
 
     def _start(self) -> None:
-        self._qemu = self._process()
+        self._attach(self._process())
         self._runner.run(self._boot(self._boot_limit))
+
+    def _attach(self, qemu: QemuProcess | HandProcess) -> None:
+        self._qemu = qemu
+        self._monitor = Monitor(qemu) if isinstance(qemu, QemuProcess) else None
 
     def _process(self) -> QemuProcess | HandProcess:
         return QemuProcess(self.spec, self.nonce)
 
     def _discard(self) -> None:
         """End this QEMU, and forget what it said: another will be started."""
-        assert self._qemu is not None
-        self._runner.run(self._leave())
+        assert self._qemu is not None and self._monitor is not None
+        self._runner.run(self._monitor.leave())
         for fd in (self._qemu.console_fd, self._qemu.port.fileno()):
             self._runner.get_loop().remove_reader(fd)  # the next one may have the same numbers
         self._qemu.close()
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell, self.boot_console = Cell(""), Excerpt()
         self.hello, self._late, self._gone = None, [], False
-
-    async def _qmp(self) -> QMPClient:
-        """The monitor, connected at its first use. Raises QMPError, OSError."""
-        from qemu.qmp import QMPClient  # most machines need none
-
-        assert isinstance(self._qemu, QemuProcess)
-        if self._monitor is None:
-            client = QMPClient("faultline")
-            await client.connect(self._qemu.qmp)
-            self._monitor = client
-        return self._monitor
-
-    async def _leave(self) -> None:
-        """Let the monitor go while it is there: it would complain of a QEMU that has gone."""
-        from qemu.qmp.error import QMPError
-
-        client, self._monitor = self._monitor, None
-        if client is not None:
-            with suppress(QMPError, OSError, EOFError):
-                async with asyncio.timeout(LOOK_LIMIT):
-                    await client.disconnect()
 
     def observe(self, scenario: str, scale: float = 1.0) -> Observation:
         """Run one scenario. `scale` multiplies the time limit, for a second look."""
@@ -518,22 +461,6 @@ class Session:
                     return "silent"
 
     async def _look(self) -> dict[str, str]:
-        """What QEMU shows of a machine that does not answer: do its CPUs run, and where."""
-        from qemu.qmp.error import QMPError
-
-        assert isinstance(self._qemu, QemuProcess)
-        try:
-            async with asyncio.timeout(LOOK_LIMIT):
-                client = await self._qmp()
-                cpus: Any = await client.execute("query-cpus-fast")
-                threads = [int(cpu["thread-id"]) for cpu in cpus]
-                before = self._qemu.busy_ticks(threads)
-                await asyncio.sleep(0.5)
-                ticks = self._qemu.busy_ticks(threads) - before
-                registers = await client.execute(
-                    "human-monitor-command", {"command-line": "info registers -a"}
-                )
-        except (QMPError, OSError, KeyError, TypeError, ValueError) as error:
-            return {"cpus": "unknown", "qmp": f"{type(error).__name__}: {error}"[:300]}
-        # 0.5 s are about 50 ticks: a CPU that halts takes next to none of them.
-        return {"cpus": "running" if ticks >= 10 else "halted", "registers": str(registers)[:8000]}
+        """What can be seen of a machine that does not answer."""
+        assert self._monitor is not None
+        return await self._monitor.look()

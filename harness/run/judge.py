@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.catalog.outcome import is_wanted
+from harness.catalog.wanted import is_wanted
 from harness.results import Evidence, Observation, ResultRecord, Verdict
 
 BOOT = "boot: "  # what the failure of a cell begins with whose machine did not come up

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Facts, Row, Scenario
-from harness.catalog.outcome import Wanted
+from harness.catalog.wanted import Wanted
 from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, qemu_sandbox
 from harness.results import ColumnRecord, Evidence, ResultRecord

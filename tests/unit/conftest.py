@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.machine import monitor, session
 from tests.unit.small_project import repository, small_project
 
 ROOT = Path(__file__).parents[2]
@@ -43,3 +44,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
     return root
+
+
+@pytest.fixture
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of an idle machine are seconds; a stand-in answers at once."""
+    monkeypatch.setattr(session, "MIN_LIMIT", 0.2)
+    monkeypatch.setattr(session, "SAMPLING", 0.0)
+    monkeypatch.setattr(session, "MIN_KILL", 0.1)
+    monkeypatch.setattr(session, "GRACE", 3.0)  # a busy machine is slow to start Python
+    monkeypatch.setattr(monitor, "LIMIT", 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.machine.qemu import MachineSpec
+from harness.machine.session import Session
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
 
@@ -23,3 +24,10 @@ def spec(play: str = "good", qemu: str = str(FAKE)) -> MachineSpec:
         initrd=Path("initrd"),
         package="qemu-system-fake",
     )
+
+
+def observe(play: str) -> tuple[str, str, bool]:
+    """(outcome, failure, whether the machine is alive) of one scenario."""
+    with Session(spec(play)) as machine:
+        seen = machine.observe("hole/read")
+    return seen.outcome, seen.failure, seen.alive
