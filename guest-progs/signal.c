@@ -48,16 +48,23 @@ static void unblock(int sig)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* What becomes of a child, just forked, that has no handler for SIGSEGV and then acts. */
-static void fate_without_handler(pid_t child, void (*act)(char *page), char *page)
+/* The child, just forked, acts on a page with this handler for the signal. */
+static pid_t child_acts(pid_t child, int sig, void (*handler)(int), void (*act)(char *page),
+			char *page)
 {
 	if (child == 0) {
-		handle(SIGSEGV, SIG_DFL, 0);
+		handle(sig, handler, 0);
 		act(page);
 		child_done();
 	}
 	step("");
-	result_fate(child);
+	return child;
+}
+
+/* What becomes of one that has no handler for SIGSEGV. */
+static void fate_without_handler(pid_t child, void (*act)(char *page), char *page)
+{
+	result_fate(child_acts(child, SIGSEGV, SIG_DFL, act, page));
 }
 
 /* -- alternate stacks -------------------------------------------------------------------- */
@@ -339,15 +346,7 @@ void signal_resethand(void)
 /* What becomes of a child that acts, where the handler just returns. */
 static void return_from(int sig, void (*act)(char *page), char *page)
 {
-	pid_t child = fork_child();
-
-	if (child == 0) {
-		handle(sig, nothing, 0);
-		act(page);
-		child_done();
-	}
-	step("");
-	result_hang(child);
+	result_hang(child_acts(fork_child(), sig, nothing, act, page));
 }
 
 static void touch(char *page)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.machine import monitor, session
+from tests.unit.bless_samples import demo_project
 from tests.unit.small_project import repository, small_project
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAULTLINE_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
     return root
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one small family."""
+    return demo_project(tmp_path, monkeypatch)
 
 
 @pytest.fixture

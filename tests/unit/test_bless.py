@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from harness.catalog.project import load_project
 from harness.results import Verdict
 from tests.unit.bless_samples import (
@@ -15,22 +13,16 @@ from tests.unit.bless_samples import (
     bless,
     cell,
     changed,
-    demo_project,
     family,
     record,
 )
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return demo_project(tmp_path, monkeypatch)
-
-
-def test_a_row_goes_in_front_of_the_one_that_was_wrong(project: Path) -> None:
+def test_a_row_goes_in_front_of_the_one_that_was_wrong(demo: Path) -> None:
     record(cell("demo/plain", "alpha", ACCERR))
     done = bless("demo/plain")
     assert done.exit_code == 0, done.output
-    assert changed(project) == (
+    assert changed(demo) == (
         [
             "    - arch: alpha",
             '      kernel: ">=6.12, <6.13"',
@@ -40,25 +32,25 @@ def test_a_row_goes_in_front_of_the_one_that_was_wrong(project: Path) -> None:
         ],
         [],
     )
-    text = family(project)
+    text = family(demo)
     added, remark = text.index("    - arch: alpha"), text.index("    # all others")
     assert text.index("# beside") < added < remark < text.index("    - outcome: SIGSEGV/SEGV_MAP")
-    rows = load_project(project).matrix.scenarios["demo/plain"].rows
+    rows = load_project(demo).matrix.scenarios["demo/plain"].rows
     assert [row.arch for row in rows] == [("m68k",), ("alpha",), ()]
 
 
-def test_a_dry_run_shows_the_difference_and_changes_nothing(project: Path) -> None:
+def test_a_dry_run_shows_the_difference_and_changes_nothing(demo: Path) -> None:
     record(cell("demo/plain", "alpha", ACCERR))
     done = bless("demo/plain", "--dry-run")
     assert done.exit_code == 0
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
     assert "+++ b/expectations/demo.yaml\n" in done.output
     assert "+      outcome: SIGSEGV/SEGV_ACCERR @exact\n" in done.output
     assert "would bless demo/plain: SIGSEGV/SEGV_ACCERR @exact on alpha" in done.output
     assert bless("demo/plain").output == done.output.replace("would bless", "blessed")
 
 
-def test_arches_alike_share_a_row_and_series_do_not(project: Path) -> None:
+def test_arches_alike_share_a_row_and_series_do_not(demo: Path) -> None:
     record(
         cell("demo/plain", "alpha", ACCERR),
         cell("demo/plain", "arm64", ACCERR),
@@ -66,75 +58,75 @@ def test_arches_alike_share_a_row_and_series_do_not(project: Path) -> None:
         cell("demo/plain", "x86_64", MAPERR, Verdict.MATCH),
     )
     assert bless("demo/plain").exit_code == 0
-    rows = load_project(project).matrix.scenarios["demo/plain"].rows[1:-1]
+    rows = load_project(demo).matrix.scenarios["demo/plain"].rows[1:-1]
     assert [(row.arch, str(row.kernel)) for row in rows] == [
         (("alpha", "arm64"), ">=6.12, <6.13"),
         (("arm64",), ">=6.1, <6.2"),
     ]
 
 
-def test_a_range_can_be_asked_for(project: Path) -> None:
+def test_a_range_can_be_asked_for(demo: Path) -> None:
     record(
         cell("demo/plain", "arm64", ACCERR),
         cell("demo/plain", "arm64", ACCERR, kernel="debian-6.1"),
     )
     assert bless("demo/plain", "--range", ">=6.1").exit_code == 0
-    rows = load_project(project).matrix.scenarios["demo/plain"].rows
+    rows = load_project(demo).matrix.scenarios["demo/plain"].rows
     assert [str(row.kernel) for row in rows if row.arch == ("arm64",)] == [">=6.1"]
     done = bless("demo/plain", "--range", "<6.1")
     assert done.exit_code == 2
 
 
-def test_a_row_that_would_be_left_nothing_is_replaced(project: Path) -> None:
+def test_a_row_that_would_be_left_nothing_is_replaced(demo: Path) -> None:
     record(cell("demo/narrow", "m68k", "EFAULT"))
     assert bless("demo/narrow").exit_code == 0
-    added, removed = changed(project)
+    added, removed = changed(demo)
     assert "      outcome: EFAULT" in added and "      outcome: ok" in removed
-    (row,) = load_project(project).matrix.scenarios["demo/narrow"].rows
+    (row,) = load_project(demo).matrix.scenarios["demo/narrow"].rows
     assert str(row.outcomes[0]) == "EFAULT"
-    assert "    # stays\n    - arch: m68k\n" in family(project)
+    assert "    # stays\n    - arch: m68k\n" in family(demo)
 
 
-def test_a_scenario_without_rows_gets_its_first(project: Path) -> None:
+def test_a_scenario_without_rows_gets_its_first(demo: Path) -> None:
     record(cell("demo/bare", "alpha", ACCERR, Verdict.NO_EXPECTATION))
     assert bless("demo/bare").exit_code == 0
-    added, removed = changed(project)
+    added, removed = changed(demo)
     assert added[0] == "  expect:" and not removed
-    (row,) = load_project(project).matrix.scenarios["demo/bare"].rows
+    (row,) = load_project(demo).matrix.scenarios["demo/bare"].rows
     assert row.arch == ("alpha",)
-    assert family(project).endswith(FAMILY[FAMILY.index("\nflow:") :])
+    assert family(demo).endswith(FAMILY[FAMILY.index("\nflow:") :])
 
 
-def test_a_known_bug_is_written_as_one(project: Path) -> None:
+def test_a_known_bug_is_written_as_one(demo: Path) -> None:
     record(cell("demo/plain", "alpha", "hang(unkillable, spin-kernel)", confirmation="confirmed"))
     bug = ("--known-bug", "unreported: " + "it spins, " * 12, "--want", "killed(SIGKILL)")
     done = bless("demo/plain", *bug)
     assert done.exit_code == 0, done.output
-    row = load_project(project).matrix.scenarios["demo/plain"].rows[1]
+    row = load_project(demo).matrix.scenarios["demo/plain"].rows[1]
     assert row.bug is not None
     assert (row.bug.ref, *map(str, row.bug.want)) == (
         ("unreported: " + "it spins, " * 12).strip(),
         "killed(SIGKILL)",
     )
-    assert max(map(len, changed(project)[0])) <= 100
+    assert max(map(len, changed(demo)[0])) <= 100
 
 
-def test_outcomes_that_yaml_would_misread_are_quoted(project: Path) -> None:
+def test_outcomes_that_yaml_would_misread_are_quoted(demo: Path) -> None:
     outcome = "A: ok | kernel: warn(handle_mm_fault)"
     record(cell("demo/plain", "alpha", outcome, confirmation="confirmed"))
     assert bless("demo/plain", "--known-bug", "#1: a bug", "--want", "ok").exit_code == 0
-    row = load_project(project).matrix.scenarios["demo/plain"].rows[1]
+    row = load_project(demo).matrix.scenarios["demo/plain"].rows[1]
     assert str(row.outcomes[0]) == outcome
     assert row.bug is not None and row.bug.ref == "#1: a bug"
 
 
-def test_several_scenarios_at_once_or_none(project: Path) -> None:
+def test_several_scenarios_at_once_or_none(demo: Path) -> None:
     record(
         cell("demo/plain", "alpha", ACCERR),
         cell("demo/narrow", "m68k", "oops", confirmation="confirmed"),
     )
     done = bless("demo/*")
     assert done.exit_code == 2 and "demo/narrow" in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
     assert bless("demo/*", "--known-bug", "x", "--want", "ok(1)").exit_code == 0
-    assert len(load_project(project).matrix.scenarios["demo/plain"].rows) == 3
+    assert len(load_project(demo).matrix.scenarios["demo/plain"].rows) == 3

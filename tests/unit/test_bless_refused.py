@@ -18,23 +18,17 @@ from tests.unit.bless_samples import (
     bless,
     cell,
     changed,
-    demo_project,
     family,
     record,
 )
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return demo_project(tmp_path, monkeypatch)
-
-
 @pytest.mark.parametrize("outcome", ["oops", "hang(killable, sleep)", "silent", "panic", "lost"])
-def test_troubles_are_bugs(project: Path, outcome: str) -> None:
+def test_troubles_are_bugs(demo: Path, outcome: str) -> None:
     record(cell("demo/plain", "alpha", f"load={outcome}", confirmation="confirmed"))
     done = bless("demo/plain")
     assert done.exit_code == 2 and "--known-bug" in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
 
 
 @pytest.mark.parametrize(
@@ -45,20 +39,20 @@ def test_troubles_are_bugs(project: Path, outcome: str) -> None:
         ("late", "late"),
     ],
 )
-def test_what_is_not_the_same_twice_is_refused(project: Path, confirmation: str, said: str) -> None:
+def test_what_is_not_the_same_twice_is_refused(demo: Path, confirmation: str, said: str) -> None:
     record(cell("demo/plain", "alpha", ACCERR, confirmation=confirmation))
     done = bless("demo/plain")
     assert done.exit_code == 2 and said in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
 
 
-def test_what_was_not_observed_is_refused(project: Path) -> None:
+def test_what_was_not_observed_is_refused(demo: Path) -> None:
     record(cell("demo/plain", "alpha", "", Verdict.INFRA, failure="boot: nothing came"))
     done = bless("demo/plain")
     assert done.exit_code == 2 and "nothing came" in done.output
 
 
-def test_runs_without_an_end_are_refused(project: Path) -> None:
+def test_runs_without_an_end_are_refused(demo: Path) -> None:
     record(cell("demo/plain", "alpha", ACCERR), ended=False)
     done = bless("demo/plain")
     assert done.exit_code == 2 and "did not come to its end" in done.output
@@ -67,7 +61,7 @@ def test_runs_without_an_end_are_refused(project: Path) -> None:
     assert done.exit_code == 2 and "did not come to its end" in done.output
 
 
-def test_what_is_no_kernel_in_qemu_is_refused(project: Path) -> None:
+def test_what_is_no_kernel_in_qemu_is_refused(demo: Path) -> None:
     record(cell("demo/plain", "alpha", ACCERR), target="local")
     done = bless("demo/plain")
     assert done.exit_code == 2 and "was seen on local" in done.output
@@ -78,17 +72,17 @@ def test_what_is_no_kernel_in_qemu_is_refused(project: Path) -> None:
     [("debian-6.12+patch:fix.patch", "6.12.117-1"), ("tree:linux", "6.12.117-3-gabc-dirty")],
 )
 def test_kernels_with_changes_of_their_own_are_refused(
-    project: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, version: str
+    demo: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, version: str
 ) -> None:
     monkeypatch.setitem(VERSIONS, kernel, version)
     record(cell("demo/plain", "alpha", ACCERR, kernel=kernel))
     done = bless("demo/plain")
     assert done.exit_code == 2 and "has changes of its own" in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
 
 
 def test_commits_on_top_of_a_release_are_refused_or_said(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel, version = "tree:linux", "6.12.117-00003-g0123456789ab"
     monkeypatch.setitem(VERSIONS, kernel, version)
@@ -96,13 +90,13 @@ def test_commits_on_top_of_a_release_are_refused_or_said(
     record(cell("demo/plain", "alpha", ACCERR, kernel=kernel))
     done = bless("demo/plain")
     assert done.exit_code == 2 and "has commits on top of the release" in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
     assert bless("demo/plain", "--own-commits").exit_code == 0
-    assert f"      because: the handler says so (seen on {version})" in changed(project)[0]
+    assert f"      because: the handler says so (seen on {version})" in changed(demo)[0]
 
 
 def test_a_tree_at_a_release_is_that_release_and_a_tree_of_files_is_none(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = "tree:linux"
     monkeypatch.setitem(VERSIONS, kernel, "6.12.117")
@@ -112,36 +106,36 @@ def test_a_tree_at_a_release_is_that_release_and_a_tree_of_files_is_none(
     monkeypatch.setitem(COMMITS, kernel, {"commit": "0123456789ab"})
     record(cell("demo/plain", "alpha", ACCERR, kernel=kernel, run="r2"))
     assert bless("demo/plain").exit_code == 0
-    assert "      because: the handler says so" in changed(project)[0]
+    assert "      because: the handler says so" in changed(demo)[0]
 
 
-def test_evidence_that_the_kernel_no_longer_has_is_refused(project: Path) -> None:
+def test_evidence_that_the_kernel_no_longer_has_is_refused(demo: Path) -> None:
     gone = Evidence(id="no-vma", file="mm/x.c", function="fault", text="if (!vma)", status="stale")
     other = msgspec.structs.replace(gone, id="usp-rule")
     seen = cell("demo/plain", "alpha", ACCERR)
     record(msgspec.structs.replace(seen, evidence=[other, gone]))
     done = bless("demo/plain")
     assert done.exit_code == 2 and "the decision no-vma is stale there: mm/x.c" in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
     record(msgspec.structs.replace(seen, run_id="r2", evidence=[other]))
     assert bless("demo/plain").exit_code == 0
 
 
-def test_what_is_as_expected_needs_no_blessing(project: Path) -> None:
+def test_what_is_as_expected_needs_no_blessing(demo: Path) -> None:
     record(cell("demo/plain", "alpha", MAPERR, Verdict.MATCH))
     done = bless("demo/plain")
     assert done.exit_code == 2 and "nothing to bless" in done.output
 
 
-def test_a_matrix_that_has_changed_since_is_refused(project: Path) -> None:
+def test_a_matrix_that_has_changed_since_is_refused(demo: Path) -> None:
     record(cell("demo/plain", "alpha", ACCERR))
-    file = project / "expectations/demo.yaml"
+    file = demo / "expectations/demo.yaml"
     file.write_text("# one more line\n" + FAMILY)
     done = bless("demo/plain")
     assert done.exit_code == 2 and "is not the row that it was" in done.output
 
 
-def test_a_row_may_not_speak_of_cells_that_saw_something_else(project: Path) -> None:
+def test_a_row_may_not_speak_of_cells_that_saw_something_else(demo: Path) -> None:
     record(
         cell("demo/plain", "arm64", ACCERR),
         cell("demo/plain", "arm64", MAPERR, Verdict.MATCH, kernel="debian-6.1"),
@@ -152,12 +146,12 @@ def test_a_row_may_not_speak_of_cells_that_saw_something_else(project: Path) -> 
     assert bless("demo/plain", "--kernel", "debian-6.12").exit_code == 0
 
 
-def test_rows_in_flow_style_are_left_to_people(project: Path) -> None:
+def test_rows_in_flow_style_are_left_to_people(demo: Path) -> None:
     seen = cell("demo/flow", "alpha", ACCERR, Verdict.NO_EXPECTATION)
     record(seen)
     done = bless("demo/flow")
     assert done.exit_code == 2 and "does not begin its line" in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
 
 
 @pytest.mark.parametrize(
@@ -178,10 +172,10 @@ def test_rows_in_flow_style_are_left_to_people(project: Path) -> None:
     ],
 )
 def test_words_must_suffice(
-    project: Path, words: tuple[str, ...], reason: tuple[str, ...], said: str
+    demo: Path, words: tuple[str, ...], reason: tuple[str, ...], said: str
 ) -> None:
     record(cell("demo/plain", "alpha", ACCERR))
     done = bless(*words, reason=reason)
     assert done.exit_code == 2, done.output
     assert said in done.output
-    assert family(project) == FAMILY
+    assert family(demo) == FAMILY
