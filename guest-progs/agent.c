@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
 
 #define PORT_WAIT_MS 20000
 #define MAX_VIRTIO 16
@@ -203,6 +205,30 @@ static void program_command(char *rest)
 		error(why);
 }
 
+static bool stay_on(int cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	return sched_setaffinity(0, sizeof(one), &one) == 0;
+}
+
+/*
+ * A machine that was restored may have lost what its timers were set to (riscv64, QEMU 7.2), and the
+ * kernel, which waits for that event, sets none that is later. One long due is earlier than any, and
+ * as it fires all that has become due meanwhile is looked after, and the next event is set.
+ */
+static void set_timers(void)
+{
+	static const struct timespec long_ago = { .tv_nsec = 1 };
+	int cpu = sysconf(_SC_NPROCESSORS_ONLN);
+
+	while (--cpu >= 0)	/* ends on the first: see keep_still */
+		if (stay_on(cpu))
+			clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &long_ago, NULL);
+}
+
 static void command(char *line)
 {
 	char *name, *limit, *rest;
@@ -217,6 +243,7 @@ static void command(char *line)
 		if (name && strlen(name) == sizeof(nonce) - 1) {
 			memcpy(nonce, name, sizeof(nonce) - 1);
 			frame_to(port, nonce);
+			set_timers();
 			send_hello();
 		} else {
 			error("hello NONCE");
@@ -378,11 +405,8 @@ static void serve(void)
 static void keep_still(void)
 {
 	struct sched_param no_priority = { 0 };
-	cpu_set_t one;
 
-	CPU_ZERO(&one);
-	CPU_SET(0, &one);
-	sched_setaffinity(0, sizeof(one), &one);
+	stay_on(0);
 	sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &no_priority);
 }
 
