@@ -1,13 +1,21 @@
-"""A process that does not outlive the one that started it, however that one ends."""
+"""Processes that do not outlive the one that started them, however that one ends."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
 
 _PR_SET_PDEATHSIG = 1
+_TO_END = 5.0  # seconds that a program has after SIGTERM
 _libc = ctypes.CDLL(None)  # loaded here: nothing may be imported after fork
+_File = int | IO[bytes]
 
 
 def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -18,3 +26,42 @@ def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before prctl
         os._exit(1)
+
+
+@contextmanager
+def session(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    keep: Sequence[int] = (),
+    stdin: _File = subprocess.DEVNULL,
+    stdout: _File = subprocess.PIPE,
+    stderr: _File = subprocess.STDOUT,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program as a session of its own, waited for. Whatever ends the block early ends it and all
+    that it has started.
+
+    If we are killed it gets a SIGTERM, as make heeds, which ends what it has started; the
+    descriptors to `keep` are open in them to their end. Raises OSError if it cannot be started.
+    """
+    with subprocess.Popen(
+        argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=keep,
+        start_new_session=True, preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        except BaseException:
+            end_session(process)
+            raise
+
+
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """End a program of `session`, and all that it started."""
+    try:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(_TO_END)
+    finally:
+        with suppress(ProcessLookupError):  # who does not heed it, and who lost its parent by it
+            os.killpg(process.pid, signal.SIGKILL)

@@ -32,7 +32,6 @@ def unpack_archive(archive: Path, to: Path) -> None:
          "--no-same-permissions", "--strip-components=1", f"--directory={to}",
          f"--file={archive}", "--force-local"],
         failed=f"{archive.name} cannot be unpacked",
-        long=True,
     )  # fmt: skip
     _check_links(to, archive.name)
 

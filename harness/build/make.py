@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shutil
-import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import RawIOBase
@@ -16,7 +13,7 @@ from pathlib import Path
 from harness.build import BuildError, Progress
 from harness.build.tools import clean_environment
 from harness.catalog.arches import Arch
-from harness.lifetime import end_with
+from harness.lifetime import session
 
 _COMPILED = re.compile(rb" {2}(?:CC|AS) ")
 _ERROR = re.compile(
@@ -83,35 +80,14 @@ class Make:
 
     def _watch(self, argv: list[str], log: RawIOBase, stage: str) -> int:
         """The exit status; whatever ends the wait ends make as well."""
-        with subprocess.Popen(
-            argv, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, start_new_session=True, pass_fds=self.keep,
-            # If we are killed, make gets a SIGTERM and ends what it has started.
-            preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
-        ) as process:  # fmt: skip
+        with session(argv, env=self.env, keep=self.keep) as process:
             assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    log.write(line)
-                    if _COMPILED.match(line):
-                        self.compiled += 1
-                        self.progress(stage, self.compiled)
-                return process.wait()
-            except BaseException:
-                _end_group(process)
-                raise
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End make and all that it started; they are a session of their own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=5)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+            for line in process.stdout:
+                log.write(line)
+                if _COMPILED.match(line):
+                    self.compiled += 1
+                    self.progress(stage, self.compiled)
+            return process.wait()
 
 
 def excerpt(text: str, limit: int = 16) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.build import BuildError, Progress, no_progress
 from harness.build.kernel import BuiltKernel
 from harness.build.make import command, environment
-from harness.build.store import Store
+from harness.build.store import Folder, Store
 from harness.build.tools import digest, file_digest, output
 from harness.catalog.arches import Arch
 
@@ -46,8 +46,8 @@ def build_module(
             shutil.copyfile(path, work / path.name)
         with store.folder("prepared", prepared, f"headers of {built.version}, {arch.name}") as kept:
             _configure(kept.path / ".config", config)
-            _make(arch, tree, kept.path, store, "modules_prepare")
-            _make(arch, tree, kept.path, store, f"M={work}", "modules")
+            _make(arch, tree, kept, store, "modules_prepare")
+            _make(arch, tree, kept, store, f"M={work}", "modules")
         shutil.copyfile(work / MODULE, to / MODULE)
 
     return store.create("module", key, fill, label) / MODULE
@@ -59,8 +59,9 @@ def _configure(to: Path, config: Path) -> None:
         shutil.copyfile(config, to)
 
 
-def _make(arch: Arch, tree: Path, objects: Path, store: Store, *targets: str) -> None:
+def _make(arch: Arch, tree: Path, kept: Folder, store: Store, *targets: str) -> None:
     # Without the objects of vmlinux, nobody knows yet which symbols it exports.
-    argv = [*command(arch, tree, objects), "KBUILD_MODPOST_WARN=1", *targets]
+    argv = [*command(arch, tree, kept.path), "KBUILD_MODPOST_WARN=1", *targets]
     failed = f"{MODULE} does not compile"
-    output(argv, env=environment(store.root), failed=failed, long=True)
+    # Should we be killed, the folder's lock stays with the make that still writes there.
+    output(argv, env=environment(store.root), failed=failed, keep=(kept.lock,))

@@ -99,4 +99,4 @@ def _compile(
     if lost := kc.lost(text, requests):
         reasons = [kc.describe_lost(request, text, source) for request in lost]
         raise BuildError("symbols that are asked for are not there", excerpt=reasons)
-    output([*make, BINARY], failed="it does not compile", long=True)
+    output([*make, BINARY], failed="it does not compile")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.build import BuildError, InputError
-from harness.lifetime import end_with
+from harness.lifetime import session
 
 PACKAGES = {  # host tool -> Debian package; cross compilers are declared by each arch
     "make": "make",
@@ -87,6 +85,22 @@ def clean_environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+def call(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    typed: str = "",
+    keep: Sequence[int] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, which does not outlive us, whatever its exit status. Raises OSError."""
+    words = [str(part) for part in argv]
+    env = env if env is not None else clean_environment()
+    with session(words, env=env, cwd=cwd, keep=keep, stdin=subprocess.PIPE) as process:
+        said, _ = process.communicate(typed.encode())
+    return subprocess.CompletedProcess(words, process.returncode, said.decode(errors="replace"))
+
+
 def output(
     argv: Sequence[str | Path],
     *,
@@ -95,23 +109,13 @@ def output(
     failed: str = "",
     ok: Sequence[int] = (0,),
     typed: str = "",
-    long: bool = False,
+    keep: Sequence[int] = (),
 ) -> str:
-    """Run a program and return what it wrote (both streams); `typed` is its stdin. Raises
-    BuildError, `failed` first. What may take `long` gets a SIGTERM if we are killed meanwhile.
+    """Run a program and return what it wrote (both streams); `typed` is its stdin, `keep` are
+    descriptors that it inherits. Raises BuildError, `failed` first.
     """
     try:
-        done = subprocess.run(
-            [str(part) for part in argv],
-            cwd=cwd,
-            env=dict(env) if env is not None else clean_environment(),
-            input=typed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM) if long else None,
-        )
+        done = call(argv, cwd=cwd, env=env, typed=typed, keep=keep)
     except FileNotFoundError:
         need(str(argv[0]))
         raise

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -147,3 +154,70 @@ def test_only_who_asks_for_a_module_pays_for_it(
     column = Column(arch=project.arch("m68k"), kernel=project.kernel("debian-6.12"))
     found = images._module(column, scenarios, project, kernel, store, lambda line: None)
     assert (found is not None, len(made)) == (wanted, int(wanted))
+
+
+# Builds the module of the project at argv[1] in a process that can be ended.
+ELSEWHERE = """
+import signal, sys
+from pathlib import Path
+from build_fakes import fake_arch
+from harness.build.kernel import BuiltKernel
+from harness.build.module import build_module
+from harness.build.store import Store
+from harness.interrupt import interrupting
+
+home = Path(sys.argv[1])
+built = BuiltKernel(home / "vmlinux", home / "config", "6.12.117", home / "tree", key="a1b2")
+with interrupting(signal.SIGTERM):
+    build_module(home / "root", fake_arch(home / "root"), built, Store(home / "store"))
+"""
+
+
+@pytest.mark.usefixtures("root", "built")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nobody_writes_to_the_kept_folder_once_it_is_free(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Who compiles there ends with us; if we are killed, and it does not, the lock is its own."""
+    heedless = "trap '' TERM; " if number == signal.SIGKILL else ""
+    slow = f"\t@{heedless}echo $$$$ > $(M)/pid; mv $(M)/pid $(O)/pid; sleep 60; sleep 60\n"
+    (tmp_path / "tree" / "Makefile").write_text(MAKEFILE.replace("modules:\n", f"modules:\n{slow}"))
+    path = f"{Path(__file__).parents[2]}:{Path(__file__).parent}"
+    argv = [sys.executable, "-c", ELSEWHERE, str(tmp_path)]
+    run = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": path})
+
+    def noted() -> list[Path]:
+        return list((tmp_path / "store" / "v1" / "prepared").glob("*/files/pid"))
+
+    assert within(20, noted)
+    compiler = int(noted()[0].read_text())
+    (lock,) = (tmp_path / "store" / "v1" / "locks").glob("prepared--*.lock")
+    run.send_signal(number)
+    assert run.wait(20) == (-number if number == signal.SIGKILL else 128 + number)
+    try:
+        if number == signal.SIGKILL:
+            assert not free(lock)
+            os.killpg(os.getpgid(compiler), signal.SIGKILL)
+            assert within(20, lambda: free(lock))
+        else:
+            assert free(lock)
+            assert not Path("/proc", str(compiler)).exists()
+    finally:
+        if Path("/proc", str(compiler)).exists():
+            os.kill(compiler, signal.SIGKILL)
+
+
+def within(seconds: float, true: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(true())
+
+
+def free(lock: Path) -> bool:
+    with open(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
