@@ -13,8 +13,6 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +20,6 @@
 #define MAX_VIRTIO 16
 #define MAX_LIMIT_MS 3600000
 #define ANSWER_MS 2000		/* a host that is there answers at once */
-#define CALIBRATIONS 5
 
 static char nonce[17] = "0000000000000000";
 static int port = -1, kmsg = -1, tainted = -1;
@@ -344,50 +341,6 @@ static void open_port(void)
 		}
 		sleep_ms(2);
 	}
-}
-
-static int by_size(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Microseconds that an empty scenario takes here, median: the harness makes limits of it. */
-static uint64_t calibrate(void)
-{
-	uint64_t us[CALIBRATIONS];
-
-	run.scenario = &empty_scenario;
-	run.limit_ms = 60000;
-	for (int i = 0; i < CALIBRATIONS; i++) {
-		uint64_t start = now_us();
-
-		run_scenario(&run);
-		us[i] = now_us() - start;
-	}
-	qsort(us, CALIBRATIONS, sizeof(us[0]), by_size);
-	return us[CALIBRATIONS / 2];
-}
-
-uint64_t send_hello(void)
-{
-	struct utsname uts;
-	struct sysinfo info;
-	uint64_t us = calibrate();
-
-	uname(&uts);
-	sysinfo(&info);
-	frame_begin("hello", NULL);
-	frame_add(",\"protocol\":1");
-	frame_string(",\"release\":", uts.release);
-	frame_string(",\"version\":", uts.version);
-	frame_string(",\"machine\":", uts.machine);
-	frame_add(",\"page_size\":%ld,\"cpus\":%ld", sysconf(_SC_PAGESIZE), sysconf(_SC_NPROCESSORS_ONLN));
-	frame_add(",\"mem_kb\":%llu", (unsigned long long)info.totalram * info.mem_unit / 1024);
-	frame_add(",\"calibration_us\":%llu", (unsigned long long)us);
-	frame_end();
-	return us;
 }
 
 /* Commands, one a line, until the machine is off. */

@@ -162,10 +162,13 @@ const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t u
 /* A port of virtio-serial, whose device has a number that depends on the others. */
 int open_vport(int nr);
 void agent(void) __noreturn;
-/* The frame of a boot; gives the time of an empty scenario in microseconds, median. */
-uint64_t send_hello(void);
 /* Run it, and say how it went. */
 void report_scenario(const char *name, unsigned long limit_ms);
+
+/* -- hello.c: what this machine is --------------------------------------------------------- */
+
+/* The frame of a boot; gives the time of an empty scenario in microseconds, median. */
+uint64_t send_hello(void);
 
 /* -- log.c: frames on stdout, from any Linux ----------------------------------------------- */
 

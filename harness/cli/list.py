@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def command(words: tuple[str, ...], where: Where, store_path: Path | None) -> No
 
     NAME is a name or a glob such as 'stack/*'; without one, all are shown. With --arch, --kernel
     or --flavour, scenarios are shown with what is expected of them in these columns (on TCG), or
-    why they are n/a there; nothing is built for it.
+    why they are n/a there; nothing is built for it. How many there are is said on stderr.
 
     \b
     Examples:
@@ -88,6 +89,14 @@ def command(words: tuple[str, ...], where: Where, store_path: Path | None) -> No
         _list_cells(project, chosen, where, open_store(store_path))
     else:
         _list_scenarios(chosen)
+    families = {scenario.name.partition("/")[0] for scenario in chosen}
+    click.echo(
+        f"{_count(chosen, 'scenario')} in {_count(families, 'family', 'families')}", err=True
+    )
+
+
+def _count(things: Sized, one: str, several: str = "") -> str:
+    return f"{len(things)} {one if len(things) == 1 else several or f'{one}s'}"
 
 
 def _named(what: str, known: Iterable[str], globs: tuple[str, ...]) -> list[str]:
@@ -131,20 +140,26 @@ def _list_cells(project: Project, chosen: Sequence[Scenario], where: Where, stor
     """A line for each thing that is expected of a scenario, with the columns it is expected in."""
     columns = select(project, where.arches, where.kernels, where.flavours)
     expected: dict[str, dict[str, list[str]]] = {scenario.name: {} for scenario in chosen}
+    counts: dict[str, Counter[str]] = {}
     for column in columns:
-        for name, text in _foreseen(project, column, chosen, store).items():
+        foreseen = _foreseen(project, column, chosen, store)
+        counts[column.id] = Counter(kind for kind, _ in foreseen.values())
+        for name, (_, text) in foreseen.items():
             expected[name].setdefault(text, []).append(column.id)
     for scenario in chosen:
         click.echo(f"{scenario.name}  {scenario.summary}")
         for text, ids in expected[scenario.name].items():
             place = "all columns" if 1 < len(columns) == len(ids) else " ".join(ids)
             click.echo(f"  {place}: {text}")
+    for column_id, kinds in counts.items():
+        said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        click.echo(f"{column_id}: {said}", err=True)
 
 
 def _foreseen(
     project: Project, column: Column, chosen: Sequence[Scenario], store: Store
-) -> dict[str, str]:
-    """What is expected of each scenario in a column, in words."""
+) -> dict[str, tuple[str, str]]:
+    """What is expected of each scenario in a column: its kind, and in words."""
     from harness.build import Unavailable
     from harness.catalog.kernels import RunningSource
     from harness.run.options import Options
@@ -153,12 +168,23 @@ def _foreseen(
     try:
         cells = foresee(column, chosen, project, Options(store=store))
     except Unavailable as error:
-        return {scenario.name: f"n/a: {error}" for scenario in chosen}
+        return {scenario.name: ("n/a", f"n/a: {error}") for scenario in chosen}
     if cells is None:
         runs = isinstance(column.kernel.source, RunningSource)
         unknown = "a run asks that machine" if runs else "`faultline build` this kernel first"
-        return {scenario.name: f"not known yet: {unknown}" for scenario in chosen}
-    return {cell.scenario: _in_words(cell) for cell in cells}
+        return {
+            scenario.name: ("not known yet", f"not known yet: {unknown}") for scenario in chosen
+        }
+    return {cell.scenario: (_kind(cell), _in_words(cell)) for cell in cells}
+
+
+def _kind(cell: Cell) -> str:
+    found = cell.expectations
+    if not found:
+        return "no expectation"
+    if any(one.want for one in found):
+        return "known bug"
+    return "n/a" if all(one.outcomes == ("n/a",) for one in found) else "expected"
 
 
 def _in_words(cell: Cell) -> str:

@@ -139,6 +139,7 @@ def make_column(
         "source": f"log {path}",
         "machine": system.machine,
         "guest_version": system.version,
+        "cpu_features": system.cpu.strip(),
         "damaged_frames": str(log.damaged),
     }
     if unknown:

@@ -280,6 +280,7 @@ class CellRunner:
             release=session.hello.release,
             provenance={
                 "guest_version": session.hello.version,
+                "cpu_features": session.hello.cpu.strip(),
                 "started": "from a snapshot" if session.restored else "by a boot",
             },
             timings={"boot": round(session.boot_seconds, 3)},

@@ -257,6 +257,13 @@ def test_list_shows_what_is_declared(project: Path) -> None:
     assert call("list", "kernels", "*-6.1").output.startswith("debian-6.1 ")
 
 
+def test_list_counts(project: Path) -> None:
+    done = call("list", "stack/*", "hole/*")
+    lines = [line for line in done.stdout.splitlines() if "/" in line.split()[0]]
+    assert done.stderr == f"{len(lines)} scenarios in 2 families\n"
+    assert call("list", "hole/read").stderr == "1 scenario in 1 family\n"
+
+
 def test_results_of_a_former_exec_do_not_outlive_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

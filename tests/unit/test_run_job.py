@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import pytest
 
+from harness.machine.port import Hello
 from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError
-from harness.results import Observation, Record, ResultRecord, Verdict, read_results
+from harness.results import ColumnRecord, Observation, Record, ResultRecord, Verdict, read_results
 from harness.run.job import CellRunner, run_job
 from harness.run.plan import Cell
 from tests.unit.job_samples import HANG, cell, job
@@ -27,7 +28,7 @@ class FakeSession:
     def __init__(self, spec: MachineSpec) -> None:
         self.spec, self.count, self.boot_seconds = spec, 0, 0.5
         self.command, self.restored = ["qemu"], False
-        self.hello = type("Hello", (), {"release": "6.1.0", "version": "#1"})()
+        self.hello = Hello(protocol=1, release="6.1.0", version="#1", cpu="half thumb ")
         self.overdue = ""
 
     def boot(self) -> None:
@@ -71,6 +72,15 @@ def play(
     runner.settle()
     runner.close()
     return [record for record in written if isinstance(record, ResultRecord)]
+
+
+def test_what_the_guest_says_of_its_machine_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeSession, "answer", staticmethod(lambda *_: "ok"))
+    written: list[Record] = []
+    runner = CellRunner(job(cell("a/a")), written.append, start=FakeSession)  # type: ignore[arg-type]
+    runner.run(cell("a/a"))
+    (column,) = (record for record in written if isinstance(record, ColumnRecord))
+    assert (column.release, column.provenance["cpu_features"]) == ("6.1.0", "half thumb")
 
 
 def test_one_boot_serves_all_that_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:

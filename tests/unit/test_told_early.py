@@ -41,10 +41,11 @@ kernels:
 """
 
 
-def list_cells(*words: str) -> str:
+def list_cells(*words: str, counted: bool = False) -> str:
+    """What is printed, or with `counted` how many there are."""
     done = CliRunner().invoke(main, ["list", *words], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stderr if counted else done.stdout
 
 
 def test_list_says_what_is_expected_where(work: Path) -> None:
@@ -62,6 +63,11 @@ def test_list_says_what_is_expected_where(work: Path) -> None:
         "  packaged,m68k: EFAULT (known bug: ok is right)\n"
         "hole/lacking  what no kernel here has\n"
         "  all columns: n/a: needs CONFIG_NOWHERE=y, which this kernel does not have\n"
+    )
+    assert list_cells("hole/*", *both, counted=True) == (
+        "packaged,alpha: 1 expected, 1 n/a\n"
+        "packaged,m68k: 1 known bug, 1 n/a\n"
+        "2 scenarios in 1 family\n"
     )
     assert "  partly,m68k: n/a: partly cannot be had for m68k: it does not compile\n" in list_cells(
         "hole/read", "--kernel", "partly"

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The frame `hello`: what this machine is, and how fast. */
+#include "runtime.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#define CALIBRATIONS 5
+#define MAX_FEATURES 4096
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Microseconds that an empty scenario takes here, median: the harness makes limits of it. */
+static uint64_t calibrate(void)
+{
+	static struct run run;
+	uint64_t us[CALIBRATIONS];
+
+	run.scenario = &empty_scenario;
+	run.limit_ms = 60000;
+	for (int i = 0; i < CALIBRATIONS; i++) {
+		uint64_t start = now_us();
+
+		run_scenario(&run);
+		us[i] = now_us() - start;
+	}
+	qsort(us, CALIBRATIONS, sizeof(us[0]), by_size);
+	return us[CALIBRATIONS / 2];
+}
+
+/*
+ * What /proc/cpuinfo calls the features of the first CPU, or its model where it knows of no
+ * features; "" if it does not say.
+ */
+static const char *cpu_features(void)
+{
+	static const char *const keys[] = { "flags", "Features", "isa", "cpu model", "CPU" };
+	static char text[8192];
+	int fd = open("/proc/cpuinfo", O_RDONLY | O_CLOEXEC);
+	ssize_t n, size = 0;
+
+	while (fd >= 0 && (n = read(fd, text + size, sizeof(text) - 1 - size)) > 0)
+		size += n;
+	if (fd >= 0)
+		close(fd);
+	text[size] = '\0';
+	for (char *rest = text, *line; (line = strtok_r(rest, "\n", &rest));)
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+			char *value = line + strlen(keys[i]);
+
+			if (strncmp(line, keys[i], strlen(keys[i])) || !strchr("\t :", *value))
+				continue;
+			value += strspn(value, "\t :");
+			value[strnlen(value, MAX_FEATURES)] = '\0';
+			return value;
+		}
+	return "";
+}
+
+uint64_t send_hello(void)
+{
+	struct utsname uts;
+	struct sysinfo info;
+	uint64_t us = calibrate();
+
+	uname(&uts);
+	sysinfo(&info);
+	frame_begin("hello", NULL);
+	frame_add(",\"protocol\":1");
+	frame_string(",\"release\":", uts.release);
+	frame_string(",\"version\":", uts.version);
+	frame_string(",\"machine\":", uts.machine);
+	frame_add(",\"page_size\":%ld,\"cpus\":%ld", sysconf(_SC_PAGESIZE), sysconf(_SC_NPROCESSORS_ONLN));
+	frame_add(",\"mem_kb\":%llu", (unsigned long long)info.totalram * info.mem_unit / 1024);
+	frame_add(",\"calibration_us\":%llu", (unsigned long long)us);
+	frame_string(",\"cpu\":", cpu_features());
+	frame_end();
+	return us;
+}
