@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One thread touches a page all the time, another changes what is mapped there. Each touch may
- * succeed or be refused, but a refusal has exactly one reason, and afterwards the instruction
- * can go on. `ok` says that each of many touches ended in one of these two ways, and that both
- * were seen; any other signal shows as the result, and `short(3/20)` is a way seen too seldom.
+ * succeed or be refused, but all refusals are alike, and afterwards the instruction can go on.
+ * `touched=ok; refused=SIGSEGV/SEGV_MAPERR @exact` says that each of many touches ended in one of
+ * these two ways, and that both were seen often; `ok` alone, that none may be refused. A signal that
+ * is unlike the first shows beside `touched`, and `short(3/20)` is a way seen too seldom.
  */
 #include "fault.h"
 
@@ -21,8 +22,8 @@ static struct {
 	char *page;
 	int fd;
 	bool (*change)(int nth);	/* by the other thread; false: it could not */
-	int sig, code;			/* of a refusal; 0: none is allowed */
 	bool refusable;			/* touches have to be refused, too */
+	char refusal[64];		/* what the first one was: each must be */
 	volatile bool stop;
 	volatile int error;		/* why it could not */
 	volatile unsigned long touched, refused;
@@ -55,51 +56,65 @@ static void touched(void)
 		sched_yield();
 }
 
-/* In the handler: let the other thread undo it, and try again. */
-static bool refusal(siginfo_t *info)
+static bool refused(const char *text)
 {
-	if (info->si_signo != race.sig || info->si_code != race.code || info->si_addr != race.page)
+	if (!race.refused)
+		snprintf(race.refusal, sizeof(race.refusal), "%s", text);
+	if (strcmp(race.refusal, text) != 0)
 		return false;
 	race.refused++;
+	return true;
+}
+
+/* In the handler: let the other thread undo it, and try again. */
+static bool signalled(siginfo_t *info)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s/%s @exact", signal_name(info->si_signo),
+		 code_name(info->si_signo, info->si_code));
+	if (info->si_addr != race.page || !refused(text))
+		return false;
 	sched_yield();
 	return true;
 }
 
 static void start(pthread_t *thread)
 {
-	repair = refusal;
 	use_all_cpus();
-	call_begin("", race.page);
+	call_begin(race.refusable ? "touched" : "", race.page);
 	errno = pthread_create(thread, NULL, change_all, NULL);
 	must("pthread_create", errno ? -1 : 0);
 }
 
 static void finish(pthread_t thread, bool intact)
 {
-	unsigned long seen = race.touched;
-
 	pthread_join(thread, NULL);
 	detail("touched", "%lu", race.touched);
 	detail("refused", "%lu", race.refused);
-	if (race.refusable && race.refused < seen)
-		seen = race.refused;
 	errno = race.error;
 	if (race.error)
 		call_end(-1, -1, intact);
-	else if (seen < ENOUGH)
-		call_end(seen, ENOUGH, intact);
+	else if (race.touched < ENOUGH)
+		call_end(race.touched, ENOUGH, intact);
 	else
 		call_end(0, -1, intact);
+	if (!race.refusable)
+		return;
+	step("refused");
+	if (race.refused < ENOUGH)
+		result("short(%lu/%d)", race.refused, ENOUGH);
+	else
+		result("%s", race.refusal);
 }
 
-static void store_against(bool (*change)(int nth), int sig, int code)
+static void store_against(bool (*change)(int nth), bool refusable)
 {
 	pthread_t thread;
 
 	race.change = change;
-	race.sig = sig;
-	race.code = code;
-	race.refusable = sig != 0;
+	race.refusable = refusable;
+	repair = refusable ? signalled : NULL;
 	start(&thread);
 	while (!race.stop) {
 		arch_store(race.page, race.touched, INT);
@@ -124,7 +139,7 @@ static bool unmap_and_map(int nth)
 void races_munmap(void)
 {
 	race.page = anon_pages(1, RW);
-	store_against(unmap_and_map, SIGSEGV, SEGV_MAPERR);
+	store_against(unmap_and_map, true);
 }
 
 static bool protect_and_not(int nth)
@@ -135,7 +150,7 @@ static bool protect_and_not(int nth)
 void races_mprotect(void)
 {
 	race.page = anon_pages(1, RW);
-	store_against(protect_and_not, SIGSEGV, SEGV_ACCERR);
+	store_against(protect_and_not, true);
 }
 
 static bool none_and_back(int nth)
@@ -146,7 +161,7 @@ static bool none_and_back(int nth)
 void races_mprotect_none(void)
 {
 	race.page = anon_pages(1, RW);
-	store_against(none_and_back, SIGSEGV, SEGV_ACCERR);
+	store_against(none_and_back, true);
 }
 
 /* A mapping put in the place of another: at no time is there none. */
@@ -159,7 +174,7 @@ static bool map_over(int nth)
 void races_map_fixed(void)
 {
 	race.page = anon_pages(1, RW);
-	store_against(map_over, 0, 0);
+	store_against(map_over, false);
 }
 
 static char *elsewhere;
@@ -175,7 +190,7 @@ void races_mremap(void)
 {
 	race.page = anon_pages(1, RW);
 	elsewhere = anon_pages(1, RW);
-	store_against(move_and_back, SIGSEGV, SEGV_MAPERR);
+	store_against(move_and_back, true);
 }
 
 static bool cut_and_extend(int nth)
@@ -188,7 +203,7 @@ void races_truncate(void)
 	race.fd = tmpfile_of(0);
 	must("ftruncate", ftruncate(race.fd, page_size));
 	race.page = map_file(race.fd, 1, RW, MAP_SHARED);
-	store_against(cut_and_extend, SIGBUS, BUS_ADRERR);
+	store_against(cut_and_extend, true);
 }
 
 /*
@@ -287,10 +302,8 @@ static void read_against(bool (*change)(int nth))
 
 		if (0 < n && n <= 64)
 			race.touched++;
-		else if (n < 0 && errno == EFAULT)
-			race.refused++;
 		else
-			intact = false;
+			intact &= n < 0 && refused(errno_name(errno));
 		sched_yield();
 	}
 	finish(thread, intact);
