@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Protocol
 
@@ -77,3 +78,35 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
             signal.signal(number, handler)
     if pending:  # lost at the very end of the block
         raise Interrupted(lost)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """What handlers of signals raise is raised when the block is left, and not inside it: for what
+    must be done whole, and takes no time. Nothing is raised outside the main thread anyway.
+    """
+    with ExitStack() as all_of_them:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+                all_of_them.enter_context(_held_back(number))
+        yield
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    came, handler = False, signal.getsignal(number)
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+
+    if not callable(handler):  # it is ignored, as by a child, or ends us at once
+        yield
+        return
+    try:
+        signal.signal(number, note)
+        yield
+    finally:
+        signal.signal(number, handler)
+    if came:
+        signal.raise_signal(number)

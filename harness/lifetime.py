@@ -8,14 +8,17 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from harness.interrupt import held_back
 
 _PR_SET_PDEATHSIG = 1
 _TO_END = 5.0  # seconds that a program has after SIGTERM
 _libc = ctypes.CDLL(None)  # loaded here: nothing may be imported after fork
-_File = int | IO[bytes]
+_File = int | IO[bytes] | None
+Process = subprocess.Popen[bytes]
 
 
 def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -38,26 +41,29 @@ def session(
     stdin: _File = subprocess.DEVNULL,
     stdout: _File = subprocess.PIPE,
     stderr: _File = subprocess.STDOUT,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Process]:
     """A program as a session of its own, waited for. Whatever ends the block early ends it and all
     that it has started.
 
     If we are killed it gets a SIGTERM, as make heeds, which ends what it has started; the
     descriptors to `keep` are open in them to their end. Raises OSError if it cannot be started.
     """
-    with subprocess.Popen(
-        argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=keep,
-        start_new_session=True, preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        except BaseException:
-            end_session(process)
-            raise
+    with ExitStack() as ended:
+        with held_back():  # or a program runs that nobody knows
+            process = subprocess.Popen(
+                argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr,
+                pass_fds=keep, start_new_session=True,
+                preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
+            )  # fmt: skip
+            ended.enter_context(process)
+            ended.push(lambda kind, *_: end_session(process) if kind else None)
+        yield process
 
 
-def end_session(process: subprocess.Popen[bytes]) -> None:
-    """End a program of `session`, and all that it started."""
+def end_session(process: Process) -> None:
+    """End a program of `session`, and all that it started, unless it has ended."""
+    if process.returncode is not None:
+        return
     try:
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, signal.SIGTERM)

@@ -1,0 +1,108 @@
+"""Programs that are sessions: whoever ends us, and whenever, nobody is left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.interrupt import Interrupted, held_back, interrupting
+from harness.lifetime import session
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def lives(pid: int) -> bool:
+    """A zombie does not: who it lost its parent to need not care."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def gone(pid: int) -> bool:
+    """Whether it ends within seconds, a fraction of what it would sleep."""
+    deadline = time.monotonic() + 10
+    while lives(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not lives(pid)
+
+
+def grandchild(note: Path) -> int:
+    """Who the program that wrote `note` has started."""
+    deadline = time.monotonic() + 20
+    while not note.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return int(note.read_text())
+
+
+def starter(note: Path, first: str = "") -> list[str]:
+    """A program that starts another."""
+    return ["sh", "-c", f"{first}sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"]
+
+
+@pytest.mark.parametrize("first", ["", "trap '' TERM; "])
+def test_an_exception_ends_all_that_it_has_started(tmp_path: Path, first: str) -> None:
+    started = 0
+    with (
+        pytest.raises(KeyError),
+        session(starter(tmp_path / "note", first), env=dict(os.environ)),
+    ):
+        started = grandchild(tmp_path / "note")
+        assert lives(started)
+        raise KeyError
+    assert started
+    assert gone(started)
+
+
+def test_a_signal_while_it_is_being_started_leaves_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program runs, and whoever starts it has not been told yet."""
+    started = 0
+
+    class Hit(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            nonlocal started
+            super().__init__(*words, **options)
+            started = grandchild(tmp_path / "note")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Hit)
+    with (
+        pytest.raises(Interrupted),
+        interrupting(*SIGNALS),
+        session(starter(tmp_path / "note"), env=dict(os.environ)),
+    ):
+        pytest.fail("the signal is lost")
+    assert started
+    assert gone(started)
+
+
+def test_what_is_held_back_comes_at_the_end_of_the_block() -> None:
+    done = []
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(Interrupted, match="SIGTERM"), interrupting(*SIGNALS):
+        with held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            done.append("whole")
+        pytest.fail("the signal is lost")
+    assert done == ["whole"]
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+
+
+def test_who_ignores_a_signal_goes_on_to() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
