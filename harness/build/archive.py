@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.build import InputError
 from harness.build.tools import clean_environment, need, output, walk
+from harness.lifetime import session
 
 _MAGIC = {  # first bytes -> the program tar reads them through, and its Debian package
     b"\xfd7zXZ\0": ("xz -T0", "xz-utils"),
@@ -59,10 +60,7 @@ def check_archive(archive: Path) -> None:
     """Whether tar finds a file in it, without reading it all. Raises InputError."""
     need("tar")
     listing = ["tar", *_decompressor(archive), "--list", f"--file={archive}", "--force-local"]
-    with subprocess.Popen(
-        listing, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=clean_environment(),
-    ) as tar:  # fmt: skip
+    with session(listing, stderr=subprocess.DEVNULL, env=clean_environment()) as tar:
         assert tar.stdout is not None
         first = tar.stdout.readline()
         tar.kill()
@@ -76,20 +74,20 @@ def extract_member(deb: Path, member: str, to: Path) -> None:
     Raises InputError where it has no such file.
     """
     need("tar")
+    env = clean_environment()
     with (
         open(to, "wb") as out,
-        subprocess.Popen(
-            ["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE, env=clean_environment()
-        ) as reader,
-    ):
-        tar = subprocess.run(
-            ["tar", "--extract", "--to-stdout", "--file=-", "--", member],
-            stdin=reader.stdout, stdout=out, stderr=subprocess.PIPE, env=clean_environment(),
-        )  # fmt: skip
+        session(["dpkg-deb", "--fsys-tarfile", str(deb)], env=env, stderr=None) as reader,
+        session(
+            ["tar", "--extract", "--to-stdout", "--file=-", "--", member], env=env,
+            stdin=reader.stdout, stdout=out, stderr=subprocess.PIPE,
+        ) as tar,
+    ):  # fmt: skip
         assert reader.stdout is not None
+        _, errors = tar.communicate()
         reader.stdout.close()  # after an early end of tar, dpkg-deb must not wait for a reader
     if tar.returncode != 0 or to.stat().st_size == 0:
         raise InputError(
             f"{deb.name} has no {member}: is it a linux-source-X package (with a version)?",
-            excerpt=tar.stderr.decode(errors="replace").splitlines()[-3:],
+            excerpt=errors.decode(errors="replace").splitlines()[-3:],
         )

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from harness.build import BuildError, InputError
 from harness.build.store import Store
-from harness.build.tools import Toolchain, digest, file_digest, output, toolchain
+from harness.build.tools import Toolchain, called, digest, file_digest, output, said, toolchain
 from harness.catalog.arches import Arch
 from harness.catalog.matrix import Scenario
+from harness.lifetime import Process
 
 RECIPE = 1  # raise it when the same inputs would give another binary
 BINARY = "faults"
@@ -103,14 +105,18 @@ def _compile(
     ]  # fmt: skip
     ccache = ["ccache"] if shutil.which("ccache") else []
 
-    def compiled(source: Path) -> str:
-        name = f"{source.stem}.o"
-        output([*ccache, tools.gcc, *flags, "-c", source, "-o", name], cwd=scratch, failed=failed)
-        return name
-
+    objects = [f"{source.stem}.o" for source in sources]
+    cc = [*ccache, tools.gcc, *flags]
     try:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            objects = list(pool.map(compiled, sources))
+        with ExitStack() as all_of_them:
+            running: deque[Process] = deque()
+            for source, made in zip(sources, objects, strict=True):
+                if len(running) > len(os.sched_getaffinity(0)):  # one that a CPU need not wait for
+                    said(running.popleft(), failed=failed)
+                one = called([*cc, "-c", source, "-o", made], cwd=scratch)
+                running.append(all_of_them.enter_context(one))
+            for process in running:
+                said(process, failed=failed)
         output([tools.gcc, *flags, *objects, *arch.ld_flags, "-o", out], cwd=scratch, failed=failed)
     except BuildError as error:
         raise _explain(error, arch, log) from None

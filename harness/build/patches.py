@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from harness.build import BuildError, InputError
 from harness.build.entry import Check
 from harness.build.store import Store
-from harness.build.tools import clean_environment, digest, file_digest, need, output
+from harness.build.tools import called, digest, file_digest, need, output, said
 from harness.build.tree import TREE, ResolvedSource
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, Patch
@@ -133,13 +132,12 @@ def apply_patch(tree: Path, file: Path) -> bool:
 
 def _patch(tree: Path, file: Path, *options: str) -> list[str] | None:
     """Run patch(1); None if all hunks apply, else what it said."""
-    done = subprocess.run(
-        ["patch", "--strip=1", "--unified", "--force", "--no-backup-if-mismatch",
-         "--reject-file=-", f"--directory={tree}", f"--input={file.absolute()}", *options],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=clean_environment(), text=True, errors="replace",
-    )  # fmt: skip
-    return done.stdout.splitlines() if done.returncode else None
+    argv = ["patch", "--strip=1", "--unified", "--force", "--no-backup-if-mismatch",
+            "--reject-file=-", f"--directory={tree}", f"--input={file.absolute()}",
+            *options]  # fmt: skip
+    with called(argv) as process:
+        text = said(process, ok=range(256))
+    return text.splitlines() if process.returncode else None
 
 
 def check_names(text: str, file: Path) -> None:

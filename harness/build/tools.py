@@ -8,12 +8,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from harness.build import BuildError, InputError
-from harness.lifetime import session
+from harness.lifetime import Process, session
 
 PACKAGES = {  # host tool -> Debian package; cross compilers are declared by each arch
     "make": "make",
@@ -85,20 +87,21 @@ def clean_environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def call(
+def called(
     argv: Sequence[str | Path],
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    typed: str = "",
     keep: Sequence[int] = (),
-) -> subprocess.CompletedProcess[str]:
-    """Run a program, which does not outlive us, whatever its exit status. Raises OSError."""
-    words = [str(part) for part in argv]
-    env = env if env is not None else clean_environment()
-    with session(words, env=env, cwd=cwd, keep=keep, stdin=subprocess.PIPE) as process:
-        said, _ = process.communicate(typed.encode())
-    return subprocess.CompletedProcess(words, process.returncode, said.decode(errors="replace"))
+) -> AbstractContextManager[Process]:
+    """Start a program as a session (harness/lifetime.py), its streams as `said` reads them. Raises
+    OSError.
+    """
+    return session(
+        [str(part) for part in argv],
+        env=env if env is not None else clean_environment(),
+        cwd=cwd, keep=keep, stdin=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def output(
@@ -115,17 +118,23 @@ def output(
     descriptors that it inherits. Raises BuildError, `failed` first.
     """
     try:
-        done = call(argv, cwd=cwd, env=env, typed=typed, keep=keep)
+        with called(argv, cwd=cwd, env=env, keep=keep) as process:
+            return said(process, failed=failed, ok=ok, typed=typed)
     except FileNotFoundError:
         need(str(argv[0]))
         raise
-    if done.returncode not in ok:
-        what = failed or f"{argv[0]} failed"
+
+
+def said(process: Process, *, failed: str = "", ok: Sequence[int] = (0,), typed: str = "") -> str:
+    """Wait for what was `called`: what it wrote. Raises BuildError, `failed` first."""
+    text = process.communicate(typed.encode())[0].decode(errors="replace")
+    if process.returncode not in ok:
+        program = cast("list[str]", process.args)[0]
         raise BuildError(
-            f"{what} ({argv[0]}: exit status {done.returncode})",
-            excerpt=done.stdout.splitlines()[-15:],
+            f"{failed or f'{program} failed'} ({program}: exit status {process.returncode})",
+            excerpt=text.splitlines()[-15:],
         )
-    return done.stdout
+    return text
 
 
 @dataclass(frozen=True)

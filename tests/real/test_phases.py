@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,10 @@ from rig import (
 
 from harness.build.prune import verify
 from harness.build.store import Store, default_root
-from tests.unit.small_project import fetched_and_patched
+from tests.unit.small_project import fetched_and_patched, with_module_and_disk
 
-DWELL = 2  # seconds that a run stays where it is to be hit; who is orphaned ends by itself
+DWELL = 60  # seconds that a run stays where it is to be hit: nobody who ends sooner waits for it
+SOON = 30  # seconds in which it has ended, on a busy host; `gone` waits for the rest
 PAUSE = """
 import os, re, sys, time
 
@@ -49,6 +51,8 @@ def pause(event, args):
 
 sys.addaudithook(pause)
 """
+
+MACHINE = "small-qemu"
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,10 @@ PHASES = {
     "compile": Phase(program="make", word="vmlinux"),
     "collect": Phase(event="shutil.copyfile .*/kernel--"),
     "kernel-kept": Phase(event="os.rename .*/kernel--"),
+    "module": Phase(program="make", word=" modules "),
     "initramfs": Phase(event=r"open .*/initramfs--.*cpio', 'w'"),
-    "boot": Phase(program="small-qemu", word=" -kernel "),
+    "disk": Phase(program="mkfs.ext4", word=" -F "),
+    "boot": Phase(program=MACHINE, word=" -kernel "),
     "first-result": Phase(written='"scenario":"hole/read"'),
     "report": Phase(event=r"open .*/out/report\.md"),
     "page": Phase(event=r"open .*/out/report\.html"),
@@ -83,22 +89,29 @@ AROUND = {"plan", "report", "page"}  # before and after the run has handlers of 
 
 
 def lay_in_wait(phase: Phase, folder: Path, here: Path) -> dict[str, str]:
-    """Environment of a run that makes the file `here` in that phase, and stays there a while."""
+    """Environment of a run that makes the file `here` in that phase, and stays there a while.
+
+    A program that is called then writes its process id there, and has started another, as
+    compilers do; QEMU has none.
+    """
     if phase.program:
         path = folder / "bin" / phase.program
         real = path.readlink() if path.is_symlink() else shutil.which(phase.program)
         path.unlink(missing_ok=True)
-        program(path, f"""case " $* " in *{shlex.quote(phase.word)}*)
-            [ -e {here} ] || {{ : > {here}; exec sleep {DWELL}; }};; esac
+        alone = phase.program == MACHINE
+        starts, waits = ("", f"exec sleep {DWELL}") if alone else (f"sleep {DWELL} &", "wait")
+        program(path, f"""case " $* " in *{shlex.quote(phase.word)}*) [ -e {here} ] || {{
+            {starts} echo $$ > {here}.new; mv {here}.new {here}; {waits}; }};; esac
             exec {real} "$@" """)  # fmt: skip
     if phase.written:
         (folder / "packaged" / "text").write_text("hole/write=late\n")
+    with_module_and_disk(folder)
     fetched_and_patched(folder)
     return pausing_at(phase.event, folder, here) if phase.event else {}
 
 
-def pausing_at(event: str, folder: Path, here: Path) -> dict[str, str]:
-    text = PAUSE.format(pattern=event, here=str(here), seconds=DWELL)
+def pausing_at(event: str, folder: Path, here: Path, seconds: float = DWELL) -> dict[str, str]:
+    text = PAUSE.format(pattern=event, here=str(here), seconds=seconds)
     (folder / "sitecustomize.py").write_text(text)
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
@@ -126,8 +139,15 @@ def test_a_signal_in_any_phase_from_the_plan_to_the_report(
         wait_for(run, lambda: here.exists() or is_written(phase, out))
         everybody = {run.pid, *descendants(run.pid)}
         assert run.poll() is None
+        helped = list(descendants(int(here.read_text()))) if phase.program else []
+        assert helped or phase.program in ("", MACHINE)
         run.send_signal(number)
-        said = run.communicate(timeout=60)[0].decode()
+        if number == signal.SIGKILL:  # the helper ends; whom it does not take along has lost us
+            run.wait(SOON)
+            for pid in helped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        said = run.communicate(timeout=SOON)[0].decode()
         codes = {-number} if number == signal.SIGKILL else {128 + number}
         assert run.returncode in codes | ({-number} if name in AROUND else set()), said
         assert "Traceback" not in said
@@ -176,7 +196,8 @@ def test_a_signal_while_a_snapshot_is_saved(
         assert "Traceback" not in said
         assert left_behind() == []
         assert outcomes_of(tmp_path / number.name).items() <= undisturbed[0].items()
-    killed = run("killed", lost)  # QEMU alone, in the middle of it
+    # QEMU alone, in the middle of it: the run goes on.
+    killed = run("killed", lost, pausing_at(event, tmp_path, here, 2))
     wait_for(killed, here.exists)
     os.kill(machines(killed.pid)[0], signal.SIGKILL)
     said = killed.communicate(timeout=300)[0].decode()

@@ -109,6 +109,31 @@ def fetched_and_patched(root: Path) -> None:
     )
 
 
+MODULE = """
+modules_prepare:
+\t@:
+
+modules:
+\t@cp $(M)/faultline.c $(M)/faultline.ko
+"""
+NEEDS = """\
+  needs: {module: true, disk: ext4}
+"""
+
+
+def with_module_and_disk(root: Path) -> None:
+    """hole/exec needs the kernel module and a disk, and the kernel can have them."""
+    project, tree = root / "project", root / "packaged"
+    with open(tree / "Makefile", "a") as makefile:
+        makefile.write(MODULE)
+    symbols = ("A", "MODULES", "VIRTIO_BLK", "EXT4_FS")
+    config = "".join(f"CONFIG_{symbol}=y\n" for symbol in symbols)
+    (project / "arches" / "m68k.config").write_text(config)
+    (project / "guest-progs" / "kmod").mkdir()
+    (project / "guest-progs" / "kmod" / "faultline.c").write_text("int module;\n")
+    (project / "expectations" / "hole.yaml").write_text(ROWS + NEEDS)
+
+
 def git(tree: Path, *args: str) -> str:
     argv = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x.test", *args]
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
