@@ -127,7 +127,7 @@ class Laboratory:
 
     def _learn(self, cells: Sequence[Cell]) -> None:
         """What the unmodified kernel passes, at each look: nothing else can kill."""
-        for cell, attempts in self._run(self._unmodified, cells):
+        for cell, attempts in self._last_words(self._unmodified, cells):
             record = attempts[-1]
             if all_are(Verdict.MATCH, attempts):
                 self.passed.append(cell)
@@ -140,20 +140,36 @@ class Laboratory:
         return build_kernel(self._bench.kernel, self._arch, self._flavour, self._store).image
 
     def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
-        """All that is seen of each cell, what the kernel says at its end included."""
+        """All that is seen of each cell, what the kernel says at its end included. What it says
+        later is about a cell as well: that one comes once more, with all that is known by then.
+        """
         assert self._job is not None and isinstance(self._job.spec, MachineSpec)
         job = replace(self._job, spec=replace(self._job.spec, image=image))
         written: list[Record] = []
+        seen: dict[str, list[ResultRecord]] = {cell.scenario: [] for cell in cells}
+
+        def news() -> Iterator[Attempts]:
+            results = [record for record in written if isinstance(record, ResultRecord)]
+            written.clear()
+            for record in results:
+                seen[record.scenario].append(record)
+            told = {record.scenario for record in results}
+            yield from ((one, looks(seen[one.scenario])) for one in cells if one.scenario in told)
+
         runner = CellRunner(job, written.append)
         try:
             for cell in cells:
-                written.clear()
                 runner.run(cell)
                 runner.settle()
-                seen = [record for record in written if isinstance(record, ResultRecord)]
-                yield cell, looks([one for one in seen if one.scenario == cell.scenario])
+                yield from news()
         finally:
             runner.close()
+        yield from news()
+
+    def _last_words(self, image: Path, cells: Sequence[Cell]) -> list[Attempts]:
+        """All that is seen of each cell, when all of them have been run."""
+        last = {cell.scenario: (cell, attempts) for cell, attempts in self._run(image, cells)}
+        return list(last.values())
 
     def try_mutant(self, mutant: Mutant) -> Fate:
         """Build the mutant and run what the unmodified kernel passed, up to the first kill."""
@@ -173,19 +189,20 @@ class Laboratory:
 
     def _judge(self, mutant: Mutant, image: Path) -> Fate:
         """The first cell that kills; where none does, the most that was seen of it."""
-        name, arch, infra, count = mutant.name, self._arch.name, "", 0
+        name, arch, infra = mutant.name, self._arch.name, ""
+        run: set[str] = set()
         doubtful: Fate | None = None
         for cell, attempts in self._run(image, list(self.passed)):
-            count += 1
+            run.add(cell.scenario)
             if len(attempts) == 1 and all_are(Verdict.MISMATCH, attempts):
-                for _, again in self._run(image, [cell]):
+                for _, again in self._last_words(image, [cell]):
                     attempts = [*attempts, *again]
             record = attempts[-1]
             seen = record.observation
             if all_are(Verdict.MISMATCH, attempts):
                 fate = Fate(
                     name, arch, "killed", cell.scenario,
-                    " or ".join(record.expected), seen.outcome, count,
+                    " or ".join(record.expected), seen.outcome, len(run),
                 )  # fmt: skip
                 why = doubt(attempts) or self._unmodified_fails(cell)
                 if not why:
@@ -196,19 +213,19 @@ class Laboratory:
                 if seen.failure.startswith(BOOT):
                     break
         if doubtful is not None:
-            return replace(doubtful, cells=count)
+            return replace(doubtful, cells=len(run))
         if infra:
-            return Fate(name, arch, "infrastructure", observed=infra, cells=count)
+            return Fate(name, arch, "infrastructure", observed=infra, cells=len(run))
         fate_of_all = "equivalent" if mutant.equivalent else "survived"
-        return Fate(name, arch, fate_of_all, cells=count)
+        return Fate(name, arch, fate_of_all, cells=len(run))
 
     def _unmodified_fails(self, cell: Cell) -> str:
         """Why a cell can kill no more: the unmodified kernel fails it now. "" if it does not."""
-        for _, attempts in self._run(self._unmodified, [cell]):
+        for _, attempts in self._last_words(self._unmodified, [cell]):
             if not all_are(Verdict.MATCH, attempts):
                 seen = attempts[-1].observation
                 self.failed[cell.scenario] = seen.outcome or seen.failure
         if cell.scenario not in self.failed:
             return ""
-        self.passed.remove(cell)
+        self.passed = [one for one in self.passed if one != cell]  # it may have come once more
         return f"the unmodified kernel passes no more: {self.failed[cell.scenario]}"

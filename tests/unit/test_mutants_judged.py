@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from job_samples import job
 from msgspec.structs import replace
 
+from harness import laboratory as module
 from harness.laboratory import GOOD, Attempts, Laboratory, looks
 from harness.mutants import Mutant
-from harness.results import Observation, ResultRecord, Verdict
+from harness.results import Observation, Record, ResultRecord, Verdict
 from harness.run.judge import LATE
-from harness.run.plan import Cell
+from harness.run.plan import Cell, Job
 from harness.workbench import Workbench
 
 MUTANT = Mutant("x", Path("x.patch"), ("m68k",), "seen", "what")
@@ -140,6 +142,12 @@ def test_a_cell_kills_only_if_the_unmodified_kernel_passes_it_once_more(now: lis
     assert set(scripted.failed) == {"a/a"}
 
 
+def test_a_cell_that_the_unmodified_kernel_fails_may_come_once_more() -> None:
+    scripted = laboratory([], [[MISMATCH], [MATCH]])
+    cell = scripted.passed[0]
+    assert scripted._unmodified_fails(cell) == scripted._unmodified_fails(cell) != ""
+
+
 def test_another_cell_may_kill_where_one_no_longer_passes_unmodified() -> None:
     scripted = laboratory([[MISMATCH]] * 4, [[MISMATCH], [MATCH]])
     found = scripted._judge(MUTANT, Path("image"))
@@ -215,3 +223,64 @@ def test_only_what_the_unmodified_kernel_passes_at_each_look_can_kill(
     scripted._learn([CELL])
     assert scripted.passed == ([CELL] if passed else [])
     assert bool(scripted.failed) is failed
+
+
+class Late:
+    """A machine on which all passes; while b/b is run the kernel says what is about a/a, and at its
+    end what is about b/b.
+    """
+
+    def __init__(self, job: Job, write: Callable[[Record], None]) -> None:
+        self._write = write
+
+    def run(self, cell: Cell) -> None:
+        if cell.scenario == "b/b":
+            self._late("a/a")
+        self._write(look(cell, MATCH, "ok"))
+
+    def settle(self) -> None: ...
+
+    def close(self) -> None:
+        self._late("b/b")
+
+    def _late(self, name: str) -> None:
+        about = look(Cell(scenario=name, expectations=()), MISMATCH, "ok, warn(mm/x.c)")
+        self._write(replace(about, confirmation=LATE))
+
+
+class Attentive(Laboratory):
+    """Runs cells as ever, of a job without a kernel."""
+
+    def __init__(self) -> None:
+        self._job, self._unmodified = job(), Path("unmodified")
+        self.passed, self.failed = [], {}
+
+
+@pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> Attentive:
+    monkeypatch.setattr(module, "CellRunner", Late)
+    return Attentive()
+
+
+CELLS = [Cell(scenario=name, expectations=()) for name in ("a/a", "b/b", "c/c")]
+
+
+def test_a_word_that_comes_after_the_next_cell_has_begun_is_about_the_one_before(
+    attentive: Attentive,
+) -> None:
+    told = [
+        (cell.scenario, [one.verdict for one in attempts])
+        for cell, attempts in attentive._run(Path("image"), CELLS[:2])
+    ]
+    assert told == [
+        ("a/a", [MATCH]),
+        ("a/a", [MISMATCH]),
+        ("b/b", [MATCH]),
+        ("b/b", [MISMATCH]),
+    ]
+
+
+def test_of_the_unmodified_kernel_the_last_word_counts(attentive: Attentive) -> None:
+    attentive._learn(CELLS)
+    assert [cell.scenario for cell in attentive.passed] == ["c/c"]
+    assert set(attentive.failed) == {"a/a", "b/b"}
