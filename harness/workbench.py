@@ -54,9 +54,8 @@ class Workbench:
 
     def _renew(self, name: str) -> None:
         file = self.tree / name
-        assert file.parent.resolve().is_relative_to(self.tree.resolve()), (
-            f"{name} is not in the tree"
-        )
+        if not file.parent.resolve().is_relative_to(self.tree.resolve()):
+            raise BuildError(f"{name} is not in the tree")
         file.unlink(missing_ok=True)  # it was a hard link to the original
         shutil.copy(self._pristine / name, file)
 

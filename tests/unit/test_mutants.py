@@ -144,9 +144,10 @@ def test_a_workbench_unlinks_nothing_outside_its_tree(tmp_path: Path, name: str)
     folder.mkdir()
     bench = Workbench(pristine, folder)
     (bench.tree / "link").symlink_to(folder)
+    (pristine / "link").symlink_to(folder)  # which Workbench() would have copied
     outside = folder / "outside"
     outside.write_text("precious")
-    with pytest.raises((AssertionError, BuildError), match="is not in the tree"):
+    with pytest.raises(BuildError, match="is not in the tree"):
         bench.touch([name])
     assert outside.read_text() == "precious"
 
