@@ -68,6 +68,13 @@ def one(setting: Setting) -> None:
             )
 
 
+def whole(setting: Setting) -> None:
+    """all scenarios of one arch without what wedges, against a bare boot of it; each arch"""
+    for arch in setting.arches:
+        alone, _, runs = _beside_boots(setting, [arch])
+        show(f"all scenarios, {arch.name}", alone[arch.name], runs, 4)
+
+
 def edges(setting: Setting) -> None:
     """some fifty edge faults on four arches, against the sum of bare boots divided by two"""
     four = setting.four

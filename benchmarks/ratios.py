@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from boots import edges, init, matrix, memory, one, start, wedging
+from boots import edges, init, matrix, memory, one, start, wedging, whole
 from builds import core, edit, kernel, nothing
 from measure import Setting
 from records import records
@@ -22,6 +22,7 @@ ROWS: tuple[Callable[[Setting], None], ...] = (
     start,
     one,
     edges,
+    whole,
     matrix,
     wedging,
     memory,
