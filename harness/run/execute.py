@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import os
 import platform
 import secrets
@@ -119,37 +118,45 @@ def _prepare_all(
     """Prepare every column, and have it booted while the next is prepared.
 
     One that does not build is recorded, and does not stop the rest; a wrong declaration does:
-    it raises InputError.
+    it raises InputError. What is not reached is on record as planned.
     """
+    free = max(1, dispatcher.workers.count // len(run.columns))  # CPUs for each column
+    left = [*_in_turn(run.columns)]
+    try:
+        while left:
+            if ready := _prepare_one(run, left[0], writer, follow, held):
+                dispatcher.submit(spread(ready.jobs, free // left[0].arch.smp))
+            del left[0]
+    except BaseException:
+        for column in left:
+            writer.write(_unprepared(run, column))
+        raise
+
+
+def _prepare_one(
+    run: Run, column: Column, writer: ResultsWriter, follow: Follower, held: ExitStack
+) -> Ready | None:
+    """A column on record, ready to be booted. None: it cannot be, which is on record as well."""
     progress = follow.progress
 
-    def say(column: str, what: str) -> None:
-        progress.stage(column, what)
+    def say(what: str) -> None:
+        progress.stage(column.id, what)
         follow.look()
 
-    free = max(1, dispatcher.workers.count // len(run.columns))  # CPUs for each column
-    for column in _in_turn(run.columns):
-        try:
-            ready = prepare(
-                run.id,
-                column,
-                run.scenarios,
-                run.project,
-                run.options,
-                functools.partial(say, column.id),
-            )
-            for kind, key in ready.entries:  # no prune takes them away under a boot
-                held.enter_context(run.options.store.using(kind, key))
-        except InputError:
-            raise
-        except (BuildError, QemuError, OSError) as error:
-            progress.say(f"{column.id}: {error}")
-            progress.expect(len(run.scenarios))
-            _record_unbuilt(run, column, error, writer)
-            continue
-        writer.write(ready.record)
-        _announce(ready, progress)
-        dispatcher.submit(spread(ready.jobs, free // column.arch.smp))
+    try:
+        ready = prepare(run.id, column, run.scenarios, run.project, run.options, say)
+        for kind, key in ready.entries:  # no prune takes them away under a boot
+            held.enter_context(run.options.store.using(kind, key))
+    except InputError:
+        raise
+    except (BuildError, QemuError, OSError) as error:
+        progress.say(f"{column.id}: {error}")
+        progress.expect(len(run.scenarios))
+        _record_unbuilt(run, column, error, writer)
+        return None
+    writer.write(ready.record)
+    _announce(ready, progress)
+    return ready
 
 
 def _in_turn(columns: Sequence[Column]) -> Iterator[Column]:
@@ -181,27 +188,29 @@ def _announce(ready: Ready, progress: Progress) -> None:
     progress.expect(len(ready.cells))
 
 
+def _unprepared(run: Run, column: Column) -> ColumnRecord:
+    """What is known of a column that was not made ready: nothing but the plan."""
+    return ColumnRecord(
+        run_id=run.id,
+        column=column.id,
+        arch=column.arch.name,
+        kernel=column.kernel.name,
+        flavour=column.flavour,
+        planned=[scenario.name for scenario in run.scenarios],
+    )
+
+
 def _record_unbuilt(run: Run, column: Column, error: Exception, writer: ResultsWriter) -> None:
     """Every cell of a column that cannot be booted: n/a where that is declared, else infra."""
-    names = [scenario.name for scenario in run.scenarios]
+    record = _unprepared(run, column)
     declared = isinstance(error, Unavailable)
-    arch, kernel, flavour = column.arch.name, column.kernel.name, column.flavour
-    writer.write(
-        ColumnRecord(
-            run_id=run.id,
-            column=column.id,
-            arch=arch,
-            kernel=kernel,
-            flavour=flavour,
-            planned=names,
-        )
-    )
-    for name in names:
+    writer.write(record)
+    for name in record.planned:
         if declared:
             seen = Observation(scenario=name, outcome="n/a", cause=str(error), alive=False)
         else:
             seen = Observation(scenario=name, failure=f"build: {error}"[:2000], alive=False)
-        repeat = repeat_command(kernel, arch, flavour, name)
+        repeat = repeat_command(column.kernel.name, column.arch.name, column.flavour, name)
         writer.write(
             ResultRecord(
                 run_id=run.id,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,34 @@ def ready(run_id: str, column: Column, *_: Any) -> Ready:
     return Ready(record=record, jobs=(one,), entries=(("disk", "k"),), kernel=None, spec=one.spec)
 
 
+def of_two_columns(folder: Path) -> Run:
+    project = load_project(ROOT)
+    kernel = project.kernel("debian-6.12")
+    return Run(
+        project=project,
+        columns=[Column(arch=project.arch(name), kernel=kernel) for name in ("m68k", "alpha")],
+        scenarios=[project.matrix.scenarios[name] for name in SCENARIOS],
+        options=Options(store=Store(folder / "store")),
+        out=folder / "r.jsonl",
+        id="r1",
+    )
+
+
+def test_what_an_interrupted_run_had_not_come_to_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(run_id: str, column: Column, *more: Any) -> Ready:
+        if column.arch.name == "alpha":
+            os.kill(os.getpid(), signal.SIGINT)
+        return ready(run_id, column, *more)
+
+    monkeypatch.setattr(module, "prepare", interrupted)
+    run = of_two_columns(tmp_path)
+    assert execute(run, Listener(), Workers(1)) == 130
+    missing = {(column.column, name) for column, name in read_results([run.out]).missing()}
+    assert {("debian-6.12,alpha", name) for name in SCENARIOS} <= missing
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -62,17 +92,7 @@ def test_a_column_that_cannot_be_made_ready_is_infrastructure_of_its_own_cells(
     monkeypatch.setattr(module, "prepare", ready)
     owner, name = (module, "prepare") if where == "prepare" else (Store, "using")
     monkeypatch.setattr(owner, name, failing(getattr(owner, name), [1]))
-    project = load_project(ROOT)
-    kernel = project.kernel("debian-6.12")
-    columns = [Column(arch=project.arch(name), kernel=kernel) for name in ("m68k", "alpha")]
-    run = Run(
-        project=project,
-        columns=columns,
-        scenarios=[project.matrix.scenarios[name] for name in SCENARIOS],
-        options=Options(store=Store(tmp_path / "store")),
-        out=tmp_path / "r.jsonl",
-        id="r1",
-    )
+    run = of_two_columns(tmp_path)
     assert execute(run, Listener(), Workers(1)) == 3
     found = read_results([run.out])
     verdicts = {column: set[Verdict]() for _, column in found.columns}
