@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -273,3 +277,71 @@ def test_a_run_of_another_kernel_does_not_count(repeat: ModuleType) -> None:
         repeat.check_machines([of("a"), of("b")])
     with pytest.raises(SystemExit, match="c: run 2 is of another machine"):
         repeat.check_machines([of("a"), Results()])
+
+
+# The tools at work: each worker writes its process id into the folder argv[1].
+MUTANTS = """
+import os, sys, time
+from pathlib import Path
+from tests.unit.test_tools import tool
+
+def wait(arch, *words):
+    Path(sys.argv[1], arch).write_text(str(os.getpid()))
+    time.sleep(60)
+
+mutants = tool("mutants")
+mutants.try_all = wait
+if __name__ == "__main__":
+    mutants.run_all({"m68k": [], "alpha": []}, "kernel", Path("output"), 2)
+"""
+REPEAT = """
+import sys
+from pathlib import Path
+from tests.unit.test_tools import tool
+
+repeat = tool("repeat")
+repeat.sys.executable = sys.argv[1] + "/python"
+repeat.observe(Path(sys.argv[1], "01"), 1, [])
+"""
+
+
+@pytest.mark.parametrize("script", [MUTANTS, REPEAT], ids=["mutants", "repeat"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_who_works_for_a_tool_ends_with_it(
+    tmp_path: Path, script: str, number: signal.Signals
+) -> None:
+    """The signal comes to the tool alone."""
+    notes = [tmp_path / "m68k", tmp_path / "alpha"]
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ | tee {notes[0]} > {notes[1]}; exec sleep 60\n")
+    python.chmod(0o755)
+    (tmp_path / "tool.py").write_text(script)
+    run = subprocess.Popen(
+        [sys.executable, tmp_path / "tool.py", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert within(30, lambda: all(note.exists() and note.read_text() for note in notes))
+        workers = {int(note.read_text()) for note in notes}
+        run.send_signal(number)
+        run.wait(30)
+        assert within(20, lambda: not any(map(lives, workers)))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def lives(pid: int) -> bool:
+    """A zombie does not: its parent may be dead as well."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def within(seconds: float, true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return true()
