@@ -64,6 +64,35 @@ void align_float(void)
 	load_data("single", at + 80, INT, pattern(1 + 16, INT));
 }
 
+/* A register holds a single as a double, and not each goes by the common rule. */
+void align_float_values(void)
+{
+	static const struct { const char *label; uint32_t single; uint64_t wide; } values[] = {
+		{ "infinity", 0x7f800000, 0x7ff0000000000000 },
+		{ "nan", 0xffc00001, 0xfff8000020000000 },
+		{ "denormal", 0x00000001, 0x0000000020000000 },
+	};
+	char *at = filled_pages(1) + 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		memcpy(at, &values[i].single, sizeof(values[i].single));
+		if (!execute(values[i].label, code_widen_float, at, at))
+			return;
+		load_data(values[i].label, at + 64, LONG, values[i].wide);
+	}
+}
+
+/* The stack pointer is not where the other registers are kept, the register of zeroes nowhere. */
+void align_sp_value(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (!execute("move", code_move_sp, at, at))
+		return;
+	load_data("same", at + 16, LONG, 1);
+	load_data("zero", at + 32, LONG, 0);
+}
+
 void align_straddle_load(void)
 {
 	size_t at = page_size - 2;
@@ -154,6 +183,25 @@ void align_atomic(void)
 void align_pair(void)
 {
 	char *at = filled_pages(1) + 1;
+
+	execute("", code_load_pair, at, at);
+}
+
+void align_pair_store(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (!execute("store", code_store_pair, at, at))
+		return;
+	load_data("first", at, INT, 0);
+	load_data("second", at + 4, INT, 0);
+	load_data("behind", at + 8, INT, pattern(9, INT));
+}
+
+/* One and a half of the two are there. */
+void align_pair_part(void)
+{
+	char *at = edge() - 6;
 
 	execute("", code_load_pair, at, at);
 }

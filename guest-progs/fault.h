@@ -180,6 +180,7 @@ DECLARE_CODE(breakpoint);	/* what a debugger writes over an instruction */
 DECLARE_CODE(illegal);		/* what the arch promises will never be an instruction */
 DECLARE_CODE(atomic);		/* adds to, or swaps, the int at arg, indivisibly */
 DECLARE_CODE(load_pair);	/* two ints from arg by one instruction */
+DECLARE_CODE(store_pair);	/* two zeroes to there */
 DECLARE_CODE(load_multiple);	/* the same by one that takes a list of registers */
 DECLARE_CODE(load_vector);	/* a vector register, by the instruction that demands alignment */
 DECLARE_CODE(load_checked);	/* an int, with the program's own alignment check on */
@@ -193,6 +194,8 @@ DECLARE_CODE(vsyscall_gettimeofday_to);	/* calls gettimeofday() of it with null 
 DECLARE_CODE(vsyscall_getcpu_to);	/* calls getcpu() of it with null and arg */
 DECLARE_CODE(vsyscall_at_sp);	/* enters time() of it with arg as the stack pointer */
 DECLARE_CODE(copy_floats);	/* a double at arg to 64 behind it, a single at 16 behind to 80 */
+DECLARE_CODE(widen_float);	/* a single at arg to a double 64 behind it, by a register */
+DECLARE_CODE(move_sp);		/* the stack pointer to arg and back; 16 behind whether it is the same, 32 a zero */
 DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */
 DECLARE_CODE(store_int);	/* likewise */
 DECLARE_CODE(grant_keys);	/* a signal handler that grants itself all keys, then granted_handler */

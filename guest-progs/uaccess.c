@@ -869,3 +869,36 @@ void uaccess_put_2_ro(void)
 
 	call("", ro, syscall(SYS_getresuid, ro, ro + 2, ro + 4));
 }
+
+/* -- flushing caches: what a JIT calls when it has written code ---------------------------------- */
+
+static void flush(char *start, char *end, const char *touch)
+{
+#ifdef CACHEFLUSH
+	call("", touch, CACHEFLUSH(start, end));
+#else
+	(void)start, (void)end, (void)touch;
+	not_applicable("no system call flushes a range of the caches on this arch");
+#endif
+}
+
+void uaccess_flush_hole(void)
+{
+	char *end = edge();
+
+	flush(end - 64, end + 64, end);
+}
+
+void uaccess_flush_backwards(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	flush(page + 64, page, page);
+}
+
+void uaccess_flush_kernel(void)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+
+	flush(kernel, kernel + 64, kernel);
+}

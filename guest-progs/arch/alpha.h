@@ -89,6 +89,9 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(overflow, "lda $1, -1($31); srl $1, 1, $1; addq/v $1, $1, $1; trapb; ret") \
 	CODE(copy_floats, "ldt $f10, 0($16); stt $f10, 64($16); " \
 		"lds $f11, 16($16); sts $f11, 80($16); ret") \
+	CODE(widen_float, "lds $f10, 0($16); stt $f10, 64($16); ret") \
+	CODE(move_sp, "mov $30, $1; stq $30, 0($16); lda $30, -64($30); ldq $30, 0($16); " \
+		"cmpeq $30, $1, $2; mov $1, $30; stq $2, 16($16); stq $31, 32($16); ret") \
 	CODE(div0, "lda $16, -2($31); call_pal 0xaa; ret") \
 	CODE(breakpoint, "call_pal 0x80; ret") \
 	CODE(illegal, "clr $17; clr $18; .long 0x1c000000") \

@@ -3,8 +3,10 @@
 #ifndef ARCH_ARM_H
 #define ARCH_ARM_H
 
+#include <asm/unistd.h>
 #include <stdint.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #define KERNEL_HOLE 0xffd00000UL	/* in the fixmap, between its two ends */
 #define KERNEL_GAP 0xbfc00000UL	/* behind the modules, unless they have 12 MiB: no page table */
@@ -62,6 +64,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 	__builtin___clear_cache((char *)addr, (char *)addr + size);
 }
 
+#define CACHEFLUSH(start, end) syscall(__ARM_NR_cacheflush, start, end, 0)
+
 #define TRAP_WORDS "fsr", "trap-no", "fault-address"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
@@ -87,6 +91,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(illegal, ".inst 0xe7f000f0") \
 	CODE(atomic, "ldrex r1, [r0]; add r1, r1, #1; strex r2, r1, [r0]; bx lr") \
 	CODE(load_pair, "ldrd r2, r3, [r0]; bx lr") \
+	CODE(store_pair, "mov r2, #0; mov r3, #0; strd r2, r3, [r0]; bx lr") \
 	CODE(load_multiple, "ldm r0, {r1, r2}; bx lr") \
 	CODE(load_vector, ".fpu neon; vld1.64 {d0}, [r0:64]; bx lr") \
 	CODE(prefetch, "pld [r0]; bx lr") \

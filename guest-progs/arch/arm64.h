@@ -93,6 +93,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(illegal, ".inst 0") \
 	CODE(atomic, "ldaxr w1, [x0]; add w1, w1, #1; stlxr w2, w1, [x0]; ret") \
 	CODE(load_pair, "ldp w1, w2, [x0]; ret") \
+	CODE(store_pair, "stp wzr, wzr, [x0]; ret") \
 	CODE(load_vector, "ldr q0, [x0]; ret") \
 	CODE(prefetch, "prfm pldl1keep, [x0]; ret") \
 	CODE(load_sp, "mov x1, sp; mov sp, x0; ldr w2, [sp]; mov sp, x1; ret") \

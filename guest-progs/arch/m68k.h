@@ -65,6 +65,9 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 	syscall(SYS_cacheflush, addr, FLUSH_SCOPE_LINE, FLUSH_CACHE_BOTH, size);
 }
 
+#define CACHEFLUSH(start, end) syscall(SYS_cacheflush, start, FLUSH_SCOPE_LINE, FLUSH_CACHE_BOTH, \
+				       (char *)(end) - (char *)(start))
+
 #define TRAP_WORDS "formatvec"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
