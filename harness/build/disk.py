@@ -57,7 +57,11 @@ KINDS = {  # the keys of catalog.needs.DISKS
     "gfs2": Kind(
         64 * MIB,
         Mkfs(
-            ("mkfs.gfs2", "-O", "-q", "-p", "lock_nolock", "-j", "1", "-J", "8", "-U", UUID),
+            # Kernels before 5.11 know no later format, and later ones take this one.
+            (
+                *("mkfs.gfs2", "-O", "-q", "-p", "lock_nolock", "-j", "1", "-J", "8", "-U", UUID),
+                *("-o", "format=1801"),
+            ),
             ("-V",),
             "gfs2-utils",
         ),
