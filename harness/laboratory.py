@@ -38,9 +38,10 @@ from harness.workbench import Workbench, workbench
 Attempts = tuple[Cell, list[ResultRecord]]  # a cell, and all that was seen of it, in order
 
 FATES = (
-    "killed", "equivalent", "survived", "doubtful", "infrastructure", "unbuilt", "unchanged",
+    "killed", "equivalent", "not applicable",
+    "survived", "doubtful", "infrastructure", "unbuilt", "unchanged",
 )  # fmt: skip
-GOOD = FATES[:2]  # of the rest each is a defect: of the scenarios, of the run, or of the patch
+GOOD = FATES[:3]  # of the rest each is a defect: of the scenarios, of the run, or of the patch
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,9 @@ class Laboratory:
             return Fate(mutant.name, self._arch.name, "unbuilt", observed=why)
         if filecmp.cmp(image, self._unmodified, shallow=False):
             why = "the patch changes nothing that is in this kernel"
-            return Fate(mutant.name, self._arch.name, "unchanged", observed=why)
+            named = self._arch.name in mutant.arches
+            fate = "unchanged" if named else "not applicable"
+            return Fate(mutant.name, self._arch.name, fate, observed=why)
         return self._judge(mutant, image)
 
     def _judge(self, mutant: Mutant, image: Path) -> Fate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,14 @@ def test_a_mutant_whose_image_is_the_unmodified_one_has_a_fate_that_fails(
     bench = Bench(tmp_path, text)
     assert bench.try_mutant(bench.mutant).fate == fate
     assert fate not in GOOD
+
+
+def test_a_mutant_that_changes_nothing_where_its_head_does_not_name_the_arch_is_not_applicable(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "a # comment")
+    other = dataclasses.replace(bench.mutant, arches=("alpha",))
+    assert bench.try_mutant(other).fate == "not applicable"
 
 
 def test_a_mutant_that_is_argued_to_be_equivalent_is_not_counted_as_a_survivor() -> None:

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -18,6 +19,8 @@ from types import ModuleType
 
 import pytest
 
+from harness.catalog.arches import arch_names
+from harness.mutants import Mutant
 from harness.results import ColumnRecord, Observation, ResultRecord, Results, Verdict
 from tests.unit.small_project import commit, git
 
@@ -66,7 +69,7 @@ def test_a_table_of_what_no_run_wrote(tmp_path: Path, text: str | None, words: s
     if text is not None:
         file.write_text(text)
     done = call("mutants", "--table", str(file))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -117,13 +120,116 @@ def test_all_but_a_kill_and_an_argued_equivalent_fail(fates: list[str], status: 
         (("m68k-usp-257", "--arch", "m68k", "--arch", "arm"), "no mutant of these is for arm"),
         (("m68k-usp-257", "--output", "/proc/x/y"), "/proc/x/y: cannot be written: No such file"),
         (("m68k-usp-257", "--output", "/proc"), "/proc: cannot be written: Is a directory"),
+        (("m68k-usp-257", "--kernel", "debian-9"), "unknown kernel 'debian-9'"),
     ],
 )
 def test_mutants_refuses_before_it_builds(words: tuple[str, ...], message: str) -> None:
     done = call("mutants", *words)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(message)
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 1 + ("did you mean" in done.stderr)
+
+
+def test_what_another_run_has_written_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mutants, output = tool("mutants"), tmp_path / "new" / "mutants.jsonl"
+    mutants.begin(output)
+    mutants.begin(output)  # nothing is in it
+    output.write_text("an hour\n")
+    os.utime(output, (0, 1_700_000_000))
+    mutants.begin(output)
+    kept = output.with_name("mutants-20231114T221320Z.jsonl")
+    assert (output.read_text(), kept.read_text()) == ("", "an hour\n")
+    assert capsys.readouterr().err == f"{output}: what was there is now {kept}\n"
+    assert len(list(output.parent.iterdir())) == 2
+
+
+def test_shared_code_is_tried_everywhere_on_demand(tmp_path: Path) -> None:
+    """On the arches of its head, with --everywhere on all; not what is of one arch alone."""
+
+    def declared(name: str, file: str) -> Mutant:
+        patch = tmp_path / f"{name}.patch"
+        patch.write_text(f"--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-a\n+b\n")
+        return Mutant(name, patch, ("m68k",), "seen", "what")
+
+    mutants = tool("mutants")
+    known = [declared("shared", "mm/memory.c"), declared("own", "arch/m68k/mm/fault.c")]
+
+    def plan(*arches: str, everywhere: Sequence[str] = ()) -> dict[str, list[str]]:
+        made = mutants.choose(known, [], arches, everywhere)
+        return {arch: [one.name for one in some] for arch, some in made.items()}
+
+    assert plan() == {"m68k": ["shared", "own"]}
+    assert plan(everywhere=["alpha", "m68k"]) == {"alpha": ["shared"], "m68k": ["shared", "own"]}
+    assert plan("alpha", everywhere=["alpha", "m68k"]) == {"alpha": ["shared"]}
+    with pytest.raises(SystemExit):
+        plan("alpha")
+    tried = [mutants.Fate("shared", arch, "killed", "a/b") for arch in ("m68k", "alpha")]
+    tried += [mutants.Fate("own", "m68k", "killed", "a/b")]
+    head, *rows = mutants.summary(tried, known)
+    for name in ("alpha", "m68k"):
+        counts = dict(zip(head, next(row for row in rows if row[0] == name), strict=True))
+        assert counts["not tried"] == "0"
+
+
+def test_an_origin_may_have_the_name_of_an_arch() -> None:
+    mutants = tool("mutants")
+    known = mutants.load_mutants(ROOT, ["m68k", *arch_names(ROOT)])[:2]
+    known = [replace(one, origin="m68k") for one in known]
+    tried = [mutants.Fate(known[0].name, "m68k", "killed", "a/b")]
+    head, *rows = mutants.summary(tried, known)
+    assert [row[0] for row in rows] == ["m68k", "m68k", "all"]
+    of_arch, of_origin = (dict(zip(head, row, strict=True)) for row in rows[:2])
+    assert int(of_arch["not tried"]) + int(of_arch["not applicable"]) == 1
+    assert int(of_origin["not tried"]) + int(of_origin["not applicable"]) == 0
+
+
+def test_what_is_not_applicable_is_told_by_number_alone() -> None:
+    mutants = tool("mutants")
+    fates = [mutants.Fate("x", "m68k", "not applicable"), mutants.Fate("x", "arm", "killed", "a/b")]
+    assert [row[1] for row in mutants.killers(fates)] == ["arch", "arm"]
+    row = dict(zip(("", "mutants", *mutants.FATES), mutants.row("m68k", fates[:1]), strict=False))
+    assert (row["mutants"], row["not applicable"]) == ("0", "1")
+    assert mutants.status(fates) == 0
+
+
+def test_its_help_says_what_its_exit_status_means() -> None:
+    told = call("mutants", "--help").stdout
+    for words in ("Exit 0: each was killed", "default: on all that the heads", "--everywhere"):
+        assert words in told
+
+
+BASELINE = """
+import sys
+from pathlib import Path
+from tests.unit.test_tools import tool
+
+def build(arch, *words):
+    if arch == "alpha":
+        raise mutants.BuildError("no compiler", excerpt=["not found"])
+    return [mutants.Fate("m68k-usp-257", arch, "killed", "stack/x", "ok", "EFAULT")]
+
+mutants = tool("mutants")
+mutants.try_all = build
+if __name__ == "__main__":
+    words = ["m68k-usp-257", "up-alpha-retry-kill", "--output", sys.argv[1]]
+    sys.argv[1:] = words
+    sys.exit(mutants.main())
+"""
+
+
+def test_an_arch_that_does_not_build_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    (tmp_path / "tool.py").write_text(BASELINE)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "tool.py", tmp_path / "output"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "| m68k-usp-257 | m68k | killed | `stack/x` |" in done.stdout
+    assert "1 of 1 mutants killed on some arch" in done.stdout
+    assert "alpha could not be tried: no compiler\n    not found" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_shared_code_that_is_not_tried_on_an_arch_is_not_called_not_applicable(
