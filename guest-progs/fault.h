@@ -334,6 +334,16 @@ const char *disk_device(const char *name);
 /* The folder it is mounted on, as the file system of the same name, for this scenario only. */
 const char *mount_disk(const char *name);
 
+/* -- mapper.c: a disk that fails or answers no more, by the device mapper, which a scenario `needs:` -- */
+
+/* A device of that many bytes of another one; its node. n/a where there is no device mapper. */
+const char *map_device(const char *device, size_t size);
+/* What is read or written from now on fails; or waits until it is resumed. */
+void break_device(void);
+void suspend_device(void);
+void resume_device(void);
+void unmap_device(void);
+
 /* -- vmstat.c: what the machine counts ---------------------------------------------------- */
 
 /* A copy of /proc/vmstat is taken; the number of this name in it, n/a where it has none. */

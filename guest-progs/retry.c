@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 static void tell(const char *call, long n)
 {
@@ -217,20 +219,32 @@ static void with_alarm_handler(char *page)
 	act_with_alarm(page);
 }
 
+static void may_be_alarmed_in(void (*act)(char *page))
+{
+	must("pipe2", pipe2(handled, O_CLOEXEC | O_NONBLOCK));
+	act_with_alarm = act;
+}
+
+/* Two steps: does the handler run, and what becomes of the child. False: it does not even die. */
+static bool alarm_child(pid_t pid)
+{
+	char byte;
+
+	must("kill", kill(pid, SIGALRM));
+	pause_ms(500);
+	call("handler", NULL, read(handled[0], &byte, 1));
+	step("alarm");
+	return result_hang(pid);
+}
+
 /* A signal that does not kill: it can interrupt the wait, but is not handled before the copy ends. */
 static void alarm_in(void (*act)(char *page))
 {
 	struct stuck child;
-	char byte;
 
-	must("pipe2", pipe2(handled, O_CLOEXEC | O_NONBLOCK));
-	act_with_alarm = act;
+	may_be_alarmed_in(act);
 	child = stuck_child(with_alarm_handler);
-	must("kill", kill(child.pid, SIGALRM));
-	pause_ms(500);
-	call("handler", NULL, read(handled[0], &byte, 1));
-	step("alarm");
-	if (!result_hang(child.pid))
+	if (!alarm_child(child.pid))
 		release(&child);
 }
 
@@ -288,4 +302,51 @@ void retry_alarm_in_gup(void)
 void retry_alarm_in_load(void)
 {
 	alarm_in(load_from);
+}
+
+/* -- the page of a disk that answers no more ------------------------------------------------------ */
+
+/* A child that waits in act for the disk. */
+static struct stuck child_of_disk(void (*act)(char *page))
+{
+	const char *device = map_device(disk_device("raw"), 16 * MIB);
+	int fd = must("open device", open(device, O_RDONLY | O_CLOEXEC));
+	struct stuck child = { .page = map_file(fd, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE) };
+
+	close(fd);
+	suspend_device();
+	child.pid = fork_child();
+	if (child.pid == 0) {
+		act(child.page);
+		child_done();
+	}
+	see_it_sleep(&child);
+	return child;
+}
+
+/* The disk answers; now even a child ends that could not be killed. */
+static void answer(struct stuck *child, bool ended)
+{
+	resume_device();
+	if (!ended)
+		must("waitpid", waitpid(child->pid, NULL, 0));
+	must("munmap", munmap(child->page, page_size));
+	unmap_device();
+}
+
+void retry_kill_in_disk_read(void)
+{
+	struct stuck child = child_of_disk(read_pipe);
+
+	step("");
+	answer(&child, result_killed(child.pid));
+}
+
+void retry_alarm_in_disk_read(void)
+{
+	struct stuck child;
+
+	may_be_alarmed_in(read_pipe);
+	child = child_of_disk(with_alarm_handler);
+	answer(&child, alarm_child(child.pid));
 }

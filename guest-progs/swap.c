@@ -3,13 +3,10 @@
 #include "fault.h"
 
 #include <fcntl.h>
-#include <linux/dm-ioctl.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/swap.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -176,55 +173,9 @@ void swap_shared(void)
 	swap_off();
 }
 
-/* -- a device that fails: a device-mapper table on the RAM disk turns bad ------------------------- */
+/* -- a device that fails ----------------------------------------------------------------------- */
 
-#define MAPPED "faults"
-
-struct table {
-	struct dm_ioctl head;
-	struct dm_target_spec target;
-	char params[32];
-};
-
-static struct table mapper(unsigned long request, uint32_t flags, const char *type,
-			   const char *params)
-{
-	struct table t = {
-		.head = {
-			.version = { DM_VERSION_MAJOR }, .data_size = sizeof(t), .flags = flags,
-			.data_start = offsetof(struct table, target),
-			.target_count = *type ? 1 : 0, .name = MAPPED,
-		},
-		.target = { .length = DEVICE_SIZE / 512, .next = sizeof(t.target) + sizeof(t.params) },
-	};
-	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
-		not_applicable("no /dev/mapper/control");
-	strcpy(t.target.target_type, type);
-	strcpy(t.params, params);
-	must("device mapper", ioctl(fd, request, &t));
-	close(fd);
-	return t;
-}
-
-static char mapped[32];
-
-static void map_device(void)
-{
-	uint64_t dev = mapper(DM_DEV_CREATE, 0, "", "").head.dev;
-
-	mapper(DM_TABLE_LOAD, 0, "linear", DEVICE " 0");
-	mapper(DM_DEV_SUSPEND, 0, "", "");	/* without the flag: resume */
-	snprintf(mapped, sizeof(mapped), "/dev/dm-%u", minor(dev));
-}
-
-static void break_device(void)
-{
-	mapper(DM_TABLE_LOAD, 0, "error", "");
-	mapper(DM_DEV_SUSPEND, DM_SUSPEND_FLAG | DM_NOFLUSH_FLAG | DM_SKIP_LOCKFS_FLAG, "", "");
-	mapper(DM_DEV_SUSPEND, 0, "", "");
-}
+static const char *mapped;
 
 /* A page in swap that cannot be read back. */
 static char *lost(void)
@@ -232,7 +183,7 @@ static char *lost(void)
 	char *page = anon_pages(1, RW);
 
 	make_device();
-	map_device();
+	mapped = map_device(DEVICE, DEVICE_SIZE);
 	write_header(mapped);
 	must("swapon", swapon(mapped, 0));
 	fill(page, page_size);
@@ -241,16 +192,16 @@ static char *lost(void)
 	return page;
 }
 
-static void unmap_device(void)
+static void swap_off_mapped(void)
 {
 	must("swapoff", swapoff(mapped));
-	mapper(DM_DEV_REMOVE, 0, "", "");
+	unmap_device();
 }
 
 void swap_error_load(void)
 {
 	load("", lost() + 8, INT);
-	unmap_device();
+	swap_off_mapped();
 }
 
 void swap_error_read(void)
@@ -259,7 +210,7 @@ void swap_error_read(void)
 	char *page = lost();
 
 	transfer("", page, 64, read(fd, page, 64));
-	unmap_device();
+	swap_off_mapped();
 }
 
 void swap_error_swapoff(void)
@@ -267,7 +218,7 @@ void swap_error_swapoff(void)
 	char *page = lost();
 
 	call("swapoff", page, swapoff(mapped));
-	mapper(DM_DEV_REMOVE, 0, "", "");
+	unmap_device();
 	load_data("load", page, INT, pattern(0, INT));
 }
 
