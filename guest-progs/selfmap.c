@@ -150,6 +150,7 @@ struct half {
 	char *buffer;
 	size_t size;
 	bool writes;
+	off_t at;
 	int rounds;		/* at least so many */
 	struct half *partner;
 	volatile unsigned long turns;	/* odd: inside of a call */
@@ -172,7 +173,7 @@ static void one_round(struct half *half)
 
 	half->turns++;
 	if (n == 0)
-		n = half->writes ? pwrite(half->fd, half->buffer, half->size, 0)
+		n = half->writes ? pwrite(half->fd, half->buffer, half->size, half->at)
 				 : pread(half->fd, half->buffer, half->size, 0);
 	half->turns++;
 	half->meetings += before % 2 || half->partner->turns != before;
@@ -219,11 +220,12 @@ static void both(struct half first, struct half second)
 	call_end(errno ? -1 : want > missing ? want - missing : 0, want, true);
 }
 
+/* What is written goes behind the page of the partner's buffer, or it would bring that page back. */
 static void cross(int a, int b, bool first_writes, bool second_writes)
 {
-	both((struct half){ .fd = a, .other = b, .buffer = absent_map(b, MAP_SHARED),
+	both((struct half){ .fd = a, .other = b, .buffer = absent_map(b, MAP_SHARED), .at = page_size,
 			    .size = 64, .rounds = ROUNDS, .writes = first_writes },
-	     (struct half){ .fd = b, .other = a, .buffer = absent_map(a, MAP_SHARED),
+	     (struct half){ .fd = b, .other = a, .buffer = absent_map(a, MAP_SHARED), .at = page_size,
 			    .size = 64, .rounds = ROUNDS, .writes = second_writes });
 }
 
@@ -283,11 +285,18 @@ static int file_in(const char *folder)
 	return fd;
 }
 
+/* A page that is in the page cache is mapped without asking the file system: it is not there. */
 static void write_own_on(const char *disk)
 {
 	int fd = file_in(mount_disk(disk));
+	char *map = absent_map(fd, MAP_SHARED);
+	unsigned char cached;
 
-	write_own(fd, absent_map(fd, MAP_SHARED));
+	errno = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	must("fadvise", errno ? -1 : 0);
+	must("mincore", mincore(map, page_size, &cached));
+	prove("page not in the cache", !(cached & 1));
+	write_own(fd, map);
 }
 
 void selfmap_ext4_write_own(void)
