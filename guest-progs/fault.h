@@ -334,6 +334,11 @@ const char *disk_device(const char *name);
 /* The folder it is mounted on, as the file system of the same name, for this scenario only. */
 const char *mount_disk(const char *name);
 
+/* -- crowd.c: several tasks bring pages in, another maps and unmaps, all of one address space ----- */
+
+/* The only step: nothing is lost of pages that send_away has sent away, in many rounds. */
+void brought_in_by_all(void (*send_away)(char *page, size_t n));
+
 /* -- mapper.c: a disk that fails or answers no more, by the device mapper, which a scenario `needs:` -- */
 
 /* A device of that many bytes of another one; its node. n/a where there is no device mapper. */

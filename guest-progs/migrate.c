@@ -290,20 +290,35 @@ struct dmirror {
 #define TO_DEVICE _IOWR('H', 0x02, struct dmirror)
 #define EXCLUSIVE _IOWR('H', 0x05, struct dmirror)
 
-static char *pages_of_device(unsigned long request, size_t n)
+static int device;
+
+static void open_device(void)
 {
-	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
-	char *page = anon_pages(n, RW), *copy = anon_pages(n, RW);
+	device = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+	if (device < 0)
+		not_applicable("no /dev/hmm_dmirror0");
+}
+
+static void give(unsigned long request, char *page, size_t n)
+{
+	char *copy = anon_pages(n, RW);
 	struct dmirror cmd = { .addr = (uintptr_t)page, .ptr = (uintptr_t)copy, .npages = n };
 
-	if (fd < 0)
-		not_applicable("no /dev/hmm_dmirror0");
-	fill(page, n * page_size);
 	fill(copy, n * page_size);
-	must("give to the device", ioctl(fd, request, &cmd));
+	must("give to the device", ioctl(device, request, &cmd));
 	prove("the device has all", cmd.cpages == n);
 	for (size_t i = 0; i < n; i++)
 		prove("the device has it", !present(page + i * page_size));
+	must("munmap", munmap(copy, n * page_size));
+}
+
+static char *pages_of_device(unsigned long request, size_t n)
+{
+	char *page = anon_pages(n, RW);
+
+	open_device();
+	fill(page, n * page_size);
+	give(request, page, n);
 	return page;
 }
 
@@ -391,4 +406,26 @@ static char *exclusive_pages(void)
 void migrate_exclusive_lock(void)
 {
 	count_locks(exclusive_pages, load_each);
+}
+
+static void to_device(char *page, size_t n)
+{
+	give(TO_DEVICE, page, n);
+}
+
+void migrate_device_threads(void)
+{
+	open_device();
+	brought_in_by_all(to_device);
+}
+
+static void exclusively(char *page, size_t n)
+{
+	give(EXCLUSIVE, page, n);
+}
+
+void migrate_exclusive_threads(void)
+{
+	open_device();
+	brought_in_by_all(exclusively);
 }
