@@ -55,3 +55,10 @@ def test_a_reason_for_what_is_reached_is_told(tmp_path: Path) -> None:
     made = listed(tmp_path, "  first: oops\n  second: nobody does\n  third: gone\n")
     assert "arch/x/fault.c: third: a reason, and no such line" in made.stderr
     assert made.returncode == 1
+
+
+def test_when_it_was_measured_is_told(tmp_path: Path) -> None:
+    reasons = "  first: oops\n  '9': never\n  second: nobody does\n"
+    made = listed(tmp_path, f"{reasons}measured: at noon\n")
+    assert "\nMeasured: at noon.\n" in made.stdout
+    assert made.returncode == 0
