@@ -111,7 +111,8 @@ def _compile(
         with ExitStack() as all_of_them:
             running: deque[Process] = deque()
             for source, made in zip(sources, objects, strict=True):
-                if len(running) > len(os.sched_getaffinity(0)):  # one that a CPU need not wait for
+                # One more than there are CPUs: the oldest need not be the first that ends.
+                if len(running) > len(os.sched_getaffinity(0)):
                     said(running.popleft(), failed=failed)
                 one = called([*cc, "-c", source, "-o", made], cwd=scratch)
                 running.append(all_of_them.enter_context(one))
