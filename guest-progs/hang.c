@@ -212,12 +212,15 @@ enum hang_state hang_sample(pid_t pid, pid_t session, hang_note note)
 	return worst == HANG_GONE && m ? HANG_SLEEP : worst;
 }
 
-/* It sleeps now: in one look, so only of use to one who knows what it sleeps in. */
+/* Each of its threads sleeps now: in one look, so only of use to one who knows what they sleep in. */
 bool hang_sleeps(pid_t pid)
 {
 	struct look looks[MAX_TASKS];
+	int n = look_at_process(pid, looks, 0), sleep = 0;
 
-	return look_at_process(pid, looks, 0) == 1 && strchr("SD", looks[0].state);
+	for (int i = 0; i < n; i++)
+		sleep += !!strchr("SD", looks[i].state);
+	return n > 0 && sleep == n;
 }
 
 bool hang_alive(pid_t pid)

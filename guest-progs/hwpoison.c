@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -300,38 +301,71 @@ void hwpoison_blocked(void)
 		load("load", page + 8, INT);
 }
 
-/* Another task that has the page mapped, and waits to be told (A); we are the one who injects (B). */
-static struct stuck witness(char *page)
+struct witness {
+	char *page;
+	int ready;		/* told when it is about to wait */
+};
+
+static void *wait_to_be_told(void *arg)
 {
-	struct stuck child = { .page = page };
-	int ready[2];
+	struct witness *self = arg;
 	char byte = 0;
+
+	be_told_early();
+	prove("mapped here as well", filled(self->page, page_size));
+	task('A');
+	call_begin("pause", self->page);
+	must("write", write(self->ready, &byte, 1));
+	call_end(pause(), -1, true);
+	return NULL;
+}
+
+static void wait_in_thread(struct witness *self)
+{
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, wait_to_be_told, self);
+	must("pthread_create", errno ? -1 : 0);
+	pthread_join(thread, NULL);
+}
+
+/*
+ * Another task that has the page mapped, and waits to be told (A), in a thread of its own or not;
+ * we are the one who injects (B).
+ */
+static void two_early(bool in_thread)
+{
+	struct witness witness = { .page = shared_page() };
+	struct stuck child = { .page = witness.page };
+	int ready[2];
+	char byte;
 
 	need(HWPOISON);
 	must("pipe", pipe2(ready, O_CLOEXEC));
+	witness.ready = ready[1];
 	child.pid = fork_child();
 	if (child.pid == 0) {
-		be_told_early();
-		prove("mapped here as well", filled(page, page_size));
-		task('A');
-		call_begin("pause", page);
-		must("write", write(ready[1], &byte, 1));
-		call_end(pause(), -1, true);
+		if (in_thread)
+			wait_in_thread(&witness);
+		else
+			wait_to_be_told(&witness);
 		child_done();
 	}
 	must("read", read(ready[0], &byte, 1));
 	see_it_sleep(&child);
-	return child;
+	task('B');
+	if (inject(witness.page))
+		join_child(child.pid);
 }
 
 void hwpoison_two_early(void)
 {
-	char *page = shared_page();
-	struct stuck child = witness(page);
+	two_early(false);
+}
 
-	task('B');
-	if (inject(page))
-		join_child(child.pid);
+void hwpoison_two_early_thread(void)
+{
+	two_early(true);
 }
 
 void hwpoison_two_late(void)
