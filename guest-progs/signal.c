@@ -540,6 +540,11 @@ void signal_illegal(void)
 	execute("", code_illegal, NULL, code_illegal);
 }
 
+void signal_private_call(void)
+{
+	execute("", code_private_call, NULL, code_private_call);
+}
+
 void signal_int_div0(void)
 {
 	execute("", code_div0, NULL, code_div0);
