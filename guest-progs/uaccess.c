@@ -693,13 +693,13 @@ void uaccess_poll_edge(void)
 void uaccess_poll_cut(void)
 {
 	char *end = edge();
-	int refused = 0;
+	int cuts = 0, refused = 0;
 
 	call_begin("", end);
 	for (size_t n = 1; n <= 4; n++)
-		for (size_t left = 1; left < n * sizeof(struct pollfd); left++)
+		for (size_t left = 1; left < n * sizeof(struct pollfd); left++, cuts++)
 			refused += poll((struct pollfd *)(end - left), n, 0) < 0 && errno == EFAULT;
-	call_end(refused, -1, true);
+	call_end(refused, cuts, true);
 }
 
 static int epoll_of_ready(int n)
