@@ -178,6 +178,7 @@ class Laboratory:
             self._bench.restore()
             self._bench.touch(mutant.touched)
             apply_patch(self._bench.tree, mutant.file)
+            self._bench.keep_lines(mutant.touched)
             image = self._build()
         except BuildError as error:
             self._say(f"{self._arch.name}: {mutant.name}: {error}")

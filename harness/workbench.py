@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from harness.build import BuildError
@@ -46,6 +47,17 @@ class Workbench:
         for name in paths:
             self._renew(name)
 
+    def keep_lines(self, paths: Sequence[str]) -> None:
+        """What a change has moved in these files says which line it was. WARN and BUG hold theirs:
+        so an image differs by what a change does, and not by how long it is.
+        """
+        for name in paths:
+            file = self.tree / name
+            if file.suffix in (".c", ".h", ".S") and file.is_file():
+                before = (self._pristine / name).read_bytes().splitlines(keepends=True)
+                after = file.read_bytes().splitlines(keepends=True)
+                file.write_bytes(b"".join(numbered(before, after)))
+
     def restore(self) -> None:
         """What was changed last is as it was, with a new time so that make sees it."""
         for name in self._note.read_text().split() if self._note.exists() else ():
@@ -58,6 +70,23 @@ class Workbench:
             raise BuildError(f"{name} is not in the tree")
         file.unlink(missing_ok=True)  # it was a hard link to the original
         shutil.copy(self._pristine / name, file)
+
+
+def numbered(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[bytes]:
+    """The lines `after` a change of C, with a #line where other numbers than `before` it begin."""
+    same = 0  # lines, which are most of a file
+    while same < min(len(before), len(after)) and before[same] == after[same]:
+        same += 1
+    yield from after[:same]
+    moved = 0
+    blocks = SequenceMatcher(None, before[same:], after[same:], autojunk=False).get_opcodes()
+    for kind, old, _, new, end in blocks:
+        for number, line in enumerate(after[same + new : same + end]):
+            goes_on = after[same + new + number - 1].endswith(b"\\\n")  # of a macro, or a string
+            if kind == "equal" and old - new != moved and not goes_on:
+                moved = old - new
+                yield b"#line %d\n" % (same + old + number + 1)
+            yield line
 
 
 @contextmanager

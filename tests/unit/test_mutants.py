@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,55 @@ def test_a_mutant_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"mm/new.c is not in the tree"):
         bench.touch(["mm/one.c", "mm/new.c"])
     assert tree(bench.tree) == tree(pristine)
+
+
+C = """\
+#define TWO(x) \\
+	((x) + \\
+		0)
+int one = __LINE__;
+int two = TWO(__LINE__);
+int three = __LINE__;
+int four(int a)
+{
+	return a
+		? __LINE__
+		: TWO(__LINE__);
+}
+int five = __LINE__;
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("int one", "\n\n// moved\nint one"),
+        ("#define TWO(x) \\\n", "\n\n#define TWO(x) \\\n"),
+        ("\t((x) + \\\n\t\t0)", "\t(x)"),
+        ("\t((x) + \\\n", "\t((x) + \\\n\\\n"),
+        ("\t\t? ", "\n\n\t\t? "),
+        ("{\n\treturn a\n", "{ return a\n"),
+        ("int four(int a)\n{\n", "int four(int a) {\n\n\n\n"),
+        ("__LINE__", "__LINE__"),
+    ],
+)
+def test_a_change_leaves_every_other_line_its_number(tmp_path: Path, old: str, new: str) -> None:
+    """As the compiler sees it: what is left of the text, without the spaces."""
+    assert C.replace(old, new, 1) != C or old == new
+    pristine, bench = bench_of(tmp_path, one=C)
+    bench.touch(["mm/one.c"])
+    changed = bench.tree / "mm" / "one.c"
+    changed.write_text(C.replace(old, new, 1))
+    bench.keep_lines(["mm/one.c"])
+
+    def compiled(file: Path) -> str:
+        argv = ["gcc", "-S", "-O2", "-o", "-", str(file)]
+        text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return re.sub(r"\t\.(file|ident).*", "", text)
+
+    assert compiled(changed) == compiled(pristine / "mm" / "one.c")
+    if old == new:
+        assert changed.read_text() == C
 
 
 @pytest.mark.parametrize("name", ["../outside", "link/outside", "mm/../../outside"])
