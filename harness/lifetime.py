@@ -41,19 +41,23 @@ def session(
     stdin: _File = subprocess.DEVNULL,
     stdout: _File = subprocess.PIPE,
     stderr: _File = subprocess.STDOUT,
+    brief: bool = False,
 ) -> Iterator[Process]:
     """A program as a session of its own, waited for. Whatever ends the block early ends it and all
     that it has started.
 
     If we are killed it gets a SIGTERM, as make heeds, which ends what it has started; the
-    descriptors to `keep` are open in them to their end. Raises OSError if it cannot be started.
+    descriptors to `keep` are open in them to their end. A `brief` one, as one that is only asked
+    for its version, then ends by itself: it is started by vfork, which takes 2 ms less. Raises
+    OSError if it cannot be started.
     """
+    with_us = functools.partial(end_with, os.getpid(), signal.SIGTERM)
     with ExitStack() as ended:
         with held_back():  # or a program runs that nobody knows
             process = subprocess.Popen(
                 argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr,
                 pass_fds=keep, start_new_session=True,
-                preexec_fn=functools.partial(end_with, os.getpid(), signal.SIGTERM),
+                preexec_fn=None if brief else with_us,
             )  # fmt: skip
             ended.enter_context(process)
             ended.push(lambda kind, *_: end_session(process) if kind else None)

@@ -93,7 +93,7 @@ def build_disk(kind: str, store: Store) -> Path:
 
 
 def _version(mkfs: Mkfs) -> str:
-    return output([_program(mkfs), *mkfs.version]).partition("\n")[0]
+    return output([_program(mkfs), *mkfs.version], brief=True).partition("\n")[0]
 
 
 def _program(mkfs: Mkfs) -> str:

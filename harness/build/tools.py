@@ -93,6 +93,7 @@ def called(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     keep: Sequence[int] = (),
+    brief: bool = False,
 ) -> AbstractContextManager[Process]:
     """Start a program as a session (harness/lifetime.py), its streams as `said` reads them. Raises
     OSError.
@@ -100,7 +101,7 @@ def called(
     return session(
         [str(part) for part in argv],
         env=env if env is not None else clean_environment(),
-        cwd=cwd, keep=keep, stdin=subprocess.PIPE,
+        cwd=cwd, keep=keep, stdin=subprocess.PIPE, brief=brief,
     )  # fmt: skip
 
 
@@ -113,12 +114,14 @@ def output(
     ok: Sequence[int] = (0,),
     typed: str = "",
     keep: Sequence[int] = (),
+    brief: bool = False,
 ) -> str:
     """Run a program and return what it wrote (both streams); `typed` is its stdin, `keep` are
-    descriptors that it inherits. Raises BuildError, `failed` first.
+    descriptors that it inherits, and `brief` is one that takes no time. Raises BuildError,
+    `failed` first.
     """
     try:
-        with called(argv, cwd=cwd, env=env, keep=keep) as process:
+        with called(argv, cwd=cwd, env=env, keep=keep, brief=brief) as process:
             return said(process, failed=failed, ok=ok, typed=typed)
     except FileNotFoundError:
         need(str(argv[0]))
@@ -166,5 +169,5 @@ def toolchain(prefix: str, packages: Mapping[str, str]) -> Toolchain:
 @lru_cache
 def _ask_toolchain(prefix: str, path: str) -> Toolchain:
     del path  # part of the cache's key: another PATH is another compiler
-    first = [output([f"{prefix}{tool}", "--version"]).splitlines()[0] for tool in ("gcc", "ld")]
-    return Toolchain(prefix, *first)
+    gcc, ld = (output([f"{prefix}{tool}", "--version"], brief=True) for tool in ("gcc", "ld"))
+    return Toolchain(prefix, gcc.splitlines()[0], ld.splitlines()[0])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness.build.tools import toolchain
 from harness.interrupt import Interrupted, held_back, interrupting
 from harness.lifetime import session
 
@@ -47,12 +48,13 @@ def starter(note: Path, first: str = "") -> list[str]:
     return ["sh", "-c", f"{first}sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"]
 
 
+@pytest.mark.parametrize("brief", [False, True])
 @pytest.mark.parametrize("first", ["", "trap '' TERM; "])
-def test_an_exception_ends_all_that_it_has_started(tmp_path: Path, first: str) -> None:
+def test_an_exception_ends_all_that_it_has_started(tmp_path: Path, first: str, brief: bool) -> None:
     started = 0
     with (
         pytest.raises(KeyError),
-        session(starter(tmp_path / "note", first), env=dict(os.environ)),
+        session(starter(tmp_path / "note", first), env=dict(os.environ), brief=brief),
     ):
         started = grandchild(tmp_path / "note")
         assert lives(started)
@@ -106,3 +108,18 @@ def test_who_ignores_a_signal_goes_on_to() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_asking_for_a_version_forks_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run of one cell asks twice, and it has a second in all."""
+    asked = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            asked.append(options["preexec_fn"])
+            super().__init__(*words, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    monkeypatch.setenv("PATH", os.environ["PATH"] + ":")  # another one: none is remembered
+    assert toolchain("", {}).compiler.startswith("gcc")
+    assert asked == [None, None]
