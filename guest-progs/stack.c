@@ -148,15 +148,32 @@ void stack_write_below(void)
 	transfer("", buffer, 16, write(fd, buffer, 16));
 }
 
-void stack_guard_gap_read(void)
+/* A read into a page so many pages below the stack, with a mapping further below it. */
+static void read_towards_neighbour(size_t pages, size_t distance, int prot)
 {
 	uintptr_t start = stack().start;
-	char *touch = below_stack(start - page_size), *neighbour = touch - 99 * page_size;
+	char *touch = below_stack(start - pages * page_size);
+	char *neighbour = touch - (distance - pages) * page_size;
 	int fd = pipe_holding(16);
 
-	must("mmap", mmap(neighbour, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
+	must("mmap", mmap(neighbour, page_size, prot, MAP_PRIVATE | MAP_ANONYMOUS |
 			  MAP_FIXED_NOREPLACE, -1, 0));
 	transfer("", touch, 16, read(fd, touch, 16));
+}
+
+void stack_guard_gap_read(void)
+{
+	read_towards_neighbour(1, 100, PROT_READ);
+}
+
+void stack_guard_gap_read_far(void)
+{
+	read_towards_neighbour(100, 300, PROT_READ);
+}
+
+void stack_guard_gap_read_none(void)
+{
+	read_towards_neighbour(1, 100, PROT_NONE);
 }
 
 /* -- the stack as others reach it ------------------------------------------------------ */
