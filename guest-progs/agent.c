@@ -9,16 +9,19 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PORT_WAIT_MS 20000
 #define MAX_VIRTIO 16
 #define MAX_LIMIT_MS 3600000
+#define TIMER_WAIT_MS 1000	/* a thousand times what is asked for */
 #define ANSWER_MS 2000		/* a host that is there answers at once */
 
 static char nonce[17] = "0000000000000000";
@@ -211,19 +214,45 @@ static bool stay_on(int cpu)
 	return sched_setaffinity(0, sizeof(one), &one) == 0;
 }
 
+/* One of a millisecond, asked for without a sleep that might never end. */
+static bool timer_fires(void)
+{
+	static const struct itimerval soon = { .it_value.tv_usec = 1000 }, never;
+	static const struct timespec at_once;
+	uint64_t end = now_us() + TIMER_WAIT_MS * 1000ULL;
+	sigset_t alarm, before;
+	bool fired;
+
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigprocmask(SIG_BLOCK, &alarm, &before);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	do
+		fired = sigtimedwait(&alarm, NULL, &at_once) == SIGALRM;
+	while (!fired && now_us() < end);
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return fired;
+}
+
 /*
  * A machine that was restored may have lost what its timers were set to (riscv64, QEMU 7.2), and the
  * kernel, which waits for that event, sets none that is later. One long due is earlier than any, and
- * as it fires all that has become due meanwhile is looked after, and the next event is set.
+ * as it fires all that has become due meanwhile is looked after, and the next event is set; but
+ * since 7.2 what is due is not set any more. So each CPU shows that its timer fires.
  */
-static void set_timers(void)
+static bool timers_fire(void)
 {
 	static const struct timespec long_ago = { .tv_nsec = 1 };
 	int cpu = sysconf(_SC_NPROCESSORS_ONLN);
+	bool fire = true;
 
 	while (--cpu >= 0)	/* ends on the first: see keep_still */
-		if (stay_on(cpu))
+		if (stay_on(cpu)) {
 			clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &long_ago, NULL);
+			fire &= timer_fires();
+		}
+	return fire;
 }
 
 static void command(char *line)
@@ -240,8 +269,10 @@ static void command(char *line)
 		if (name && strlen(name) == sizeof(nonce) - 1) {
 			memcpy(nonce, name, sizeof(nonce) - 1);
 			frame_to(port, nonce);
-			set_timers();
-			send_hello();
+			if (timers_fire())
+				send_hello();
+			else
+				error("no timer fires");
 		} else {
 			error("hello NONCE");
 		}

@@ -335,6 +335,8 @@ class Session:
             if self._gone or self._cell.has("panic"):
                 ending = await self._ending()
                 raise self._boot_error(f"the machine ended: {self._last_words() or ending}")
+            if self._cell.error:
+                raise self._boot_error(f"the guest says: {self._cell.error}")
             if not await self._wait(deadline()) and time.monotonic() >= deadline():
                 silent = time.monotonic() - self._last_byte
                 state = await self._look()

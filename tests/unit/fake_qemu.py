@@ -230,6 +230,7 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     "lost-end": (mark, sends(b"FL1 torn\n"), waits(60)),
     "agent-error": (mark, lambda name: say('{"t":"error","e":"no such scenario"}')),
 }  # fmt: skip
+NO_TIMER = '{"t":"error","e":"no timer fires"}'
 HELLO = (
     '{"t":"hello","protocol":1,"release":"6.1.0","page_size":4096,"cpus":1,"calibration_us":1000}'
 )
@@ -288,7 +289,7 @@ def main() -> None:
                 sys.exit(0)
             if words[0] == "hello":
                 assert words[1] == nonce
-                say(HELLO)
+                say(NO_TIMER if play == "no-timer" else HELLO)
                 continue
             if words[0] == "exec":
                 program(play)

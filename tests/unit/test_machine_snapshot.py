@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,16 @@ def test_a_snapshot_that_does_not_load_is_refused_and_the_machine_boots(tmp_path
         assert not machine.restored
         assert machine.observe("hole/read").outcome == "ok"
     assert "load of migration failed" in kept.refusal or "exit status 1" in kept.refusal
+
+
+def test_a_machine_whose_timers_do_not_survive_is_refused_and_boots(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, b"a machine")
+    found, started = replace(snapshot_spec(tmp_path), machine="no-timer"), time.monotonic()
+    with Session(found, snapshots=kept) as machine:
+        assert not machine.restored
+        assert machine.observe("hole/read").outcome == "ok"
+    assert kept.refusal == "the guest says: no timer fires"
+    assert time.monotonic() - started < snapshot_module.RESTORE_LIMIT / 2  # it is not waited for
 
 
 def test_a_machine_that_somebody_kills_as_it_is_restored_is_restored_again(
