@@ -479,6 +479,8 @@ def test_who_works_for_a_tool_ends_with_it(
     run = subprocess.Popen(
         [sys.executable, tmp_path / "tool.py", tmp_path],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        # Whoever runs tests in the background of a shell has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         assert within(30, lambda: all(note.exists() and note.read_text() for note in notes))
