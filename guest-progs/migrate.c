@@ -174,20 +174,20 @@ static void compact(int fd)
 	must("munmap", munmap(lot, LOT * page_size));
 }
 
+#define FEW "1000000"		/* a millionth of a zone */
+#define USUAL "0"
+
 /*
  * What is freed may stay with a CPU, by thousands of pages since 6.7, where compaction does not see
  * it. With the knob that 5.14 brought a CPU keeps next to none; before that it kept hundreds.
  */
-static void keep_free_pages(bool many)
+static void cpus_keep(const char *pages)
 {
 	int fd = open("/proc/sys/vm/percpu_pagelist_high_fraction", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return;
-	if (many)
-		must("percpu_pagelist_high_fraction", write(fd, "0", 1));
-	else
-		must("percpu_pagelist_high_fraction", write(fd, "1000000", 7));
+	must("percpu_pagelist_high_fraction", write(fd, pages, strlen(pages)));
 	close(fd);
 }
 
@@ -210,7 +210,7 @@ static void compact_while(bool (*use)(void))
 		not_applicable("no /proc/sys/vm/compact_memory");
 	if (page_size > 16 * KIB)
 		not_applicable("with such pages, memory is a single block to compaction");
-	keep_free_pages(false);
+	cpus_keep(FEW);
 	pid = user_of_pages(lowest_pages, use);
 	places(pid, shared->pages, before, PAGES);
 	memcpy(after, before, sizeof(after));
@@ -219,7 +219,7 @@ static void compact_while(bool (*use)(void))
 		places(pid, shared->pages, after, PAGES);
 		detail("compacted", "%d", i + 1);	/* a busy machine takes its time */
 	}
-	keep_free_pages(true);
+	cpus_keep(USUAL);
 	detail("moved", "%d", moved(before, after));
 	stop(pid);
 	prove("pages were moved", moved(before, after) > 0);

@@ -71,6 +71,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 	asm volatile("call_pal 0x86" : : : "memory");	/* imb */
 }
 
+#define CPU_FEATURES "cpu model"
+
 #define TRAP_WORDS "traparg-a0", "traparg-a1", "traparg-a2"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)

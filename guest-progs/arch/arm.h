@@ -66,6 +66,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 
 #define CACHEFLUSH(start, end) syscall(__ARM_NR_cacheflush, start, end, 0)
 
+#define CPU_FEATURES "Features"
+
 #define TRAP_WORDS "fsr", "trap-no", "fault-address"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)

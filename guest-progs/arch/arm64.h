@@ -63,6 +63,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 	__builtin___clear_cache((char *)addr, (char *)addr + size);
 }
 
+#define CPU_FEATURES "Features"
+
 #define TRAP_WORDS "esr", "fault-address"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)

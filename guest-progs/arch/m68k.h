@@ -68,6 +68,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 #define CACHEFLUSH(start, end) syscall(SYS_cacheflush, start, FLUSH_SCOPE_LINE, FLUSH_CACHE_BOTH, \
 				       (char *)(end) - (char *)(start))
 
+#define CPU_FEATURES "CPU"
+
 #define TRAP_WORDS "formatvec"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)

@@ -64,6 +64,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 }
 
 /* The signal frame says nothing of the trap but where it was. */
+#define CPU_FEATURES "isa"
+
 #define TRAP_WORDS "pc"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)

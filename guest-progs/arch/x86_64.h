@@ -63,6 +63,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 	(void)addr, (void)size;		/* fetches see stores */
 }
 
+#define CPU_FEATURES "flags"
+
 #define TRAP_WORDS "err", "trapno", "cr2"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
