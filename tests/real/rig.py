@@ -18,6 +18,7 @@ import pytest
 
 from harness.build.store import default_root
 from harness.machine.qemu import OPEN_FILES
+from tests.processes import gone, lives
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
@@ -98,23 +99,6 @@ def soft_limits(limits: str) -> dict[str, int]:
     """Those that there are, by name: of /proc/PID/limits."""
     found = re.findall(r"^Max ([a-z ]+?) +(\d+) ", limits, re.MULTILINE)
     return {name: int(limit) for name, limit in found}
-
-
-def lives(pid: int) -> bool:
-    """A zombie does not: its parent may be dead as well."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
-def gone(pid: int) -> bool:
-    """Whether it has ended, within seconds."""
-    deadline = time.monotonic() + 10
-    while lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not lives(pid)
 
 
 def adopt_orphans() -> None:

@@ -20,7 +20,6 @@ from rig import (
     ROOT,
     Undisturbed,
     check_confined,
-    gone,
     in_namespace,
     mounts,
     outcomes_of,
@@ -40,6 +39,7 @@ from harness.machine.qemu import FILE_LIMIT, OPEN_FILES
 from harness.machine.session import BootError, Session
 from harness.run.options import Options
 from harness.run.repro import prepare_case
+from tests.processes import gone
 
 # -- a full disk ---------------------------------------------------------------------------
 

@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 import pytest
-from rig import MOMENTS, ROOT, descendants, gone
+from rig import MOMENTS, ROOT, descendants
 
 from harness.catalog.project import load_project
 from harness.results import ResultRecord, Verdict, read_results
+from tests.processes import gone
 
 ARCH = os.environ.get("FAULTLINE_ARCH", "m68k")
 HOSTILE = Path(__file__).with_name("hostile")

@@ -21,7 +21,6 @@ from rig import (
     SIGNALS,
     Undisturbed,
     descendants,
-    gone,
     in_namespace,
     left_behind,
     machines,
@@ -35,6 +34,7 @@ from rig import (
 
 from harness.build.prune import verify
 from harness.build.store import Store, default_root
+from tests.processes import gone
 from tests.unit.small_project import fetched_and_patched, with_module_and_disk
 
 DWELL = 60  # seconds that a run stays where it is to be hit: nobody who ends sooner waits for it

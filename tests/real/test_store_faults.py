@@ -23,7 +23,6 @@ from rig import (
     Undisturbed,
     command_line,
     descendants,
-    gone,
     in_namespace,
     machines,
     mounts,
@@ -37,6 +36,7 @@ from harness.build import prune
 from harness.build.source import is_at_hand
 from harness.build.store import Store, default_root
 from harness.cli.common import open_project, select
+from tests.processes import gone
 
 # -- a full disk, and builds that are ended --------------------------------------------------
 

@@ -14,25 +14,9 @@ import pytest
 from harness.build.tools import toolchain
 from harness.interrupt import Interrupted, held_back, interrupting
 from harness.lifetime import session
+from tests.processes import gone, lives
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def lives(pid: int) -> bool:
-    """A zombie does not: who it lost its parent to need not care."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
-def gone(pid: int) -> bool:
-    """Whether it ends within seconds, a fraction of what it would sleep."""
-    deadline = time.monotonic() + 10
-    while lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not lives(pid)
 
 
 def grandchild(note: Path) -> int:
