@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -22,16 +21,9 @@ from harness.machine.hand import HandProcess
 from harness.machine.monitor import Monitor
 from harness.machine.port import (
     PROTOCOL,
-    AgentError,
-    Begin,
     End,
-    Ended,
     FrameReader,
     Hello,
-    Late,
-    Message,
-    Plan,
-    Refused,
 )
 from harness.machine.qemu import MachineSpec, QemuProcess
 from harness.machine.snapshot import (
@@ -43,6 +35,7 @@ from harness.machine.snapshot import (
     snapshot_key,
 )
 from harness.machine.starved import Starved
+from harness.machine.wire import Wire
 from harness.results import Observation
 
 BOOT_SILENCE = 45.0  # seconds without a byte on the console before the boot is given up
@@ -56,7 +49,6 @@ GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is gi
 ENDING = 10.0  # seconds that QEMU gets to end once its console or port has
 AT_ONCE = 0.2  # seconds in which nearly all scenarios end: nothing is asked about them
 _FATAL = [Sign(kind) for kind in FATAL]
-MAX_SIGNS = 100  # kept of one scenario
 MAX_STEPS = 10  # progress extends the deadline so often at most
 
 
@@ -69,7 +61,7 @@ class BootError(Exception):
         self.command = command
 
 
-class Session:
+class Session(Wire):
     """A machine from boot to power-off. Use as a context manager; not thread-safe.
 
     `boot` raises BootError or QemuError. `observe` never raises for what a guest does.
@@ -82,24 +74,15 @@ class Session:
         snapshots: Snapshots | None = None,
     ) -> None:
         """With `snapshots` the machine starts from one if there is one, else leaves one there."""
+        super().__init__()
         self.spec = spec
         self._boot_limit = boot_limit
         self._snapshots = snapshots if spec.snapshot and spec.accel == "tcg" else None
-        self.nonce = secrets.token_hex(8)
-        self.hello: Hello | None = None
         self.restored = False  # from a snapshot
         self.boot_seconds = 0.0
-        self.boot_console = Excerpt()
         self._runner = asyncio.Runner()
-        self._qemu: QemuProcess | HandProcess | None = None
         self._monitor: Monitor | None = None
-        self._lines, self._frames = LineReader(), FrameReader(self.nonce)
-        self._cell = Cell("")
-        self._ended: Ended | None = None
-        self._late: list[Sign] = []  # said between two scenarios: about the one before
         self.overdue = ""  # as `late`, but said after that was asked and before the last one began
-        self._gone = False  # console or port at end of file: QEMU is about to exit
-        self._last_byte = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -225,101 +208,6 @@ class Session:
             self._qemu.close()
         self._runner.close()
 
-    # -- what comes in -------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        assert self._qemu is not None
-        loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._last_byte = time.monotonic()
-        self._qemu.port.setblocking(False)
-        loop.add_reader(self._qemu.console_fd, self._console_ready)
-        loop.add_reader(self._qemu.port.fileno(), self._port_ready)
-
-    def _hang_up(self, fd: int) -> None:
-        asyncio.get_running_loop().remove_reader(fd)
-        self._gone = True
-        self._changed.set()
-
-    def _console_ready(self) -> None:
-        assert self._qemu is not None
-        data = self._qemu.read_console()
-        if data is None:
-            self._hang_up(self._qemu.console_fd)
-            self._console_line(self._lines.rest())
-        self._last_byte = time.monotonic()
-        for line in self._lines.feed(data or b""):
-            self._console_line(line)
-
-    def _drain(self) -> None:
-        """Read what the console has now. A byte was written before a frame that came after it."""
-        assert self._qemu is not None
-        deadline = time.monotonic() + GRACE  # it may be flooded
-        while (data := self._qemu.read_console()) and time.monotonic() < deadline:
-            for line in self._lines.feed(data):
-                self._console_line(line)
-
-    def _console_line(self, line: str) -> None:
-        if not line:
-            return
-        cell, sign = self._cell, classify(line, self.nonce)
-        if sign is not None and sign.kind == "begin":
-            cell.begun |= sign.name == cell.name
-            return
-        (cell.console if self.hello else self.boot_console).add(line)
-        if sign is None:
-            return
-        signs = cell.signs if cell.begun or not self.hello else self._late
-        if sign not in signs and len(signs) < MAX_SIGNS:
-            signs.append(sign)
-        self._changed.set()
-
-    def _port_ready(self) -> None:
-        assert self._qemu is not None
-        try:
-            data = self._qemu.port.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._hang_up(self._qemu.port.fileno())
-        for message in self._frames.feed(data):
-            self._message(message)
-            self._changed.set()
-
-    def _message(self, message: Message) -> None:
-        cell = self._cell
-        if isinstance(message, Hello):
-            self.hello = self.hello or message
-        elif isinstance(message, AgentError):
-            cell.error = message.e[:300]
-        elif isinstance(message, Ended):
-            self._ended = self._ended or message
-        elif isinstance(message, Plan | Begin | Refused):
-            return  # of a log
-        elif message.s != cell.name:
-            return  # late words of a scenario that was given up
-        elif isinstance(message, End):
-            cell.end = cell.end or message
-        elif isinstance(message, Late):
-            cell.late = True
-        else:
-            cell.text = message.o
-            cell.progress += 1
-
-    async def _wait(self, deadline: float) -> bool:
-        """Wait for news; False: the deadline has passed."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        try:
-            await asyncio.wait_for(self._changed.wait(), left)
-        except TimeoutError:
-            return False
-        self._changed.clear()
-        return True
-
     # -- boot ----------------------------------------------------------------------------
 
     async def _boot(self, limit: float, greeting: str = "") -> None:
@@ -370,13 +258,6 @@ class Session:
         return status or "QEMU still runs without its console"
 
     # -- one scenario --------------------------------------------------------------------
-
-    def _send(self, line: str) -> None:
-        assert self._qemu is not None
-        try:
-            self._qemu.port.send(line.encode())
-        except OSError:
-            self._gone = True
 
     def limit(self, scale: float = 1.0) -> float:
         """Seconds without progress that a scenario may take on this machine."""
