@@ -108,5 +108,5 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, handler)
-    if came:
-        signal.raise_signal(number)
+        if came:  # whatever else the block has come to
+            signal.raise_signal(number)

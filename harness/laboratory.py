@@ -225,7 +225,10 @@ class Laboratory:
 
     def _unmodified_fails(self, cell: Cell) -> str:
         """Why a cell can kill no more: the unmodified kernel fails it now. "" if it does not."""
-        for _, attempts in self._last_words(self._unmodified, [cell]):
+        looked = self._last_words(self._unmodified, [cell])
+        if not looked:
+            self.failed[cell.scenario] = "nothing was seen of it"
+        for _, attempts in looked:
             if not all_are(Verdict.MATCH, attempts):
                 seen = attempts[-1].observation
                 self.failed[cell.scenario] = seen.outcome or seen.failure

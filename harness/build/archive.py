@@ -48,12 +48,11 @@ def _decompressor(archive: Path) -> list[str]:
 
 
 def _check_links(tree: Path, name: str) -> None:
-    top = str(tree)
-    for item in walk(tree):
-        if item.is_symlink():
-            target = os.path.normpath(Path(item.path).parent / Path(item.path).readlink())
-            if not target.startswith(top + "/"):
-                raise InputError(f"{name}: the link {item.path[len(top) + 1 :]} leads outside")
+    top = tree.resolve()
+    for item in walk(tree):  # by way of other links, too
+        if item.is_symlink() and top not in Path(os.path.realpath(item.path)).parents:
+            inside = item.path[len(str(tree)) + 1 :]
+            raise InputError(f"{name}: the link {inside} leads outside")
 
 
 def check_archive(archive: Path) -> None:

@@ -116,17 +116,17 @@ def apply_patch(tree: Path, file: Path) -> bool:
         fuzz = "--fuzz=0"
     elif _patch(tree, file, "--dry-run", "--fuzz=0", "--reverse") is None:
         return False
-    elif (said := _patch(tree, file, "--dry-run", "--fuzz=2")) is None:
+    elif (complaint := _patch(tree, file, "--dry-run", "--fuzz=2")) is None:
         fuzz = "--fuzz=2"
     else:
         raise BuildError(
             f"{file}: neither applies to the source nor is its change there: "
-            f"{_failed_hunks(text, said)}",
-            excerpt=said[-8:],
+            f"{_failed_hunks(text, complaint)}",
+            excerpt=complaint[-8:],
         )
-    said = _patch(tree, file, fuzz)
-    if said is not None:
-        raise BuildError(f"{file}: could not be applied", excerpt=said[-8:])
+    complaint = _patch(tree, file, fuzz)
+    if complaint is not None:
+        raise BuildError(f"{file}: could not be applied", excerpt=complaint[-8:])
     return True
 
 
@@ -148,15 +148,15 @@ def check_names(text: str, file: Path) -> None:
     for name in names:
         if name.startswith(("/", '"')) or ".." in name.split("/"):
             raise InputError(f"{file}: names {name!r}, which could lie outside the source")
-    if re.search(r"^(?:new file mode|new mode) 120000", text, re.MULTILINE):
+    if re.search(r"^\s*(?:new file mode|new mode)\s+12", text, re.MULTILINE):  # as patch reads it
         raise InputError(f"{file}: makes a symbolic link, which is refused")
 
 
-def _failed_hunks(text: str, said: list[str]) -> str:
-    """ "arch/x/fault.c hunk 1 (@@ -239,7 +239,6 @@)" from what patch said."""
+def _failed_hunks(text: str, complaint: list[str]) -> str:
+    """ "arch/x/fault.c hunk 1 (@@ -239,7 +239,6 @@)" from what patch complained of."""
     failed, name = [], ""
     sections = re.split(r"^--- ", text, flags=re.MULTILINE)[1:]
-    for line in said:
+    for line in complaint:
         if match := re.match(r"(?:checking|patching) file (\S+)", line):
             name = match[1]
         elif match := re.match(r"Hunk #(\d+) FAILED", line):

@@ -113,6 +113,8 @@ HOSTILE = {
     "absolute": DIFF.replace("a/text", "/etc/victim").replace("b/text", "/etc/victim"),
     "quoted": DIFF.replace("b/text", '"b/../victim"'),
     "link": "new file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
+    "link of another mode": "new file mode 120777\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
+    "link, indented": "  new file mode  120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
     "rename": "diff --git a/text b/../../v\nrename from text\nrename to ../../v\n",
     "ed script": "--- a/text\n+++ b/text\n1!touch victim\n.\nw\n",
     "ed only": "1d\n!touch victim\nw\n",

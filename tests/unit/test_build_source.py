@@ -267,6 +267,11 @@ HOSTILE = {
     "link to itself": [member("linux/a", tarfile.SYMTYPE, ".."), member("linux/b")],
     "hard link": [member("linux/a", tarfile.LNKTYPE, "../../victim"), member("linux/a")],
     "pipe": [member("linux/a", tarfile.FIFOTYPE)],
+    "link by another link": [
+        member("linux/a/b/c/s", tarfile.SYMTYPE, "../../../d"),
+        member("linux/a/b/c/q", tarfile.SYMTYPE, "s/../../z"),
+        member("linux/d/x"),
+    ],
     "link over the top": [member("linux", tarfile.SYMTYPE, "/tmp"), member("linux/evil")],
 }
 

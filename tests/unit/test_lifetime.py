@@ -84,6 +84,13 @@ def test_what_is_held_back_comes_at_the_end_of_the_block() -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
 
 
+def test_what_is_held_back_is_not_lost_to_another_exception() -> None:
+    with pytest.raises(Interrupted, match="SIGTERM"), interrupting(*SIGNALS), held_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        raise FileNotFoundError
+
+
 def test_who_ignores_a_signal_goes_on_to() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
