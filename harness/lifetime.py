@@ -44,7 +44,9 @@ def session(
     brief: bool = False,
 ) -> Iterator[Process]:
     """A program as a session of its own, waited for. Whatever ends the block early ends it and all
-    that it has started.
+    that it has started; who is left of its process group when it has ended by itself is killed
+    then. Wait for it at the end of the block: once it was waited for only those who are left keep
+    others from getting the group's number, and after some 32768 forks it may be somebody else's.
 
     If we are killed it gets a SIGTERM, as make heeds, which ends what it has started; the
     descriptors to `keep` are open in them to their end. A `brief` one, as one that is only asked
@@ -59,6 +61,7 @@ def session(
                 pass_fds=keep, start_new_session=True,
                 preexec_fn=None if brief else with_us,
             )  # fmt: skip
+            ended.callback(_kill_group, process)
             ended.enter_context(process)
             ended.push(lambda kind, *_: end_session(process) if kind else None)
         yield process
@@ -73,5 +76,9 @@ def end_session(process: Process) -> None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(_TO_END)
     finally:
-        with suppress(ProcessLookupError):  # who does not heed it, and who lost its parent by it
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process)  # who does not heed it, and who lost its parent by it
+
+
+def _kill_group(process: Process) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left, or nobody of ours
+        os.killpg(process.pid, signal.SIGKILL)

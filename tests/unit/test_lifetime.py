@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,26 @@ def test_an_exception_ends_all_that_it_has_started(tmp_path: Path, first: str, b
         raise KeyError
     assert started
     assert gone(started)
+
+
+def test_who_outlives_the_program_is_ended_when_the_block_is_left(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    script = f"sleep 60 > /dev/null 2>&1 & echo $! > {note}"
+    with session(["sh", "-c", script], env=dict(os.environ)) as process:
+        assert process.wait() == 0
+        assert lives(grandchild(note))
+    assert gone(grandchild(note))
+
+
+def test_a_signal_while_the_end_of_a_program_is_waited_for_ends_it() -> None:
+    """The block is left, and the program goes on."""
+    with (
+        pytest.raises(Interrupted),
+        interrupting(*SIGNALS),
+        session(["sleep", "60"], env=dict(os.environ)) as process,
+    ):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert gone(process.pid)
 
 
 def test_a_signal_while_it_is_being_started_leaves_nobody(
