@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build import BuildError, InputError
-from harness.build.store import Store
+from harness.build.store import Folder, Store
 from harness.build.tools import clean_environment, digest, need
+from harness.lifetime import session
 
 _MAINLINE = (  # where a repository without an upstream may have come from, best first
     "refs/remotes/origin/HEAD",
@@ -33,18 +34,25 @@ _MAINLINE = (  # where a repository without an upstream may have come from, best
 
 
 def run_git(
-    folder: Path, *args: str, env: dict[str, str] | None = None, stdin: bytes | None = None
+    folder: Path,
+    *args: str,
+    env: dict[str, str] | None = None,
+    stdin: bytes = b"",
+    keep: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[bytes]:
-    """git in a folder, with nothing of the user's environment or hooks."""
+    """git in a folder, as a session, with nothing of the user's environment or hooks; `keep` are
+    descriptors that it inherits.
+    """
     settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.looseCompression=0",
                 "advice.addEmbeddedRepo=false")  # fmt: skip
     argv = ["git", "--no-optional-locks", *(w for s in settings for w in ("-c", s))]
-    return subprocess.run(
+    with session(
         [*argv, "-C", str(folder), *args],
-        input=stdin if stdin is not None else b"",
-        capture_output=True,
         env=clean_environment() | {"GIT_TERMINAL_PROMPT": "0", **(env or {})},
-    )
+        keep=keep, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as git:  # fmt: skip
+        out, err = git.communicate(stdin)
+        return subprocess.CompletedProcess(git.args, git.returncode, out, err)
 
 
 @dataclass(frozen=True)
@@ -122,13 +130,13 @@ class Repository:
         Everything counts that git does not ignore. Raises BuildError.
         """
         what = self._what_counts()
-        with self._our_side(store) as (folder, env):
-            index = folder / "index"
+        with self._our_side(store) as (ours, env):
+            index, keep = ours.path / "index", (ours.lock,)
             for fresh in (False, True):
                 if fresh or not index.exists():
                     self._copy_index(index)
-                added = run_git(self.path, "add", "--all", *what, env=env)
-                wrote = run_git(self.path, "write-tree", env=env)
+                added = run_git(self.path, "add", "--all", *what, env=env, keep=keep)
+                wrote = run_git(self.path, "write-tree", env=env, keep=keep)
                 if added.returncode == 0 and wrote.returncode == 0:
                     break
             else:
@@ -153,18 +161,22 @@ class Repository:
     def unpack(self, tree: str, to: Path, store: Store) -> None:
         """Write a tree's files to the folder `to`. Raises BuildError."""
         to.mkdir(parents=True, exist_ok=True)
-        with self._our_side(store) as (_, env):
+        with self._our_side(store) as (ours, env):
+            keep = (ours.lock,)
             env |= {"GIT_INDEX_FILE": str(to.parent / "checkout.index"), "GIT_WORK_TREE": str(to)}
             env["GIT_DIR"] = self._must("rev-parse", "--absolute-git-dir")
-            read = run_git(to, "read-tree", tree, env=env)
-            wrote = run_git(to, "checkout-index", "--all", "--force", "--quiet", env=env)
+            read = run_git(to, "read-tree", tree, env=env, keep=keep)
+            all_of_it = ("checkout-index", "--all", "--force", "--quiet")
+            wrote = run_git(to, *all_of_it, env=env, keep=keep)
             (to.parent / "checkout.index").unlink(missing_ok=True)
         if read.returncode or wrote.returncode:
             raise _failed(f"{tree[:12]} of {self.path} cannot be unpacked", read, wrote)
 
     @contextmanager
-    def _our_side(self, store: Store) -> Iterator[tuple[Path, dict[str, str]]]:
-        """Our folder for this repository, and the environment that makes git write there."""
+    def _our_side(self, store: Store) -> Iterator[tuple[Folder, dict[str, str]]]:
+        """Our folder for this repository, and the environment that makes git write there. A git
+        that does so keeps the folder's lock: if we are killed, nobody else writes beside it.
+        """
         key = digest("git", str(self.path))
         with store.folder("git", key, f"index and objects for {self.path}") as held:
             info = held.path / "objects" / "info"
@@ -173,7 +185,7 @@ class Repository:
             for name in ("index.lock", "checkout.index"):  # of somebody killed: we have the lock
                 (held.path / name).unlink(missing_ok=True)
             yield (
-                held.path,
+                held,
                 {
                     "GIT_INDEX_FILE": str(held.path / "index"),
                     "GIT_OBJECT_DIRECTORY": str(held.path / "objects"),

@@ -35,7 +35,7 @@ from rig import (
 from harness.build.prune import verify
 from harness.build.store import Store, default_root
 from tests.processes import gone
-from tests.unit.small_project import fetched_and_patched, with_module_and_disk
+from tests.unit.small_project import fetched_and_patched, in_git, with_module_and_disk
 
 DWELL = 60  # seconds that a run stays where it is to be hit: nobody who ends sooner waits for it
 SOON = 30  # seconds in which it has ended, on a busy host; `gone` waits for the rest
@@ -70,6 +70,7 @@ class Phase:
 PHASES = {
     "plan": Phase(event=r"open .*/kernels\.yaml"),
     "fetch": Phase(event=r"open .*/fetch/archive', 'w"),
+    "git": Phase(program="git", word=" add --all "),
     "unpack": Phase(program="tar", word=" --extract "),
     "patch": Phase(program="patch", word="small.patch --fuzz=0 "),
     "guest": Phase(program="small-gcc", word=" main.o "),
@@ -111,7 +112,10 @@ def lay_in_wait(phase: Phase, folder: Path, here: Path) -> dict[str, str]:
     if phase.written:
         (folder / "packaged" / "text").write_text("hole/write=late\n")
     with_module_and_disk(folder)
-    fetched_and_patched(folder)
+    if phase.program == "git":
+        in_git(folder / "packaged")
+    else:
+        fetched_and_patched(folder)
     return pausing_at(phase.event, folder, here) if phase.event else {}
 
 

@@ -148,7 +148,10 @@ def commit(tree: Path, text: str, subject: str = "change") -> str:
 
 
 def repository(path: Path) -> Path:
-    tree = fake_tree(path)
+    return in_git(fake_tree(path))
+
+
+def in_git(tree: Path) -> Path:
     git(tree, "init", "--quiet", "--initial-branch=master")
     commit(tree, "start", "start")
     return tree
