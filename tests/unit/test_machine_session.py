@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from stand_in import observe, spec
 
+from harness.machine.port import FrameReader, Message
 from harness.machine.session import Session
 
 pytestmark = pytest.mark.usefixtures("short_limits")
@@ -82,13 +83,28 @@ def most_resident() -> Iterator[list[int]]:
         thread.join()
 
 
-def test_a_gib_on_the_results_port_is_neither_kept_nor_believed() -> None:
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes came by the results port, read by read."""
+    read: list[int] = []
+    feed = FrameReader.feed
+
+    def counted(reader: FrameReader, data: bytes) -> Iterator[Message]:
+        read.append(len(data))
+        return feed(reader, data)
+
+    monkeypatch.setattr(FrameReader, "feed", counted)
+    return read
+
+
+def test_a_gib_on_the_results_port_is_read_and_neither_kept_nor_believed(fed: list[int]) -> None:
     with Session(spec("port-flood")) as machine:
         started = time.monotonic()
         with most_resident() as memory:
             seen = machine.observe("hole/read")
     assert seen.outcome == "ok" or "damaged" in seen.failure
     assert not seen.alive
+    assert sum(fed) > 1 << 30
     assert len(memory) > 3 and max(memory) - memory[0] < 64 << 20
     assert time.monotonic() - started < 60
 
