@@ -100,6 +100,13 @@ def lay_in_wait(phase: Phase, folder: Path, here: Path) -> dict[str, str]:
     A program that is called then writes its process id there, and has started another, as
     compilers do; QEMU has none.
     """
+    if phase.written:
+        (folder / "packaged" / "text").write_text("hole/write=late\n")
+    with_module_and_disk(folder)
+    if phase.program == "git":
+        in_git(folder / "packaged")
+    else:
+        fetched_and_patched(folder)
     if phase.program:
         path = folder / "bin" / phase.program
         real = path.readlink() if path.is_symlink() else which(phase.program)
@@ -109,13 +116,6 @@ def lay_in_wait(phase: Phase, folder: Path, here: Path) -> dict[str, str]:
         program(path, f"""case " $* " in *{shlex.quote(phase.word)}*) [ -e {here} ] || {{
             {starts} echo $$ > {here}.new; mv {here}.new {here}; {waits}; }};; esac
             exec {real} "$@" """)  # fmt: skip
-    if phase.written:
-        (folder / "packaged" / "text").write_text("hole/write=late\n")
-    with_module_and_disk(folder)
-    if phase.program == "git":
-        in_git(folder / "packaged")
-    else:
-        fetched_and_patched(folder)
     return pausing_at(phase.event, folder, here) if phase.event else {}
 
 
