@@ -83,6 +83,20 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (DOCS / link).exists(), f"{page.name}: {link}"
 
 
+def test_what_is_said_to_prove_something_is_there() -> None:
+    """Tests by file or name, and scenarios that mean harm."""
+    text = (DOCS / "proof.md").read_text()
+    sources = {path.name: path.read_text() for path in DOCS.parent.glob("tests/*/test_*.py")}
+    files = set(re.findall(r"test_\w+\.py", text))
+    assert len(files) > 10
+    assert {name for name in files if name not in sources} == set()
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert any(f"def {name}(" in source for source in sources.values()), name
+    hostile = (DOCS.parent / "tests" / "real" / "hostile" / "hostile.c").read_text()
+    for name in re.findall(r"`hostile/([a-z-]+)", text):
+        assert f"void hostile_{name.replace('-', '_')}" in hostile, name
+
+
 def test_tables_are_in_one_piece() -> None:
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         for table in re.findall(r"(?<!\|\n)(?:^\|.*\n)+", page.read_text(), re.M):
