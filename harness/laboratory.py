@@ -18,7 +18,6 @@ from pathlib import Path
 
 from harness.build import BuildError, Say
 from harness.build.kernel import build_kernel
-from harness.build.patches import apply_patch
 from harness.build.store import Store
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
@@ -177,7 +176,7 @@ class Laboratory:
         try:
             self._bench.restore()
             self._bench.touch(mutant.touched)
-            apply_patch(self._bench.tree, mutant.file)
+            self._bench.apply(mutant.file)
             self._bench.keep_lines(mutant.touched)
             image = self._build()
         except BuildError as error:

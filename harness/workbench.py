@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from harness.build import BuildError
-from harness.build.patches import patched
+from harness.build.patches import apply_patch, patched
 from harness.build.source import resolve
 from harness.build.store import Store
 from harness.build.tools import digest, output
@@ -18,16 +18,18 @@ from harness.catalog.kernels import Kernel, TreeSource
 
 
 class Workbench:
-    """The tree of one arch; what was changed in it is put back."""
+    """The tree of one arch; what was changed in it is put back. Who writes to it keeps open the
+    descriptors to `keep`, as the lock of its folder: should we be killed, it stays with them.
+    """
 
-    def __init__(self, pristine: Path, folder: Path) -> None:
-        self.tree = folder / "linux"
+    def __init__(self, pristine: Path, folder: Path, keep: Sequence[int] = ()) -> None:
+        self.tree, self._keep = folder / "linux", keep
         self._pristine, self._note = pristine, folder / "touched"
         complete = folder / "complete"
         if not complete.exists():
             shutil.rmtree(self.tree, ignore_errors=True)
             words = ["cp", "-al", "--", str(pristine), str(self.tree)]
-            output(words, failed="cannot copy the source tree")
+            output(words, failed="cannot copy the source tree", keep=keep)
             complete.touch()
         self.restore()
 
@@ -46,6 +48,10 @@ class Workbench:
         self._note.write_text("\n".join(paths))
         for name in paths:
             self._renew(name)
+
+    def apply(self, patch: Path) -> None:
+        """To files that are touched. Raises BuildError."""
+        apply_patch(self.tree, patch, self._keep)
 
     def keep_lines(self, paths: Sequence[str]) -> None:
         """What a change has moved in these files says which line it was. WARN and BUG hold theirs:
@@ -96,4 +102,4 @@ def workbench(kernel: Kernel, arch: Arch, store: Store) -> Iterator[Workbench]:
     key = digest("mutants", source.key, arch.name)
     label = f"tree of mutants, {kernel.name} {arch.name}"
     with store.folder("objects", key, label) as folder:
-        yield Workbench(source.tree, folder.path)
+        yield Workbench(source.tree, folder.path, (folder.lock,))

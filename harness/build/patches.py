@@ -102,8 +102,9 @@ def check_patches(patches: Sequence[Patch]) -> None:
         check_names(patch.file.read_text(errors="replace"), patch.file)
 
 
-def apply_patch(tree: Path, file: Path) -> bool:
-    """Apply a unified diff (names as with `patch -p1`). False: its change is already there.
+def apply_patch(tree: Path, file: Path, keep: Sequence[int] = ()) -> bool:
+    """Apply a unified diff (names as with `patch -p1`). False: its change is already there. `keep`
+    are descriptors that patch(1) inherits.
 
     Exact context decides first, in both directions: a change that is there does not apply
     again, and one that is not cannot be taken back. Then a fuzz of 2 is tried, for a tree
@@ -124,18 +125,18 @@ def apply_patch(tree: Path, file: Path) -> bool:
             f"{_failed_hunks(text, complaint)}",
             excerpt=complaint[-8:],
         )
-    complaint = _patch(tree, file, fuzz)
+    complaint = _patch(tree, file, fuzz, keep=keep)
     if complaint is not None:
         raise BuildError(f"{file}: could not be applied", excerpt=complaint[-8:])
     return True
 
 
-def _patch(tree: Path, file: Path, *options: str) -> list[str] | None:
+def _patch(tree: Path, file: Path, *options: str, keep: Sequence[int] = ()) -> list[str] | None:
     """Run patch(1); None if all hunks apply, else what it said."""
     argv = ["patch", "--strip=1", "--unified", "--force", "--no-backup-if-mismatch",
             "--reject-file=-", f"--directory={tree}", f"--input={file.absolute()}",
             *options]  # fmt: skip
-    with called(argv) as process:
+    with called(argv, keep=keep) as process:
         text = said(process, ok=range(256))
     return text.splitlines() if process.returncode else None
 

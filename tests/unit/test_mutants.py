@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 from harness.build import BuildError
-from harness.build.patches import apply_patch
+from harness.build.store import Store
 from harness.catalog.arches import arch_names
+from harness.catalog.kernels import Kernel, TreeSource
 from harness.catalog.yamlfile import DeclarationError
 from harness.mutants import load_mutants
-from harness.workbench import Workbench
+from harness.workbench import Workbench, workbench
+from tests.unit.build_fakes import fake_arch, fake_tree
 
 ROOT = Path(__file__).parents[2]
 DIFF = "\n--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -1 +1 @@\n-a\n+b\n"
@@ -124,7 +128,7 @@ def test_after_a_mutant_the_tree_is_the_pristine_one(
     (tmp_path / "mutants" / "x.patch").write_text(HEAD + patch_of(*names))
     (mutant,) = load_mutants(tmp_path, ["m68k"])
     bench.touch(mutant.touched)
-    assert apply_patch(bench.tree, mutant.file)
+    bench.apply(mutant.file)
     assert tree(bench.tree) != before
     assert tree(pristine) == before
     bench.restore()
@@ -214,3 +218,27 @@ def test_a_workbench_gives_back_what_it_was_told_of(tmp_path: Path) -> None:
     assert (pristine / "memory.c").read_text() == "as it was"
     bench.restore()
     assert (bench.tree / "memory.c").read_text() == "as it was"
+
+
+def test_who_writes_to_the_tree_keeps_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, tools/mutants would leave a cp that writes where another one does by then."""
+    for tool in ("cp", "patch"):
+        path = tmp_path / "bin" / tool
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\nls -l /proc/$$/fd > {path}.open\nexec {which(tool)} "$@"\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    kernel = Kernel("t", TreeSource(fake_tree(tmp_path / "tree")))
+    patch = tmp_path / "x.patch"
+    patch.write_text("--- a/text\n+++ b/text\n@@ -1 +1 @@\n-one\n+1\n")
+    with workbench(kernel, fake_arch(tmp_path), Store(tmp_path / "store")) as bench:
+        bench.touch(["text"])
+        bench.apply(patch)
+        assert (bench.tree / "text").read_text().startswith("1\n")
+    for tool in ("cp", "patch"):
+        held = re.findall(
+            r" -> .*/locks/(.*)\.lock", (tmp_path / "bin" / f"{tool}.open").read_text()
+        )
+        assert [name.partition("--")[0] for name in held] == ["objects"], tool
