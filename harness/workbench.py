@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,17 @@ from harness.build.store import Store
 from harness.build.tools import digest, output
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, TreeSource
+
+_COMMENT = rb"/\*.*?(?:\*/|\Z)|//(?:\\.|[^\\\n])*"
+_LITERAL = rb"\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?"
+_TOKEN = re.compile(  # what has no parentheses that count, and may go on in the next line
+    rb"%(comment)b|%(literal)b|\\\n"
+    rb"|^[ \t]*#[ \t]*(?P<word>if|el|endif)?(?:%(comment)b|%(literal)b|\\.|[^\\\n])*"
+    % {b"comment": _COMMENT, b"literal": _LITERAL},
+    re.DOTALL | re.MULTILINE,
+)
+_MARK = re.compile(rb"[()\0\n]|#if|#el|#endif")
+_ELSE = re.compile(rb"[ \t]*#[ \t]*(?:el|endif)")
 
 
 class Workbench:
@@ -79,20 +91,49 @@ class Workbench:
 
 
 def numbered(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[bytes]:
-    """The lines `after` a change of C, with a #line where other numbers than `before` it begin."""
+    """The lines `after` a change of C, with a #line where other numbers than `before` it begin, or
+    as soon as there can be one.
+    """
     same = 0  # lines, which are most of a file
     while same < min(len(before), len(after)) and before[same] == after[same]:
         same += 1
     yield from after[:same]
-    moved = 0
+    moved: int | None = 0  # by how many lines, as the compiler knows; None: nobody knows if it does
+    told, fit = False, between(after)
     blocks = SequenceMatcher(None, before[same:], after[same:], autojunk=False).get_opcodes()
     for kind, old, _, new, end in blocks:
-        for number, line in enumerate(after[same + new : same + end]):
-            goes_on = after[same + new + number - 1].endswith(b"\\\n")  # of a macro, or a string
-            if kind == "equal" and old - new != moved and not goes_on:
-                moved = old - new
-                yield b"#line %d\n" % (same + old + number + 1)
+        for number, line in enumerate(after[same + new : same + end], same + new):
+            if kind == "equal" and old - new != moved and fit[number]:
+                told, moved = True, old - new
+                yield b"#line %d\n" % (number + moved + 1)
             yield line
+            if told and _ELSE.match(line):  # what was above may be left out, and a #line with it
+                moved = None
+
+
+def between(lines: Sequence[bytes]) -> list[bool]:
+    """Of each line of C whether a directive may stand before it: no comment, literal, directive or
+    parenthesis from above goes on there. A #line among the arguments of a macro is undefined, and
+    nobody knows here what is a macro.
+    """
+
+    def bare(token: re.Match[bytes]) -> bytes:
+        word = b"#" + token["word"] if token["word"] else b""
+        return word + b"\0" * token[0].count(b"\n")
+
+    fit, depth, depths = [True], 0, [0]  # of parentheses: here, and where each #if was
+    for what in _MARK.findall(_TOKEN.sub(bare, b"".join(lines))):
+        if what in b"()":
+            depth = max(0, depth + (1 if what == b"(" else -1))
+        elif what in b"\0\n":
+            fit.append(what == b"\n" and depth == 0)
+        elif what == b"#if":
+            depths.append(depth)
+        elif what == b"#el":  # the other branch of it
+            depth = depths[-1]
+        elif len(depths) > 1:
+            depths.pop()
+    return fit
 
 
 @contextmanager

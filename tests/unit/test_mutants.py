@@ -16,7 +16,7 @@ from harness.catalog.arches import arch_names
 from harness.catalog.kernels import Kernel, TreeSource
 from harness.catalog.yamlfile import DeclarationError
 from harness.mutants import load_mutants
-from harness.workbench import Workbench, workbench
+from harness.workbench import Workbench, between, workbench
 from tests.unit.build_fakes import fake_arch, fake_tree
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +156,33 @@ int four(int a)
 		: TWO(__LINE__);
 }
 int five = __LINE__;
+/* a comment ( of
+   two lines */
+int six = __LINE__;
+int seven(int a)
+{
+	const char *text = "a literal )( of \\
+		two lines" "/*";
+	return a + text[0] + TWO(
+		a +
+		2) + ')'
+		+ __LINE__;
+}
+#ifdef LEFT_OUT
+int eight = (
+	__LINE__);
+#else
+int nine(int a
+#endif
+	);
+int ten = __LINE__;
+// a comment that goes on \\
+in a second line
+int eleven = __LINE__;
+#if 1 /* a directive
+	of two lines */
+int twelve = __LINE__;
+#endif
 """
 
 
@@ -169,6 +196,15 @@ int five = __LINE__;
         ("\t\t? ", "\n\n\t\t? "),
         ("{\n\treturn a\n", "{ return a\n"),
         ("int four(int a)\n{\n", "int four(int a) {\n\n\n\n"),
+        ("/* a comment ( of\n", "/* a\n comment ( of\n"),
+        ('"a literal )( of \\\n', '"a literal\\\n )( of \\\n'),
+        ("TWO(\n", "TWO(\n\n\n"),
+        ("\t\ta +\n", "\t\ta\n +\n"),
+        ("int eight = (\n", "int eight = (1 +\n\n"),
+        ("#ifdef LEFT_OUT\n", "#ifdef LEFT_OUT\n\n\n"),
+        ("int nine(int a\n", "int nine(\n\nint a\n"),
+        ("// a comment that", "// a comment \\\n that"),
+        ("#if 1 /* a directive\n", "#if 1 /* a\n directive\n"),
         ("__LINE__", "__LINE__"),
     ],
 )
@@ -182,13 +218,54 @@ def test_a_change_leaves_every_other_line_its_number(tmp_path: Path, old: str, n
     bench.keep_lines(["mm/one.c"])
 
     def compiled(file: Path) -> str:
-        argv = ["gcc", "-S", "-O2", "-o", "-", str(file)]
+        argv = ["gcc", "-S", "-O2", "-pedantic-errors", "-o", "-", str(file)]
         text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
         return re.sub(r"\t\.(file|ident).*", "", text)
 
     assert compiled(changed) == compiled(pristine / "mm" / "one.c")
     if old == new:
         assert changed.read_text() == C
+
+
+def test_a_directive_stands_in_nothing_that_goes_on() -> None:
+    """As told line by line: + where it may stand before a line."""
+    told = """\
++ #define TWO(x) \\
+-	((x) + ( \\
+-		0)
++ int one = TWO(2
+-	+ 3
+-	); /* (
+-	 */ int two; /* "
+- */
++ char open = '(', quote = '"', close = '\\'';
++ const char *text = "\\"( /*",
++	*other = "(\\
+- )";
++ // don't (
++ #if A /* (
+-	*/
++ if (a &&
+- #elif B
++ if (b &&
+- #else
++ if (c &&
+- #endif
+-	d)
++ e();
++ #error don't (
++ #include "x/*.h"
++ f((a),
+-   ")");
++ // goes on \\
+- here
++
+"""
+    lines = [line[1:].strip(" ").encode() for line in told.splitlines(keepends=True)]
+    seen = ["-+"[fit] for fit in between(lines)[: len(lines)]]
+    assert list(zip(seen, lines, strict=True)) == [
+        (sign[0], line) for sign, line in zip(told.splitlines(), lines, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", ["../outside", "link/outside", "mm/../../outside"])
