@@ -11,8 +11,9 @@ away (`silent`, `lost`: a busy host does that as well), leaves the mutant doubtf
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +61,12 @@ class Fate:
 def all_are(verdict: Verdict, attempts: Sequence[ResultRecord]) -> bool:
     """However often it was looked at, this was the answer."""
     return bool(attempts) and all(one.verdict is verdict for one in attempts)
+
+
+def wrong(seen: Attempts) -> bool:
+    """Of a mutant's cell: it is worth another look, or there is nothing to look at."""
+    _, attempts = seen
+    return all_are(Verdict.MISMATCH, attempts) or attempts[-1].observation.failure.startswith(BOOT)
 
 
 def looks(records: Sequence[ResultRecord]) -> list[ResultRecord]:
@@ -139,14 +146,15 @@ class Laboratory:
     def _build(self) -> Path:
         return build_kernel(self._bench.kernel, self._arch, self._flavour, self._store).image
 
-    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
+    def _run(self, image: Path, cells: Iterable[Cell]) -> Generator[Attempts]:
         """All that is seen of each cell, what the kernel says at its end included. What it says
         later is about a cell as well: that one comes once more, with all that is known by then.
         """
         assert self._job is not None and isinstance(self._job.spec, MachineSpec)
         job = replace(self._job, spec=replace(self._job.spec, image=image))
         written: list[Record] = []
-        seen: dict[str, list[ResultRecord]] = {cell.scenario: [] for cell in cells}
+        run: list[Cell] = []
+        seen: dict[str, list[ResultRecord]] = defaultdict(list)
 
         def news() -> Iterator[Attempts]:
             results = [record for record in written if isinstance(record, ResultRecord)]
@@ -154,21 +162,35 @@ class Laboratory:
             for record in results:
                 seen[record.scenario].append(record)
             told = {record.scenario for record in results}
-            yield from ((one, looks(seen[one.scenario])) for one in cells if one.scenario in told)
+            yield from ((one, looks(seen[one.scenario])) for one in run if one.scenario in told)
 
-        runner = CellRunner(job, written.append)
-        try:
+        with closing(CellRunner(job, written.append)) as runner:
             for cell in cells:
+                run.append(cell)
                 runner.run(cell)
                 runner.settle()
                 yield from news()
-        finally:
-            runner.close()
         yield from news()
 
-    def _last_words(self, image: Path, cells: Sequence[Cell]) -> list[Attempts]:
-        """All that is seen of each cell, when all of them have been run."""
-        last = {cell.scenario: (cell, attempts) for cell, attempts in self._run(image, cells)}
+    def _last_words(
+        self,
+        image: Path,
+        cells: Iterable[Cell],
+        enough: Callable[[Attempts], bool] = lambda _: False,
+    ) -> list[Attempts]:
+        """All that is seen of each cell, up to one of which it is `enough`; others are not taken
+        from `cells`. The machine has ended by then.
+        """
+        last: dict[str, Attempts] = {}
+
+        def wanted() -> Iterator[Cell]:
+            for cell in cells:
+                yield cell
+                if any(map(enough, last.values())):
+                    return
+
+        with closing(self._run(image, wanted())) as told:
+            last.update((cell.scenario, (cell, attempts)) for cell, attempts in told)
         return list(last.values())
 
     def try_mutant(self, mutant: Mutant) -> Fate:
@@ -195,7 +217,7 @@ class Laboratory:
         name, arch, infra = mutant.name, self._arch.name, ""
         run: set[str] = set()
         doubtful: Fate | None = None
-        for cell, attempts in self._run(image, list(self.passed)):
+        for cell, attempts in self._up_to_each_wrong(image):
             run.add(cell.scenario)
             if len(attempts) == 1 and all_are(Verdict.MISMATCH, attempts):
                 for _, again in self._last_words(image, [cell]):
@@ -221,6 +243,14 @@ class Laboratory:
             return Fate(name, arch, "infrastructure", observed=infra, cells=len(run))
         fate_of_all = "equivalent" if mutant.equivalent else "survived"
         return Fate(name, arch, fate_of_all, cells=len(run))
+
+    def _up_to_each_wrong(self, image: Path) -> Iterator[Attempts]:
+        """What is seen of each cell that may kill. No machine is up while that is judged, as each
+        further look at one that is wrong has a machine of its own.
+        """
+        cells = iter(self.passed)
+        while told := self._last_words(image, cells, wrong):
+            yield from told
 
     def _unmodified_fails(self, cell: Cell) -> str:
         """Why a cell can kill no more: the unmodified kernel fails it now. "" if it does not."""

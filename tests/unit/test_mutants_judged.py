@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from job_samples import job
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from harness import laboratory as module
 from harness.laboratory import GOOD, Attempts, Laboratory, looks
+from harness.machine.qemu import MachineSpec
 from harness.mutants import Mutant
 from harness.results import Observation, Record, ResultRecord, Verdict
 from harness.run.judge import LATE
@@ -37,7 +38,7 @@ class Scripted(Laboratory):
         self.failed = {}
         self.looked_again: list[str] = []  # cells, at the unmodified kernel
 
-    def _run(self, image: Path, cells: Sequence[Cell]) -> Iterator[Attempts]:
+    def _run(self, image: Path, cells: Iterable[Cell]) -> Generator[Attempts]:
         for cell in cells:
             if image == self._unmodified:
                 self.looked_again.append(cell.scenario)
@@ -293,3 +294,69 @@ def test_of_the_unmodified_kernel_the_last_word_counts(attentive: Attentive) -> 
     attentive._learn(CELLS)
     assert [cell.scenario for cell in attentive.passed] == ["c/c"]
     assert set(attentive.failed) == {"a/a", "b/b"}
+
+
+class Counted:
+    """A machine that is up until it is closed; on that of the image `mutant` a/a is wrong at once,
+    b/b is by what the kernel says at the end.
+    """
+
+    up: ClassVar[list[str]] = []
+    booted: ClassVar[list[str]] = []
+
+    def __init__(self, job: Job, write: Callable[[Record], None]) -> None:
+        assert isinstance(job.spec, MachineSpec)
+        self._write, self._name, self._cells = write, job.spec.image.name, [""]
+        assert not self.up, "two machines at once"
+        self.up.append(self._name)
+
+    def run(self, cell: Cell) -> None:
+        self._cells.append(cell.scenario)
+        wrong = (self._name, cell.scenario) == ("mutant", "a/a")
+        self._write(look(cell, MISMATCH if wrong else MATCH))
+
+    def settle(self) -> None: ...
+
+    def close(self) -> None:
+        self.up.remove(self._name)
+        self.booted.append(" ".join([self._name, *self._cells[1:]]))
+        if (self._name, self._cells[-1]) == ("mutant", "b/b"):
+            about = look(Cell(scenario="b/b", expectations=()), MISMATCH)
+            self._write(replace(about, confirmation=LATE))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Attentive:
+    monkeypatch.setattr(module, "CellRunner", Counted)
+    Counted.booted.clear()
+    made = Attentive()
+    made._arch = type("Named", (), {"name": "m68k"})()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("passed", "booted"),
+    [
+        (["c/c", "a/a", "b/b"], ["mutant c/c a/a", "mutant a/a", "unmodified a/a"]),
+        (["b/b"], ["mutant b/b", "mutant b/b", "unmodified b/b"]),
+        (["c/c", "d/d"], ["mutant c/c d/d", "mutant"]),
+    ],
+)
+def test_a_machine_has_ended_when_the_next_is_started(
+    counted: Attentive, passed: list[str], booted: list[str]
+) -> None:
+    counted.passed = [Cell(scenario=name, expectations=()) for name in passed]
+    fate = counted._judge(MUTANT, Path("mutant"))
+    assert fate.fate == ("survived" if "d/d" in passed else "killed")
+    assert fate.cells == (2 if "c/c" in passed else 1)
+    assert (Counted.booted, Counted.up) == (booted, [])
+
+
+def test_a_machine_ends_when_an_exception_ends_its_run(counted: Attentive) -> None:
+    def ask(*_: object) -> bool:
+        assert Counted.up == ["mutant"]
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        counted._last_words(Path("mutant"), CELLS, ask)
+    assert Counted.up == []
