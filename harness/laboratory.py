@@ -25,6 +25,7 @@ from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Scenario
 from harness.catalog.outcome import Trouble, parse
 from harness.catalog.project import Project
+from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
 from harness.mutants import Mutant
 from harness.results import Record, ResultRecord, Verdict
@@ -194,7 +195,17 @@ class Laboratory:
         return list(last.values())
 
     def try_mutant(self, mutant: Mutant) -> Fate:
-        """Build the mutant and run what the unmodified kernel passed, up to the first kill."""
+        """Build the mutant and run what the unmodified kernel passed, up to the first kill. What
+        fails meanwhile on this host costs this mutant, and no other.
+        """
+        try:
+            return self._try(mutant)
+        except (OSError, DeclarationError) as error:
+            self._say(f"{self._arch.name}: {mutant.name}: {error}")
+            why = str(error).splitlines()[0]
+            return Fate(mutant.name, self._arch.name, "infrastructure", observed=why)
+
+    def _try(self, mutant: Mutant) -> Fate:
         try:
             self._bench.restore()
             self._bench.touch(mutant.touched)

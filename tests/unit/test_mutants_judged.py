@@ -12,6 +12,7 @@ from job_samples import job
 from msgspec.structs import replace
 
 from harness import laboratory as module
+from harness.catalog.yamlfile import DeclarationError
 from harness.laboratory import GOOD, Attempts, Laboratory, looks
 from harness.machine.qemu import MachineSpec
 from harness.mutants import Mutant
@@ -181,6 +182,8 @@ class Bench(Scripted):
         patch = folder / "x.patch"
         patch.write_text(f"--- a/mm/x.c\n+++ b/mm/x.c\n@@ -1 +1 @@\n-a\n+{text}\n")
         self.mutant = Mutant("x", patch, ("m68k",), "seen", "what")
+        self.said: list[str] = []
+        self._say = self.said.append
 
     def _build(self) -> Path:
         """Comments make no difference, as with a compiler."""
@@ -206,6 +209,25 @@ def test_a_mutant_that_changes_nothing_where_its_head_does_not_name_the_arch_is_
     bench = Bench(tmp_path, "a # comment")
     other = dataclasses.replace(bench.mutant, arches=("alpha",))
     assert bench.try_mutant(other).fate == "not applicable"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left", "/full"), DeclarationError("f.yaml", 3, "wrong", "hint")]
+)
+def test_what_the_host_fails_at_costs_one_mutant(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, "bb")
+
+    def fails(paths: Sequence[str]) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench._bench, "keep_lines", fails)
+        fate = bench.try_mutant(bench.mutant)
+    assert (fate.fate, fate.observed) == ("infrastructure", str(error).splitlines()[0])
+    assert bench.said == [f"m68k: x: {error}"]
+    assert bench.try_mutant(bench.mutant).fate == "survived"
 
 
 def test_a_mutant_that_is_argued_to_be_equivalent_is_not_counted_as_a_survivor() -> None:
