@@ -90,7 +90,9 @@ from tests.unit.tool_calls import tool
 
 repeat = tool("repeat")
 repeat.sys.executable = sys.argv[1] + "/python"
-repeat.observe(Path(sys.argv[1], "01"), 1, [])
+repeat.commit_of = lambda root: "abc"
+sys.argv[1:] = ["1", "--out", sys.argv[1]]
+sys.exit(repeat.main())
 """
 
 
@@ -99,17 +101,22 @@ repeat.observe(Path(sys.argv[1], "01"), 1, [])
 def test_who_works_for_a_tool_ends_with_it(
     tmp_path: Path, script: str, number: signal.Signals
 ) -> None:
-    """The signal comes to the tool alone."""
+    """The signal comes to the tool alone. A run of repeat has started another, as a machine, and
+    ends it on SIGTERM.
+    """
     notes = [tmp_path / "m68k", tmp_path / "alpha"]
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho $$ | tee {notes[0]} > {notes[1]}; exec sleep 60\n")
+    python.write_text(f"""#!/bin/sh
+        sleep 60 & trap 'kill $!' TERM
+        echo $! > {notes[0]}; echo $$ > {notes[1]}; wait; exit 1
+        """)
     python.chmod(0o755)
     (tmp_path / "tool.py").write_text(script)
     run = subprocess.Popen(
         [sys.executable, tmp_path / "tool.py", tmp_path],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
         # Whoever runs tests in the background of a shell has them ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         assert within(30, lambda: all(note.exists() and note.read_text() for note in notes))
@@ -117,6 +124,13 @@ def test_who_works_for_a_tool_ends_with_it(
         run.send_signal(number)
         run.wait(30)
         assert within(20, lambda: not any(map(lives, workers)))
+        assert run.returncode == (-number if number == signal.SIGKILL else 128 + number)
+        assert run.stderr is not None
+        said = run.stderr.read().decode()
+        assert "Traceback" not in said
+        if script == REPEAT and number != signal.SIGKILL:
+            assert said.startswith(f"{number.name}: the runs that {tmp_path} holds count")
+            assert said.count("\n") == 1
     finally:
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)

@@ -7,9 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
-from harness.results import ColumnRecord, Observation, ResultRecord, Results, Verdict
+from harness.results import (
+    ColumnRecord,
+    EndRecord,
+    Observation,
+    ResultRecord,
+    Results,
+    RunRecord,
+    Verdict,
+)
 from tests.unit.small_project import commit, git
 from tests.unit.tool_calls import call, tool
 
@@ -82,8 +91,9 @@ def test_runs_of_other_words_or_another_commit_do_not_count(
     assert "runs of words ['hole/*'], and now it is ['x']: name another --out" in told
     told = refuses(capsys, lambda: again(commit="def"))
     assert "runs of commit 'abc', and now it is 'def': name another --out" in told
-    (tmp_path / "of.json").write_text("{")
-    assert re.search(r"of\.json: .*: name another --out", refuses(capsys, again))
+    for text in ("{", "[]", '"abc"', "1"):
+        (tmp_path / "of.json").write_text(text)
+        assert re.search(r"of\.json: .*: name another --out", refuses(capsys, again))
 
 
 def test_runs_that_nothing_is_known_of_do_not_count(
@@ -110,17 +120,46 @@ def test_what_differs_from_its_commit_is_refused(
     assert "tree differs from its commit: commit, remove or ignore text, new.c" in told
 
 
-def test_the_commit_is_looked_at_before_each_run(
+RUN = """#!/bin/sh
+mkdir "$5"; echo '{result}' > "$5/results.jsonl"
+"""
+
+
+@pytest.mark.parametrize(
+    ("commits", "runs"),
+    [
+        (["abc"] * 6, {"01", "02", "03"}),
+        (["abc"] * 5 + ["def"], {"01", "02"}),  # meanwhile, or behind the last one
+        (["abc"] * 4 + ["def"], {"01", "02"}),
+        (["abc", "def"], set()),
+    ],
+)
+def test_the_commit_is_looked_at_before_each_run_and_behind_it(
     repeat: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    commits: list[str],
+    runs: set[str],
 ) -> None:
-    commits = iter(["abc", "abc", "def"])
-    monkeypatch.setattr(repeat, "commit_of", lambda root: next(commits))
-    monkeypatch.setattr(repeat, "observe", lambda folder, number, words: one("ok", "ok"))
-    told = refuses(capsys, lambda: repeat.compare(4, tmp_path, []))
-    assert "of commit 'abc', and now it is 'def'" in told
+    """A run of which nobody knows what it is of does not count, also when it is taken up again."""
+    results = [RunRecord(run_id="r"), EndRecord(run_id="r", exit_code=0)]
+    text = "\n".join(msgspec.json.encode(one).decode() for one in results)
+    python = tmp_path / "python"
+    python.write_text(RUN.replace("{result}", text))
+    python.chmod(0o755)
+    looked = iter(commits)
+    monkeypatch.setattr(repeat, "commit_of", lambda root: next(looked))
+    monkeypatch.setattr(repeat.sys, "executable", str(python))
+    out = tmp_path / "out"
+    out.mkdir()
+    if "def" in commits:
+        told = refuses(capsys, lambda: repeat.compare(3, out, []))
+        assert "of commit 'abc', and now it is 'def'" in told
+    else:
+        assert repeat.compare(3, out, []) == 0
+    assert next(looked, None) is None
+    assert {path.name for path in out.iterdir() if path.name.isdigit()} == runs
 
 
 @pytest.mark.parametrize(
