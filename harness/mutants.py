@@ -1,14 +1,6 @@
 """Mutants: kernels with one small mistake in a fault path, to see whether a scenario notices.
 
-A mutant is a patch under mutants/, with a head that says what it is:
-
-    Arch: m68k, alpha           where it is built and run
-    Origin: blind               written from the handlers by somebody who had not seen the scenarios
-    Origin: reverses COMMIT     takes back a real fix: its id and subject
-    Origin: seen                written to try a scenario
-    What: one line
-    Equivalent: why no user program could tell (such a mutant is argued, not counted)
-
+A mutant is a patch under mutants/, with a head that says what it is: docs/proof.md tells its lines.
 What becomes of them is found out in laboratory.py, by tools/mutants.
 """
 
@@ -71,7 +63,7 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
             head[match[1]] = match[2].strip()
     for key in ("Arch", "Origin", "What"):
         if key not in head:
-            raise DeclarationError(file, 1, f"the head lacks `{key}:`", "see harness/mutants.py")
+            raise DeclarationError(file, 1, f"the head lacks `{key}:`", "see docs/proof.md")
     names = tuple(re.split(r"[ ,]+", head["Arch"]))
     for name in names:
         if name not in arches:
