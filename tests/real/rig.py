@@ -32,17 +32,21 @@ mounts = pytest.mark.skipif(
 )
 
 
-def run_command(out: Path, *words: str) -> list[str]:
-    argv = [sys.executable, "-m", "harness", "run", *SCENARIOS, "--arch", ARCH, "--out", str(out)]
+def run_command(out: Path, *words: str, arch: str = ARCH) -> list[str]:
+    argv = [sys.executable, "-m", "harness", "run", *SCENARIOS, "--arch", arch, "--out", str(out)]
     return [*argv, *words]
 
 
 def start(
-    out: Path, *words: str, below: Sequence[str] = (), env: Mapping[str, str] | None = None
+    out: Path,
+    *words: str,
+    arch: str = ARCH,
+    below: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """A run of SCENARIOS; `below` is a command that executes it, `env` is added to ours."""
     return subprocess.Popen(
-        [*below, *run_command(out, *words)],
+        [*below, *run_command(out, *words, arch=arch)],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
