@@ -9,8 +9,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# One each: a limit that is off by one, a lock that is kept (a hang), a task that cannot be killed.
-CHOSEN = ("m68k-usp-257", "m68k-mmap-lock-leaked", "up-m68k-retry-kill")
+# One each: a limit that is off by one, a lock that is kept (a hang), a task that cannot be killed;
+# si_addr masked, by somebody who had seen no scenario; an event of mm/ that is counted too often.
+# They share one object folder: all five take 93 s on two CPUs with a load of 4, 66 s of them CPU
+# time, where the unmodified kernel lies there already.
+CHOSEN = (
+    "m68k-usp-257",
+    "m68k-mmap-lock-leaked",
+    "up-m68k-retry-kill",
+    "blind-m68k-accerr-addr-masked",
+    "up-pgfault-retry",
+)
 
 
 def test_mutants_die_by_a_mismatch_and_by_nothing_else(tmp_path: Path) -> None:
