@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TOOL = Path(__file__).parents[2] / "tools" / "coverage-list"
 MARKED = """\
 arch/x/fault.c
+abc123 2026-01-02 17
        1 static void
 +      2 first(int a,
        3       int b)
@@ -23,12 +26,19 @@ arch/x/fault.c
       12 {
 -     13 	five();
       14 }
+way 2 2 1 2
+way 2 5 0 1
+way 8 0 0 1 signal_pending
+way 8 2 1 1
 """
 
+WAYS = "  2 -> 2: a loop\n  8 -> out: nothing comes\n"
+LINES = "  first: oops\n  '9': never\n  second: nobody does\n"
 
-def listed(tmp_path: Path, reasons: str) -> subprocess.CompletedProcess[str]:
+
+def listed(tmp_path: Path, reasons: str, marked: str = MARKED) -> subprocess.CompletedProcess[str]:
     (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "arch_x_fault.txt").write_text(MARKED)
+    (tmp_path / "x" / "arch_x_fault.txt").write_text(marked)
     declared = tmp_path / "reasons.yaml"
     declared.write_text("reasons: {oops: the oops}\narch/x/fault.c:\n" + reasons)
     argv = [sys.executable, TOOL, tmp_path, "--reasons", declared]
@@ -36,8 +46,7 @@ def listed(tmp_path: Path, reasons: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_each_range_has_its_function_and_its_reason(tmp_path: Path) -> None:
-    made = listed(tmp_path, "  first: oops\n  '9': never\n  second: nobody does\n")
-    assert "2 of 6 reached." in made.stdout
+    made = listed(tmp_path, LINES + WAYS)
     assert "| 5-7 | `first` | the oops |" in made.stdout
     assert "| 9 | `first` | never |" in made.stdout
     assert "| 13 | `second` | nobody does |" in made.stdout
@@ -45,20 +54,54 @@ def test_each_range_has_its_function_and_its_reason(tmp_path: Path) -> None:
 
 
 def test_what_has_no_reason_is_open(tmp_path: Path) -> None:
-    made = listed(tmp_path, "  first: oops\n")
+    made = listed(tmp_path, WAYS + "  first: oops\n")
     assert "| 13 | `second` | **open** |" in made.stdout
     assert "x arch/x/fault.c:13 `second`: no reason" in made.stderr
     assert made.returncode == 1
 
 
 def test_a_reason_for_what_is_reached_is_told(tmp_path: Path) -> None:
-    made = listed(tmp_path, "  first: oops\n  second: nobody does\n  third: gone\n")
-    assert "arch/x/fault.c: third: a reason, and no such line" in made.stderr
+    made = listed(tmp_path, LINES + WAYS + "  third: gone\n")
+    assert "arch/x/fault.c: third: a reason, for nothing" in made.stderr
     assert made.returncode == 1
 
 
-def test_when_it_was_measured_is_told(tmp_path: Path) -> None:
-    reasons = "  first: oops\n  '9': never\n  second: nobody does\n"
-    made = listed(tmp_path, f"{reasons}measured: at noon\n")
-    assert "\nMeasured: at noon.\n" in made.stdout
-    assert made.returncode == 0
+def test_what_was_measured_and_when_is_told(tmp_path: Path) -> None:
+    assert "\n| x | abc123 | 2026-01-02 | 17 |\n" in listed(tmp_path, LINES + WAYS).stdout
+
+
+def test_a_way_has_a_reason_of_its_own(tmp_path: Path) -> None:
+    made = listed(tmp_path, LINES + WAYS)
+    assert "2 of 6 lines reached, 2 of 5 ways taken." in made.stdout
+    assert "| 2 -> 2 (1 of 2) | `first` | a loop |" in made.stdout
+    assert "| 8 -> out by signal_pending | `first` | nothing comes |" in made.stdout
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+def test_a_way_to_a_line_that_is_not_reached_is_told_by_the_line(tmp_path: Path) -> None:
+    assert "2 -> 5" not in listed(tmp_path, LINES + WAYS).stdout
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    ["  2 ->: one\n  -> out: other\n", "  first ->: both\n", "  -> 2: one\n  8 ->: other\n"],
+)
+def test_ways_share_a_reason(tmp_path: Path, reasons: str) -> None:
+    assert listed(tmp_path, LINES + reasons).returncode == 0
+
+
+def test_what_others_decide_inline_has_one_reason_for_all(tmp_path: Path) -> None:
+    reasons = f"{LINES}  2 ->: one\ninlined: {{signal_pending: no signal comes}}\n"
+    assert "| 8 -> out by signal_pending | `first` | no signal" in listed(tmp_path, reasons).stdout
+
+
+def test_a_way_without_a_reason_is_open(tmp_path: Path) -> None:
+    made = listed(tmp_path, f"{LINES}  8 ->: one\n")
+    assert "x arch/x/fault.c:2 -> 2 (1 of 2) `first`: no reason" in made.stderr
+    assert made.returncode == 1
+
+
+@pytest.mark.parametrize("spoilt", ["way 2 to 5", "way 2 5 0", "* 8 line"])
+def test_a_line_that_coverage_does_not_write_is_refused(tmp_path: Path, spoilt: str) -> None:
+    made = listed(tmp_path, LINES, f"{MARKED}{spoilt}\n")
+    assert spoilt in made.stderr and made.returncode == 1
