@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -224,16 +225,30 @@ static char *growable_page(char *at)
 	return page;
 }
 
+/* A page in the area of mmap, so many bytes above anything else. */
+static char *page_above(size_t room)
+{
+	char *start = must("mmap room", mmap(NULL, room + page_size, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+
+	must("munmap room", munmap(start, room + page_size));
+	prove("room below", unmapped(start, room));
+	return start + room;
+}
+
 /* In the area of mmap, with room to grow. */
 static char *growable_region(void)
 {
-	char *room = must("mmap room", mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-	char *region;
+	return growable_page(page_above(ROOM));
+}
 
-	must("munmap room", munmap(room, ROOM));
-	region = growable_page(room + ROOM - page_size);
-	prove("room below", unmapped(room, region - room));
-	return region;
+/* The kernel's own store, so many bytes below. */
+static void read_below(const char *name, char *region, size_t distance)
+{
+	char *buffer = region - distance;
+	int fd = pipe_holding(16);
+
+	transfer(name, buffer, 16, read(fd, buffer, 16));
 }
 
 void stack_growsdown_user(void)
@@ -248,28 +263,19 @@ void stack_growsdown_user_far(void)
 
 void stack_growsdown_read(void)
 {
-	char *buffer = growable_region() - 10 * page_size;
-	int fd = pipe_holding(16);
-
-	transfer("", buffer, 16, read(fd, buffer, 16));
+	read_below("", growable_region(), 10 * page_size);
 }
 
 /* 6 MiB at once, under a limit of 8 MiB. */
 void stack_growsdown_read_far(void)
 {
-	char *buffer = growable_region() - 6 * M;
-	int fd = pipe_holding(16);
-
-	transfer("", buffer, 16, read(fd, buffer, 16));
+	read_below("", growable_region(), 6 * M);
 }
 
 /* The limit is of the mapping, whichever it is. */
 void stack_growsdown_read_rlimit(void)
 {
-	char *buffer = growable_region() - 9 * M;
-	int fd = pipe_holding(16);
-
-	transfer("", buffer, 16, read(fd, buffer, 16));
+	read_below("", growable_region(), 9 * M);
 }
 
 /*
@@ -278,13 +284,12 @@ void stack_growsdown_read_rlimit(void)
  */
 static void read_below_locked(size_t limit)
 {
-	char *region = growable_region(), *buffer = region - 4 * page_size;
+	char *region = growable_region();
 	struct rlimit locked = { .rlim_cur = limit, .rlim_max = limit };
-	int fd = pipe_holding(16);
 
 	must("mlock", mlock(region, page_size));
 	must("setrlimit", setrlimit(RLIMIT_MEMLOCK, &locked));
-	transfer("", buffer, 16, read(fd, buffer, 16));
+	read_below("", region, 4 * page_size);
 }
 
 void stack_growsdown_locked(void)
@@ -295,6 +300,58 @@ void stack_growsdown_locked(void)
 void stack_growsdown_locked_rlimit(void)
 {
 	read_below_locked(4 * page_size);
+}
+
+/* It may have no more address space than it has. */
+void stack_growsdown_address_space(void)
+{
+	char *region = growable_region();
+	struct rlimit less = { .rlim_cur = page_size, .rlim_max = page_size };
+
+	must("setrlimit", setrlimit(RLIMIT_AS, &less));
+	read_below("", region, page_size);
+}
+
+/* By more pages at once than the machine has, and then by half as many. */
+void stack_growsdown_overcommit(void)
+{
+	struct rlimit none = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };
+	struct sysinfo info;
+	size_t memory;
+	char *region;
+
+	must("sysinfo", sysinfo(&info));
+	memory = (info.totalram + info.totalswap) * info.mem_unit;
+	must("setrlimit", setrlimit(RLIMIT_STACK, &none));
+	region = growable_page(page_above(memory + ROOM));
+	read_below("past", region, memory + page_size);
+	read_below("half", region, memory / 2);
+}
+
+/*
+ * Moved up from a low address: what has been touched keeps the offset that it had there, in pages, and
+ * has no more to grow by.
+ */
+void stack_growsdown_moved(void)
+{
+	size_t offset = 4;
+	char *low = growable_page((char *)(offset * page_size)), *to = page_above(ROOM);
+	char *region;
+
+	*low = 1;
+	region = must("mremap", mremap(low, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	prove("still grows down", region == to && grows_down(region));
+	read_below("within", region, offset * page_size);
+	read_below("past", region, (offset + 1) * page_size);
+}
+
+/* Another that grows, two pages below: there is no gap to be kept from it. */
+void stack_growsdown_neighbour(void)
+{
+	char *region = growable_region();
+
+	growable_page(region - 2 * page_size);
+	read_below("", region, page_size);
 }
 
 /* PROT_GROWSDOWN: from here down to the start of the mapping, which must be one that grows. */
@@ -314,11 +371,9 @@ void stack_growsdown_mprotect(void)
 void stack_growsdown_low_read(void)
 {
 	char *start = growable_page((char *)(4 * page_size));
-	char *buffer = start - 4 * page_size;
-	int fd = pipe_holding(16);
 
 	prove("nothing below", unmapped(NULL, 4 * page_size));
-	transfer("", buffer, 16, read(fd, buffer, 16));
+	read_below("", start, 4 * page_size);
 }
 
 /* Down towards address 0, a page at a time, until it is refused; below any program. */
