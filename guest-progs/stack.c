@@ -306,10 +306,13 @@ void stack_growsdown_locked_rlimit(void)
 void stack_growsdown_address_space(void)
 {
 	char *region = growable_region();
-	struct rlimit less = { .rlim_cur = page_size, .rlim_max = page_size };
+	struct rlimit before, less;
 
+	must("getrlimit", getrlimit(RLIMIT_AS, &before));
+	less = (struct rlimit){ .rlim_cur = page_size, .rlim_max = before.rlim_max };
 	must("setrlimit", setrlimit(RLIMIT_AS, &less));
 	read_below("", region, page_size);
+	must("setrlimit back", setrlimit(RLIMIT_AS, &before));	/* the runtime's last look maps a page */
 }
 
 /* By more pages at once than the machine has, and then by half as many. */
