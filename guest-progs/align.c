@@ -147,6 +147,20 @@ void align_none_load(void)
 	load("", anon_pages(1, PROT_NONE) + 2, INT);
 }
 
+/* Of the other widths, which are emulated by code of their own. */
+void align_refused(void)
+{
+	char *ro = filled_pages(1), *none = anon_pages(1, PROT_NONE);
+
+	if (sizeof(long) < LONG)
+		not_applicable("no access of eight bytes");
+	must("mprotect", mprotect(ro, page_size, PROT_READ));
+	load("load-2", none + 1, HALF);
+	load("load-8", none + 1, LONG);
+	store("store-2", ro + 1, HALF);
+	store("store-8", ro + 1, LONG);
+}
+
 void align_kernel_load(void)
 {
 	load("", (void *)(KERNEL_ADDR + 2), INT);
@@ -286,4 +300,15 @@ void align_sigbus_ignored(void)
 	signal(SIGBUS, SIG_IGN);
 	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) == 0)
 		load("load", at, INT);
+}
+
+/* alpha's own: neither help nor a signal. */
+void align_no_fix(void)
+{
+	char *page = filled_pages(1);
+
+	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, 4)) != 0)
+		return;
+	if (store("store", page + 1, INT))
+		load_data("memory", page, INT, pattern(0, INT));
 }
