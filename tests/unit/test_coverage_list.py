@@ -26,10 +26,10 @@ abc123 2026-01-02 17
       12 {
 -     13 	five();
       14 }
-way 2 2 1 2
-way 2 5 0 1
-way 8 0 0 1 signal_pending
-way 8 2 1 1
+way 2 2 1 2 - c01ffe
+way 2 5 0 1 - c01ff0
+way 8 0 0 1 signal_pending c02000
+way 8 2 1 1 -
 """
 
 WAYS = "  2 -> 2: a loop\n  8 -> out: nothing comes\n"
@@ -84,7 +84,7 @@ def test_a_way_to_a_line_that_is_not_reached_is_told_by_the_line(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "reasons",
-    ["  2 ->: one\n  -> out: other\n", "  first ->: both\n", "  -> 2: one\n  8 ->: other\n"],
+    ["  2 ->: one\n  -> out: other\n", "  'fir* ->': both\n", "  -> 2: one\n  8 ->: other\n"],
 )
 def test_ways_share_a_reason(tmp_path: Path, reasons: str) -> None:
     assert listed(tmp_path, LINES + reasons).returncode == 0
