@@ -90,6 +90,11 @@ void range_vsyscall_load(void)
 	load("", vsyscall(VSYSCALL_PAGE), INT);
 }
 
+void range_vsyscall_store(void)
+{
+	store("", vsyscall(VSYSCALL_PAGE), INT);
+}
+
 void range_vsyscall_call(void)
 {
 	char *entry = vsyscall(VSYSCALL_TIME);
