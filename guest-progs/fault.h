@@ -54,6 +54,9 @@
 #ifndef PC_IGNORES
 #define PC_IGNORES 0
 #endif
+#ifndef KERNEL_DATA
+#define KERNEL_DATA KERNEL_ADDR
+#endif
 #ifndef DEVICE_WINDOW
 #define DEVICE_WINDOW 0
 #endif

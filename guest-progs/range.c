@@ -2,6 +2,20 @@
 /* Addresses outside of what user space can ever map. */
 #include "fault.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/futex.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+/* The word of 32 bits has two calls of the name, of which a kernel need not have the old one. */
+#ifdef SYS_pselect6_time64
+#define PSELECT SYS_pselect6_time64
+#else
+#define PSELECT SYS_pselect6
+#endif
+
 void range_kernel_load(void)
 {
 	load("", (void *)KERNEL_ADDR, INT);
@@ -196,4 +210,108 @@ void range_kernel_gap_load(void)
 #else
 	not_applicable("no address of the kernel's part is known to have no page table on this arch");
 #endif
+}
+
+/* -- system calls that are given an address of the kernel's -------------------------------------- */
+
+static const int64_t no_time[2];	/* a timespec of those calls: who is not refused must not wait */
+
+/*
+ * That a value was read does not show with each value (a byte: where it is zero; a count: where it
+ * is large), so all near the address are tried. The result is that of the first that is not EFAULT.
+ */
+static void get_near(const char *label, long (*get)(int fd, char *addr), int fd)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+	long ret = 0;
+
+	call_begin(label, kernel);
+	for (int i = 0; i < 256; i++) {
+		ret = get(fd, kernel + i);
+		if (ret >= 0 || errno != EFAULT)
+			break;
+	}
+	call_end(ret, -1, true);
+}
+
+/* Where the byte is zero the path is empty, and the call is about fd. */
+static long empty_path(int fd, char *path)
+{
+	struct stat st;
+
+	return fstatat(fd, path, &st, AT_EMPTY_PATH);
+}
+
+/* Where the count is more than fits in a page this is ENOMEM. */
+static long dedupe_count(int fd, char *argument)
+{
+	return ioctl(fd, FIDEDUPERANGE, argument);
+}
+
+void range_kernel_get(void)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+	int pipe = pipe_holding(64), file = tmpfile_of(64);
+
+	get_near("byte", empty_path, pipe);
+	get_near("half", dedupe_count, file);
+	call("int", kernel, ioctl(pipe, FIONBIO, kernel));
+	call("long", kernel, syscall(PSELECT, 0, NULL, NULL, NULL, no_time, kernel));
+}
+
+void range_kernel_put(void)
+{
+	char *kernel = (char *)KERNEL_DATA;
+	int fd = pipe_holding(64);
+	void *head;
+
+	call("int", kernel, ioctl(fd, FIONREAD, kernel));
+	call("long", kernel, syscall(SYS_get_robust_list, 0, &head, kernel));
+	call("uid", kernel, syscall(SYS_getresuid, kernel, kernel + 2, kernel + 4));
+}
+
+/* read(2) and write(2) look at the address themselves, before anybody copies. */
+void range_kernel_copy(void)
+{
+	char *kernel = (char *)KERNEL_ADDR, *data = (char *)KERNEL_DATA;
+	int zero = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+	int sink = pipe_sink();
+
+	transfer("write", kernel, 8, write(sink, kernel, 8));
+	call("from", kernel, syscall(SYS_rt_sigprocmask, SIG_BLOCK, kernel, NULL, 8));
+	transfer("read", data, 8, read(zero, data, 8));
+	call("to", data, syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, data, 8));
+}
+
+void range_kernel_string(void)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+
+	call("", kernel, open(kernel, O_RDONLY | O_CLOEXEC));
+}
+
+/* The second word of FUTEX_WAKE_OP is stored to. */
+void range_kernel_futex(void)
+{
+	char *kernel = (char *)KERNEL_ADDR, *data = (char *)KERNEL_DATA;
+	int set_to_0 = FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0);
+	int good = 0;
+
+	call("private", kernel, syscall(FUTEX, kernel, FUTEX_WAIT_PRIVATE, 1, no_time, NULL, 0));
+	call("shared", kernel, syscall(FUTEX, kernel, FUTEX_WAIT, 1, no_time, NULL, 0));
+	call("wake-op", data,
+	     syscall(FUTEX, &good, FUTEX_WAKE_OP_PRIVATE, 1, 1, data, set_to_0));
+}
+
+/* An int that begins in the user's part: at its last bytes, and at those of all addresses. */
+void range_get_across_end(void)
+{
+	char *end = (char *)USER_END(last_vma().end), *last = end - page_size;
+	int fd = pipe_sink();
+
+	if (unmapped(end - 2, 2))
+		must("mmap", mmap(last, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	prove("the last page is mapped", !unmapped(end - 2, 2));
+	call("end", end, ioctl(fd, FIONBIO, end - 2));
+	call("wrap", (char *)-2, ioctl(fd, FIONBIO, (char *)-2));
 }

@@ -8,6 +8,7 @@
 
 #define KERNEL_HOLE 0xffffec0000000000UL	/* where KASAN would be */
 #define KERNEL_ADDR 0xffffffff81000000UL	/* kernel text, where KASLR is off */
+#define KERNEL_DATA 0xffff888000008000UL	/* memory below 64 KiB, which nobody uses */
 #define USER_END(highest) 0x7ffffffff000UL	/* with LA57 too: nobody asked for more */
 #define RETURN_STUB { 0xc3 }
 
