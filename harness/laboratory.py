@@ -115,9 +115,14 @@ class Laboratory:
 
     @contextmanager
     def open(self) -> Iterator[Laboratory]:
-        """Hold the tree, build it unmodified, and run it. Raises BuildError."""
+        """Hold the tree, build it unmodified, and run it. Raises BuildError, also where the
+        unmodified kernel passes nothing: no mutant could be killed, and each would seem to survive.
+        """
         with workbench(self._kernel, self._arch, self._store) as self._bench:
             self._baseline()
+            if not self.passed:
+                why = next((f": {one}: {seen}" for one, seen in self.failed.items()), "")
+                raise BuildError(f"{self._arch.name}: the unmodified kernel passes no cell{why}")
             yield self
 
     def _baseline(self) -> None:

@@ -105,3 +105,43 @@ def test_a_way_without_a_reason_is_open(tmp_path: Path) -> None:
 def test_a_line_that_coverage_does_not_write_is_refused(tmp_path: Path, spoilt: str) -> None:
     made = listed(tmp_path, LINES, f"{MARKED}{spoilt}\n")
     assert spoilt in made.stderr and made.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("reasons", "message"),
+    [
+        ("arch/x/fualt.c:\n  first: oops\n", "arch/x/fualt.c: reasons for a file that was not"),
+        ("mm/x.c:\n  first: oops\n", "mm/x.c: reasons for a file that was not measured"),
+        ("inlined: {nobody: never}\n", "inlined: nobody: a reason, for nothing"),
+    ],
+)
+def test_what_is_declared_for_nothing_is_told(tmp_path: Path, reasons: str, message: str) -> None:
+    made = listed(tmp_path, LINES + WAYS + reasons)
+    assert message in made.stderr and made.returncode == 1
+
+
+def test_a_name_of_reasons_that_nobody_uses_is_told(tmp_path: Path) -> None:
+    made = listed(tmp_path, LINES.replace("oops", "never") + WAYS)
+    assert "reasons: oops: a reason, for nothing" in made.stderr and made.returncode == 1
+
+
+def test_reasons_of_another_arch_are_not_asked_for(tmp_path: Path) -> None:
+    assert listed(tmp_path, LINES + WAYS + "arch/y/fault.c: {'17': never}\n").returncode == 0
+
+
+@pytest.mark.parametrize("text", ["", "reasons: []\n", "arch/x/fault.c:\n", "{", "\xff"])
+def test_reasons_of_another_shape_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "arch_x_fault.txt").write_text(MARKED)
+    declared = tmp_path / "reasons.yaml"
+    declared.write_text(text, encoding="latin-1")
+    argv = [sys.executable, TOOL, tmp_path, "--reasons", declared]
+    made = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert str(declared) in made.stderr and "Traceback" not in made.stderr
+    assert made.returncode == 1
+
+
+@pytest.mark.parametrize("text", ["", "arch/x/fault.c", "arch/x/fault.c\nabc 2026\n"])
+def test_a_text_that_coverage_did_not_write_is_refused(tmp_path: Path, text: str) -> None:
+    made = listed(tmp_path, LINES, text)
+    assert "arch_x_fault.txt: the second line" in made.stderr and made.returncode == 1

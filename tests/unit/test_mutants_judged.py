@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from job_samples import job
 from msgspec.structs import replace
 
 from harness import laboratory as module
+from harness.build import BuildError
 from harness.catalog.yamlfile import DeclarationError
 from harness.laboratory import GOOD, Attempts, Laboratory, looks
 from harness.machine.qemu import MachineSpec
@@ -382,3 +384,25 @@ def test_a_machine_ends_when_an_exception_ends_its_run(counted: Attentive) -> No
     with pytest.raises(KeyError):
         counted._last_words(Path("mutant"), CELLS, ask)
     assert Counted.up == []
+
+
+@pytest.mark.parametrize("failed", [{}, {"hole/read": "boot: it ended"}])
+def test_where_the_unmodified_kernel_passes_nothing_no_mutant_is_tried(
+    monkeypatch: pytest.MonkeyPatch, failed: dict[str, str]
+) -> None:
+    """Each would survive, or be as good as its head says."""
+    scripted = Scripted([])
+    scripted.failed = failed
+    monkeypatch.setattr(module, "workbench", lambda *words: nullcontext())
+    monkeypatch.setattr(scripted, "_baseline", lambda: None)
+    for name in ("_kernel", "_store"):
+        setattr(scripted, name, None)
+    why = "".join(f": {name}: {seen}" for name, seen in failed.items())
+    with (
+        pytest.raises(BuildError, match=f"^m68k: the unmodified kernel passes no cell{why}$"),
+        scripted.open(),
+    ):
+        pass
+    scripted.passed = [CELL]
+    with scripted.open():
+        pass

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.results import Observation, ResultRecord, Verdict
 from tests.processes import lives, within
 from tests.unit.tool_calls import ROOT, call, tool
 
@@ -134,3 +135,29 @@ def test_who_works_for_a_tool_ends_with_it(
     finally:
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
+
+
+def test_coverage_of_machines_that_did_not_run_is_none() -> None:
+    coverage = tool("coverage")
+
+    def record(name: str, verdict: Verdict, failure: str = "") -> ResultRecord:
+        return ResultRecord(
+            run_id="r",
+            column="c",
+            scenario=name,
+            expected=["ok"],
+            verdict=verdict,
+            observation=Observation(scenario=name, failure=failure),
+        )
+
+    seen, lost = record("a/b", Verdict.MATCH), record("a/c", Verdict.INFRA, "boot: it ended")
+    coverage.check_observed([seen, seen])
+    with pytest.raises(SystemExit, match="1 of 2 cells were not observed: a/c: boot: it ended"):
+        coverage.check_observed([seen, lost])
+
+
+def test_coverage_is_refused_where_it_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = call("coverage", "--arch", "m68k", "--output", str(tmp_path / "file" / "out"))
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path}/file/out: Not a directory\n"

@@ -28,13 +28,14 @@ def repeat() -> ModuleType:
     return tool("repeat")
 
 
-def one(outcome: str, *expected: str, confirmation: str = "") -> Results:
+def one(outcome: str, *expected: str, confirmation: str = "", failure: str = "") -> Results:
     """A run of one cell; without an outcome, one that did not come to it."""
     results = Results()
     results.add(ColumnRecord(run_id="r", column="c", planned=["a/b"]))
-    if outcome:
+    if outcome or failure:
         verdict = Verdict.MATCH if outcome in expected else Verdict.MISMATCH
-        seen = Observation(scenario="a/b", outcome=outcome)
+        verdict = Verdict.INFRA if failure else verdict
+        seen = Observation(scenario="a/b", outcome=outcome, failure=failure)
         results.add(
             ResultRecord(
                 run_id="r",
@@ -59,6 +60,9 @@ def one(outcome: str, *expected: str, confirmation: str = "") -> Results:
         ([one("ok", "ok", "EFAULT"), one("EFAULT", "ok", "EFAULT", confirmation="x")], 1, 0),
         ([one("ok", "ok"), one("ok", "ok", confirmation="x")], 1, 0),
         ([one("ok", "ok"), one("")], 1, 0),
+        ([one("ok", "ok"), one("", failure="no machine")], 1, 0),
+        ([one("", failure="no machine"), one("", failure="no machine")], 1, 0),
+        ([one(""), one("")], 1, 0),
         ([one("ok", "ok"), Results()], 1, 0),
     ],
 )
