@@ -24,7 +24,8 @@ def unpack_archive(archive: Path, to: Path) -> None:
 
     Nothing is written outside `to`, whatever the archive says: GNU tar refuses names with `..`,
     strips leading slashes and makes links that lead outside only after everything else, and
-    those are errors here. Raises BuildError.
+    those are errors here. So is a pipe or a device: who opens one waits, or has the device.
+    Raises BuildError.
     """
     need("tar")
     to.mkdir()
@@ -34,7 +35,7 @@ def unpack_archive(archive: Path, to: Path) -> None:
          f"--file={archive}", "--force-local"],
         failed=f"{archive.name} cannot be unpacked",
     )  # fmt: skip
-    _check_links(to, archive.name)
+    _check_items(to, archive.name)
 
 
 def _decompressor(archive: Path) -> list[str]:
@@ -47,12 +48,15 @@ def _decompressor(archive: Path) -> list[str]:
     return []
 
 
-def _check_links(tree: Path, name: str) -> None:
+def _check_items(tree: Path, name: str) -> None:
     top = tree.resolve()
-    for item in walk(tree):  # by way of other links, too
-        if item.is_symlink() and top not in Path(os.path.realpath(item.path)).parents:
-            inside = item.path[len(str(tree)) + 1 :]
-            raise InputError(f"{name}: the link {inside} leads outside")
+    for item in walk(tree):
+        inside = item.path[len(str(tree)) + 1 :]
+        if item.is_symlink():  # by way of other links, too
+            if top not in Path(os.path.realpath(item.path)).parents:
+                raise InputError(f"{name}: the link {inside} leads outside")
+        elif not item.is_file(follow_symlinks=False):
+            raise InputError(f"{name}: {inside} is neither file, folder nor link")
 
 
 def check_archive(archive: Path) -> None:

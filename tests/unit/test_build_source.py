@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -290,6 +291,31 @@ def test_archives_cannot_write_elsewhere(tmp_path: Path, store: Store, case: str
     assert outside == []
     # Without its leading slash, or its top, a name lands inside.
     assert (entry is None) == (case not in ("absolute", "link over the top"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE], ids=["pipe", "device"])
+def test_what_no_archive_of_source_has_is_not_opened(
+    tmp_path: Path, store: Store, kind: bytes
+) -> None:
+    """As the Makefile, which is read first: a pipe would be waited for without end."""
+    if kind == tarfile.CHRTYPE and os.geteuid() != 0:
+        pytest.skip("only root unpacks a device")
+    info = member("linux/Makefile", kind)
+    info.devmajor, info.devminor = 1, 5  # /dev/zero
+    path = archive_of(tmp_path / "a.tar", info, *GOOD[1:])
+
+    def waits(*_: object) -> None:
+        raise AssertionError("it was opened, and is waited for")
+
+    before = signal.signal(signal.SIGALRM, waits)
+    signal.alarm(20)
+    try:
+        with pytest.raises(BuildError, match="Makefile is neither file, folder nor link"):
+            resolve(tarball_kernel(path), store)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert not entries(store)
 
 
 def test_what_is_no_kernel_is_told(tmp_path: Path) -> None:
