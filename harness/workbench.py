@@ -62,8 +62,8 @@ class Workbench:
             self._renew(name)
 
     def apply(self, patch: Path) -> None:
-        """To files that are touched. Raises BuildError."""
-        apply_patch(self.tree, patch, self._keep)
+        """To files that are touched, and to no other: it would stay changed. Raises BuildError."""
+        apply_patch(self.tree, patch, self._keep, self._touched())
 
     def keep_lines(self, paths: Sequence[str]) -> None:
         """What a change has moved in these files says which line it was. WARN and BUG hold theirs:
@@ -78,9 +78,12 @@ class Workbench:
 
     def restore(self) -> None:
         """What was changed last is as it was, with a new time so that make sees it."""
-        for name in self._note.read_text().split() if self._note.exists() else ():
+        for name in self._touched():
             self._renew(name)
         self._note.unlink(missing_ok=True)
+
+    def _touched(self) -> list[str]:
+        return self._note.read_text().split() if self._note.exists() else []
 
     def _renew(self, name: str) -> None:
         file = self.tree / name

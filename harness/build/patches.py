@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,12 @@ from harness.catalog.version import parse_version
 RECIPE = 1
 _NAMES = re.compile(r"^(?:---|\+\+\+|rename to|rename from|copy to) ([^\t\n]+)", re.MULTILINE)
 _HUNK = re.compile(r"^@@ .*$", re.MULTILINE)
+_COUNTS = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_INDENTED = re.compile(  # what patch(1) reads as if nothing stood before it
+    r"[ \tX]+(?:(?:---|\+\+\+) \S|@@ -|diff --git |Index:"
+    r"|(?:old|new|new file|deleted file) mode |(?:rename|copy) (?:from|to) )"
+)
+_CHANGED = re.compile(r"^(?:checking|patching) (?:file|symbolic link) (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def remedies(kernel: Kernel, source: ResolvedSource, arch: Arch) -> list[Patch]:
         patch
         for patch in kernel.remedies
         if patch.applies(arch, version)
-        and _patch(source.tree, patch.file, "--dry-run", "--fuzz=0") is None
+        and _patch(source.tree, patch.file, "--dry-run", "--fuzz=0")[0]
     ]
 
 
@@ -102,9 +108,11 @@ def check_patches(patches: Sequence[Patch]) -> None:
         check_names(patch.file.read_text(errors="replace"), patch.file)
 
 
-def apply_patch(tree: Path, file: Path, keep: Sequence[int] = ()) -> bool:
+def apply_patch(
+    tree: Path, file: Path, keep: Sequence[int] = (), only: Collection[str] | None = None
+) -> bool:
     """Apply a unified diff (names as with `patch -p1`). False: its change is already there. `keep`
-    are descriptors that patch(1) inherits.
+    are descriptors that patch(1) inherits, `only` the files that it may change; None: all.
 
     Exact context decides first, in both directions: a change that is there does not apply
     again, and one that is not cannot be taken back. Then a fuzz of 2 is tried, for a tree
@@ -113,32 +121,48 @@ def apply_patch(tree: Path, file: Path, keep: Sequence[int] = ()) -> bool:
     text = file.read_text(errors="replace")
     check_names(text, file)
     need("patch")
-    if _patch(tree, file, "--dry-run", "--fuzz=0") is None:
-        fuzz = "--fuzz=0"
-    elif _patch(tree, file, "--dry-run", "--fuzz=0", "--reverse") is None:
-        return False
-    elif (complaint := _patch(tree, file, "--dry-run", "--fuzz=2")) is None:
+    fuzz = "--fuzz=0"
+    applies, words = _patch(tree, file, "--dry-run", fuzz)
+    if not applies:
+        if _patch(tree, file, "--dry-run", fuzz, "--reverse")[0]:
+            return False
         fuzz = "--fuzz=2"
-    else:
+        applies, words = _patch(tree, file, "--dry-run", fuzz)
+    if not applies:
         raise BuildError(
             f"{file}: neither applies to the source nor is its change there: "
-            f"{_failed_hunks(text, complaint)}",
-            excerpt=complaint[-8:],
+            f"{_failed_hunks(text, words)}",
+            excerpt=words[-8:],
         )
-    complaint = _patch(tree, file, fuzz, keep=keep)
-    if complaint is not None:
-        raise BuildError(f"{file}: could not be applied", excerpt=complaint[-8:])
+    if only is not None:
+        _check_changed(file, words, only)
+    applies, words = _patch(tree, file, fuzz, keep=keep)
+    if not applies:
+        raise BuildError(f"{file}: could not be applied", excerpt=words[-8:])
     return True
 
 
-def _patch(tree: Path, file: Path, *options: str, keep: Sequence[int] = ()) -> list[str] | None:
-    """Run patch(1); None if all hunks apply, else what it said."""
+def _patch(
+    tree: Path, file: Path, *options: str, keep: Sequence[int] = ()
+) -> tuple[bool, list[str]]:
+    """Run patch(1): whether all hunks apply, and what it said."""
     argv = ["patch", "--strip=1", "--unified", "--force", "--no-backup-if-mismatch",
             "--reject-file=-", f"--directory={tree}", f"--input={file.absolute()}",
             *options]  # fmt: skip
     with called(argv, keep=keep) as process:
         text = said(process, ok=range(256))
-    return text.splitlines() if process.returncode else None
+    return process.returncode == 0, text.splitlines()
+
+
+def _check_changed(file: Path, words: Sequence[str], only: Collection[str]) -> None:
+    """By patch's own words, as it finds names where nobody else does. Raises InputError."""
+    changed = _CHANGED.findall("\n".join(words))
+    if not changed:
+        raise InputError(f"{file}: patch(1) does not say what it changes", excerpt=words[-8:])
+    for name in changed:
+        if name not in only:
+            known = ", ".join(sorted(only))
+            raise InputError(f"{file}: would change {name} as well, expected no more than {known}")
 
 
 def check_names(text: str, file: Path) -> None:
@@ -151,6 +175,25 @@ def check_names(text: str, file: Path) -> None:
             raise InputError(f"{file}: names {name!r}, which could lie outside the source")
     if re.search(r"^\s*(?:new file mode|new mode)\s+12", text, re.MULTILINE):  # as patch reads it
         raise InputError(f"{file}: makes a symbolic link, which is refused")
+    for number, line in _beside_hunks(text):
+        if _INDENTED.match(line):
+            raise InputError(
+                f"{file}: line {number}, {line!r}, is a part of the patch to patch(1): "
+                "take away what stands before it, or the line"
+            )
+
+
+def _beside_hunks(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that are no text of a file, with their numbers."""
+    old = new = 0  # lines of the hunk that are to come
+    for number, line in enumerate(text.split("\n"), 1):
+        if old > 0 or new > 0:
+            old -= line[:1] not in ("+", "\\")
+            new -= line[:1] not in ("-", "\\")
+        elif counts := _COUNTS.match(line):
+            old, new = (int(count or 1) for count in counts.groups())
+        else:
+            yield number, line
 
 
 def _failed_hunks(text: str, complaint: list[str]) -> str:

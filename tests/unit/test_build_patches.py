@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -46,6 +47,17 @@ REMOVAL = """\
 -three
  four
  five
+"""
+DELETION = """\
+diff --git a/mm/memory.c b/mm/memory.c
+deleted file mode 100644
+--- a/mm/memory.c
++++ /dev/null
+@@ -1,4 +0,0 @@
+-int fault(void)
+-{
+-\treturn VM_FAULT_SIGBUS;
+-}
 """
 
 
@@ -118,6 +130,11 @@ HOSTILE = {
     "rename": "diff --git a/text b/../../v\nrename from text\nrename to ../../v\n",
     "ed script": "--- a/text\n+++ b/text\n1!touch victim\n.\nw\n",
     "ed only": "1d\n!touch victim\nw\n",
+    "deletion, indented": DIFF + indent(DELETION, " "),
+    "deletion, indented by a tab": DIFF + indent(DELETION, "\t"),
+    "deletion, behind an X": DIFF + indent(DELETION, "X"),
+    "link, behind an X": DIFF
+    + "Xnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+.\n",
     "index": "Index: ../victim\n--- /dev/null\n+++ /dev/null\n@@ -0,0 +1 @@\n+x\n",
 }
 
@@ -128,6 +145,20 @@ def test_patches_cannot_write_elsewhere(tree: Path, tmp_path: Path, case: str) -
         apply_patch(tree, write(tmp_path, HOSTILE[case]))
     found = {path.name for path in tmp_path.rglob("*")}
     assert found == {"tree", "Kconfig", "Makefile", "mm", "memory.c", "text", "fix.patch"}
+
+
+def test_text_of_a_file_may_look_like_a_patch(tree: Path, tmp_path: Path) -> None:
+    """As documentation does; what is told before a patch must not."""
+    told = "how to:\n --- a/x\n +++ b/x\n @@ -1 +1 @@\n"
+    (tree / "text").write_text(told)
+    lines = "".join(f" {line}\n" for line in told.splitlines())
+    diff = f"--- a/text\n+++ b/text\n@@ -1,4 +1,5 @@\n{lines}+ --- end\n"
+    assert apply_patch(tree, write(tmp_path, diff)) is True
+    assert (tree / "text").read_text() == told + " --- end\n"
+    with pytest.raises(BuildError, match=r"fix\.patch: line 2, '  --- a/x'"):
+        apply_patch(
+            tree, write(tmp_path, "how to:\n" + indent(DIFF, "  ").replace("text", "x") + diff)
+        )
 
 
 # -- through the store --

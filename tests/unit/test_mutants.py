@@ -7,10 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 from shutil import which
+from textwrap import indent
 
 import pytest
 
-from harness.build import BuildError
+from harness.build import BuildError, patches
 from harness.build.store import Store
 from harness.catalog.arches import arch_names
 from harness.catalog.kernels import Kernel, TreeSource
@@ -82,6 +83,12 @@ def test_a_wrong_head_is_told_with_its_file(tmp_path: Path, head: str, words: st
         (DIFF + "diff --git a/x b/x\ndeleted file mode 100644\n", "'deleted file mode 100644'"),
         (DIFF + "diff --git a/x b/y\nrename from x\nrename to y\n", "'rename from x'"),
         (DIFF + "diff --git a/x b/x\nold mode 100644\n", "text alone"),
+        (DIFF + indent(DIFF, " "), "line 11, ' --- a/mm/memory.c', is a part"),
+        (DIFF + indent(DIFF, "\t"), r"'\\t--- a/mm/memory.c'"),
+        (DIFF + indent(DIFF, "X"), "'X--- a/mm/memory.c'"),
+        (DIFF + indent(DIFF, " X\t"), r"' X\\t--- a/mm/memory.c'"),
+        (DIFF + " diff --git a/x b/x\n deleted file mode 100644\n", "' diff --git a/x b/x'"),
+        (DIFF + "diff --git a/x b/x\nX\tdeleted file mode 100644\n", r"'X\\tdeleted file mode"),
     ],
 )
 def test_a_patch_of_nothing_or_of_what_is_outside_is_refused_when_read(
@@ -133,6 +140,34 @@ def test_after_a_mutant_the_tree_is_the_pristine_one(
     assert tree(pristine) == before
     bench.restore()
     assert tree(bench.tree) == before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        patch_of("two"),
+        patch_of("gone"),
+        "diff --git a/mm/two.c b/mm/two.c\ndeleted file mode 100644\n" + patch_of("gone"),
+        "diff --git a/mm/two.c b/mm/two.c\nold mode 100644\nnew mode 100755\n",
+        "diff --git a/mm/two.c b/mm/new.c\nrename from mm/two.c\nrename to mm/new.c\n",
+        "Index: a/mm/two.c\n@@ -1 +1 @@\n-a\n+b\n",
+        "*** a/mm/two.c\n@@ -1 +1 @@\n-a\n+b\n",
+    ],
+    ids=["text", "deletion", "deletion by mode", "mode", "rename", "index", "of the other kind"],
+)
+@pytest.mark.parametrize("before", ["", " ", "\t", "X"])
+def test_a_patch_cannot_change_what_would_not_be_given_back(
+    tmp_path: Path, more: str, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not it is seen in its text: patch(1) itself tells what it is about to change."""
+    monkeypatch.setattr(patches, "check_names", lambda text, file: None)
+    pristine, bench = bench_of(tmp_path, one="a\n", two="a\n", gone="a\n")
+    file = tmp_path / "x.patch"
+    file.write_text(patch_of("one") + indent(more, before))
+    bench.touch(["mm/one.c"])
+    with pytest.raises(BuildError, match=r"would change mm/(two|gone|new)\.c"):
+        bench.apply(file)
+    assert tree(bench.tree) == tree(pristine)
 
 
 def test_a_mutant_makes_no_file(tmp_path: Path) -> None:
