@@ -10,13 +10,16 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from harness.build import BuildError
+from harness.build.entry import Check
 from harness.build.patches import apply_patch, patched
 from harness.build.source import resolve
 from harness.build.store import Store
 from harness.build.tools import digest, output
+from harness.build.tree import ResolvedSource
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, TreeSource
 
+_MADE = "complete"  # a file that is there when the tree is
 _COMMENT = rb"/\*.*?(?:\*/|\Z)|//(?:\\.|[^\\\n])*"
 _LITERAL = rb"\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?"
 _TOKEN = re.compile(  # what has no parentheses that count, and may go on in the next line
@@ -37,12 +40,11 @@ class Workbench:
     def __init__(self, pristine: Path, folder: Path, keep: Sequence[int] = ()) -> None:
         self.tree, self._keep = folder / "linux", keep
         self._pristine, self._note = pristine, folder / "touched"
-        complete = folder / "complete"
-        if not complete.exists():
+        if not is_made(folder):
             shutil.rmtree(self.tree, ignore_errors=True)
             words = ["cp", "-al", "--", str(pristine), str(self.tree)]
             output(words, failed="cannot copy the source tree", keep=keep)
-            complete.touch()
+            (folder / _MADE).touch()
         self.restore()
 
     @property
@@ -139,11 +141,22 @@ def between(lines: Sequence[bytes]) -> list[bool]:
     return fit
 
 
+def is_made(folder: Path) -> bool:
+    """Whether the tree of a workbench is there, and all of it."""
+    return (folder / _MADE).exists()
+
+
 @contextmanager
 def workbench(kernel: Kernel, arch: Arch, store: Store) -> Iterator[Workbench]:
     """The one of this kernel and arch, held. Raises BuildError."""
-    source = patched(kernel, resolve(kernel, store), arch, store).source
-    key = digest("mutants", source.key, arch.name)
+
+    def source(check: Check | None = None) -> ResolvedSource:
+        return patched(kernel, resolve(kernel, store, check=check), arch, store, check).source
+
+    found = source()
+    key = digest("mutants", found.key, arch.name)
     label = f"tree of mutants, {kernel.name} {arch.name}"
     with store.folder("objects", key, label) as folder:
-        yield Workbench(source.tree, folder.path, (folder.lock,))
+        if not is_made(folder.path):
+            found = source("full")  # what is wrong in it would stay in the copy
+        yield Workbench(found.tree, folder.path, (folder.lock,))

@@ -54,7 +54,7 @@ def build_kernel(
         return ready_image(kernel.name, kernel.source, arch)
     plan = blueprint(kernel, arch, flavour, resolve(kernel, store, refresh))
     cached = store.entry("kernel", plan.key) is not None
-    check: Check | None = None if cached else "quick"
+    check: Check | None = None if cached else "full"
     if not cached and plan.source.key:  # what is compiled from is looked at first
         plan = blueprint(kernel, arch, flavour, resolve(kernel, store, check=check))
     source = patched(kernel, plan.source, arch, store, check)

@@ -32,7 +32,7 @@ def resolve(
     """The source of a kernel, fetched and unpacked if it is not yet. Raises BuildError.
 
     `refresh` asks anew for the newest version; `check` is how well an entry that is there is
-    looked at (see entry.py): "quick" before a build.
+    looked at (see entry.py): "full" before a build.
     """
     source = kernel.source
     if isinstance(source, TreeSource):

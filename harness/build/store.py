@@ -58,7 +58,8 @@ class Store:
         self.base = self.root / VERSION
         self.say = say
         self.refreshed: set[str] = set()  # names asked anew by this process: once is enough
-        self._trusted: dict[tuple[Path, int], Check] = {}  # checked by this process already
+        # What this process has read, and what is wrong with it: that takes seconds for a source.
+        self._read: dict[tuple[Path, int], str | None] = {}
 
     # -- entries --
 
@@ -127,8 +128,11 @@ class Store:
                     shutil.rmtree(scratch)
             seal(work, kind, key, label, base)
             home.parent.mkdir(parents=True, exist_ok=True)
+            whole = base is None or self._read.get(_mark(base.parent), "") is None
             work.rename(home)
             fsync(home.parent)
+            if whole:  # every file of it was read just now
+                self._read[_mark(home)] = None
         except OSError as error:
             raise StoreError(f"store: cannot write {kind}/{key} ({label}): {error}") from error
         finally:
@@ -138,20 +142,23 @@ class Store:
         """None: good. "": not there. Else what is wrong with it."""
         check = check or default_check(kind)
         try:
-            mark = (home, (home / "manifest").stat().st_mtime_ns)
+            mark = _mark(home)
         except (FileNotFoundError, NotADirectoryError):
             return "it has no manifest" if home.exists() else ""
         except OSError as error:
             raise StoreError(f"store: cannot read {home}: {error.strerror}") from error
-        if check != "light" and self._trusted.get(mark) in (check, "full"):
-            return None
+        if check == "full" and mark in self._read:
+            return self._read[mark]
+        if check == "full" != default_check(kind):  # it takes seconds
+            self.say(f"store: reading {label_of(home) or kind}, whether it is as it was made")
+        why: str | None = None
         try:
             check_entry(home, kind, check)
         except Damage as damage:
-            return str(damage)
-        if check != "light":
-            self._trusted[mark] = check
-        return None
+            why = str(damage)
+        if check == "full":
+            self._read[mark] = why
+        return why
 
     # -- folders that change, names, logs, scratch --
 
@@ -276,6 +283,11 @@ def _open_lock(path: Path) -> int:
             return os.open(path, os.O_RDONLY | flags)  # one that is there will do for a lock
     except OSError as error:
         raise _unusable("lock", path, error) from error
+
+
+def _mark(home: Path) -> tuple[Path, int]:
+    """Which entry it is, and which of those that were made there. Raises OSError."""
+    return home, (home / "manifest").stat().st_mtime_ns
 
 
 def _touch(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -63,6 +64,14 @@ def tarball(tree: Path, to: Path, mode: str = "w:xz") -> Path:
     with tarfile.open(to, mode) as archive:  # type: ignore[call-overload]
         archive.add(tree, "linux-source-6.12")
     return to
+
+
+def flip_unseen(file: Path) -> None:
+    """A bit, and neither size nor mtime."""
+    before, data = file.stat(), bytearray(file.read_bytes())
+    data[0] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def fake_arch(root: Path, name: str = "m68k", fragment: str = "CONFIG_A=y\n") -> Arch:

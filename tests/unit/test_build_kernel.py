@@ -19,7 +19,7 @@ from harness.build.store import Store
 from harness.build.tools import file_digest
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import ImageSource, Kernel, Patch, TarballSource, TreeSource
-from tests.unit.build_fakes import fake_arch, fake_tree, tarball
+from tests.unit.build_fakes import fake_arch, fake_tree, flip_unseen, tarball
 
 ELF = b"\x7fELF\x02\x02".ljust(18, b"\0")  # 64 bits, big-endian
 PATCH = "--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n-one\n+uno\n two\n three\n"
@@ -221,16 +221,24 @@ def test_a_damaged_image_is_built_again(
     assert any("damaged" in line for line in said)
 
 
-def test_a_damaged_source_is_not_compiled(
-    tree: Path, tmp_path: Path, arch: Arch, store: Store
+@pytest.mark.parametrize("with_patch", [False, True])
+def test_a_source_with_a_flipped_bit_is_not_compiled(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store, with_patch: bool
 ) -> None:
-    kernel = packaged(tree, tmp_path)
+    path = tmp_path / "uno.patch"
+    path.write_text(PATCH)
+    kernel = packaged(tree, tmp_path, *[Patch(path, (), None, "x")] * with_patch)
     built = build_kernel(kernel, arch, "core", store)
     assert built.source is not None
-    (built.source / "text").write_text("tampered\n")
+    flip_unseen(built.source / "text")
+    said: list[str] = []
+    again = build_kernel(kernel, arch, "core", Store(store.root, said.append))
+    assert again.cached and said == []  # nothing is compiled, so nothing is read
     prune(store, kinds=["kernel"])
-    again = build_kernel(kernel, arch, "core", Store(store.root))
-    assert "one two" in again.image.read_text()
+    again = build_kernel(kernel, arch, "core", Store(store.root, said.append))
+    assert not again.cached and again.image.read_bytes() == built.image.read_bytes()
+    assert len([line for line in said if "reading" in line]) == 1 + with_patch
+    assert any("text has changed" in line for line in said)
 
 
 CHILD = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.build import BuildError, StoreError
+from harness.build import BuildError, StoreError, entry
 from harness.build.prune import entries, prune, verify
 from harness.build.store import Store, default_root
 
@@ -191,20 +192,55 @@ def test_damage_is_found_and_made_good(store: Store, damage: str) -> None:
     assert not verify(other)
 
 
-def test_source_entries_are_checked_as_far_as_asked(store: Store) -> None:
-    home = store.create("source", KEY, fill).parent
+def test_a_flipped_bit_in_a_source_is_found_where_that_is_asked(store: Store) -> None:
+    home = store.create("source", KEY, fill, "a tree").parent
+    image = home / "files" / "image"
+    before = image.stat()
     flip_bit(home)
-    assert reopened(store).entry("source", KEY) is not None
-    assert reopened(store).entry("source", KEY, "quick") is not None  # same size and mtime
-    assert reopened(store).entry("source", KEY, "full") is None
-    os.utime(home / "files" / "image")
-    assert reopened(store).entry("source", KEY, "quick") is None
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))  # as on a disk
+    said: list[str] = []
+    other = reopened(store, said)
+    assert other.entry("source", KEY) is not None
+    assert said == []
+    assert other.entry("source", KEY, "full") is None
+    assert said[0] == "store: reading a tree, whether it is as it was made"
+    assert re.search(r"a tree is damaged .*the content of image has changed", said[1])
+
+
+def test_a_source_is_read_once_by_a_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = entry.file_digest
+    monkeypatch.setattr(entry, "file_digest", lambda path: read.append(path.name) or real(path))
+    made = store.create("source", KEY, fill)
+    linked = store.create("source", "aa", lambda to: link_all(made, to), base=made)
+    assert sorted(read) == ["config", "image"]  # as the manifest was written
+    for key in (KEY, "aa"):
+        assert store.entry("source", key, "full") is not None
+    said: list[str] = []
+    other = reopened(store, said)
+    assert len(read) == 2
+    for _ in range(2):
+        assert other.entry("source", KEY, "full") is not None
+        assert other.create("source", KEY, fill, check="full") == made
+    assert len(read) == 4 and len(said) == 1
+    # What was linked to files that nobody has read here has to be read itself.
+    third = reopened(store)
+    third.create("source", "bb", lambda to: link_all(linked, to), base=linked)
+    assert len(read) == 4
+    assert third.entry("source", "bb", "full") is not None
+    assert len(read) == 6
+
+
+def link_all(files: Path, to: Path) -> None:
+    (to / "sub").mkdir()
+    for name in ("image", "sub/config"):
+        (to / name).hardlink_to(files / name)
 
 
 def test_moved_mtimes_alone_are_no_damage(store: Store) -> None:
     home = store.create("source", KEY, fill).parent  # as a cache that was packed and unpacked
     os.utime(home / "files" / "image", (1, 1))
-    assert reopened(store).entry("source", KEY, "quick") is not None
+    assert reopened(store).entry("source", KEY, "full") is not None
 
 
 def test_devices_and_pipes_cannot_be_in_an_entry(store: Store) -> None:

@@ -12,13 +12,15 @@ from textwrap import indent
 import pytest
 
 from harness.build import BuildError, patches
+from harness.build.source import resolve
 from harness.build.store import Store
+from harness.build.tools import file_digest
 from harness.catalog.arches import arch_names
-from harness.catalog.kernels import Kernel, TreeSource
+from harness.catalog.kernels import Kernel, TarballSource, TreeSource
 from harness.catalog.yamlfile import DeclarationError
 from harness.mutants import load_mutants
 from harness.workbench import Workbench, between, workbench
-from tests.unit.build_fakes import fake_arch, fake_tree
+from tests.unit.build_fakes import fake_arch, fake_tree, flip_unseen, tarball
 
 ROOT = Path(__file__).parents[2]
 DIFF = "\n--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -1 +1 @@\n-a\n+b\n"
@@ -330,6 +332,23 @@ def test_a_workbench_gives_back_what_it_was_told_of(tmp_path: Path) -> None:
     assert (pristine / "memory.c").read_text() == "as it was"
     bench.restore()
     assert (bench.tree / "memory.c").read_text() == "as it was"
+
+
+def test_a_tree_is_made_of_a_source_that_was_read(tmp_path: Path) -> None:
+    """And what it was made of is not read again."""
+    archive = tarball(fake_tree(tmp_path / "tree"), tmp_path / "linux.tar", "w")
+    kernel = Kernel("t", TarballSource(archive, None, file_digest(archive)))
+    source = resolve(kernel, Store(tmp_path / "store")).tree
+    before = tree(source)
+    flip_unseen(source / "text")
+    assert tree(source) != before
+    said: list[str] = []
+    store = Store(tmp_path / "store", said.append)
+    for _ in range(2):
+        with workbench(kernel, fake_arch(tmp_path), store) as bench:
+            assert tree(bench.tree) == before
+        assert len([line for line in said if line.startswith("store: reading")]) == 1
+        store = Store(tmp_path / "store", said.append)
 
 
 def test_who_writes_to_the_tree_keeps_its_lock(
