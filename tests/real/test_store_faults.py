@@ -37,6 +37,7 @@ from harness.build.source import is_at_hand
 from harness.build.store import Store, default_root
 from harness.cli.common import open_project, select
 from tests.processes import gone
+from tests.unit.small_project import fetched_and_patched
 
 # -- a full disk, and builds that are ended --------------------------------------------------
 
@@ -213,13 +214,15 @@ def test_two_runs_that_build_the_same_build_it_once(small: list[str], tmp_path: 
 
 
 def flip_a_bit(path: Path, chance: random.Random) -> None:
-    data = bytearray(path.read_bytes())
+    """As on a disk: the file's times are as they were."""
+    data, before = bytearray(path.read_bytes()), path.stat()
     data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def entries(store: Path) -> Iterator[Path]:
-    """Every file of what a store made; what changes in place has no manifest."""
+    """Every file of what a store made, and of sources; what changes in place has no manifest."""
     for manifest in store.glob("v1/*/*/manifest"):
         yield manifest
         yield from (path for path in (manifest.parent / "files").rglob("*") if path.is_file())
@@ -228,13 +231,19 @@ def entries(store: Path) -> Iterator[Path]:
 def test_a_flipped_bit_in_any_file_of_the_store_changes_no_result(
     small: list[str], tmp_path: Path
 ) -> None:
+    """A source is looked at where it is compiled: so the kernel is not there any more."""
     chance = random.Random(3)
+    fetched_and_patched(tmp_path)
     subprocess.run(small, capture_output=True, timeout=120, check=True)
     outcomes, store = outcomes_of(tmp_path / "out"), tmp_path / "store"
-    files = [path for path in entries(store) if path.stat().st_size]
-    assert {path.relative_to(store).parts[1] for path in files} >= {"kernel", "guest", "initramfs"}
-    for path in files:
+    kinds = {path: path.relative_to(store).parts[1] for path in entries(store)}
+    assert set(kinds.values()) >= {"source", "kernel", "guest", "initramfs"}
+    for path, kind in kinds.items():
+        if not path.stat().st_size:
+            continue
         flip_a_bit(path, chance)
+        if kind == "source":
+            shutil.rmtree(store / "v1" / "kernel")
         done = subprocess.run(small, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
         assert outcomes_of(tmp_path / "out") == outcomes
