@@ -32,13 +32,20 @@ FATE = {
         (json.dumps({**FATE, "observed": "no such"}), "table.jsonl:1: not what a run writes"),
         (json.dumps({**FATE, "mutant": "me"}), "there is no mutant 'me'"),
         (json.dumps({**FATE, "fate": "dead"}), "there is no fate 'dead'"),
+        (json.dumps({**FATE, "arch": "vax"}), "table.jsonl:1: not what a run writes: there is no"),
+        (json.dumps({**FATE, "arch": 5}), "Expected `str`, got `int` - at `$.arch`"),
+        (json.dumps({**FATE, "scenario": 3}), "Expected `str`, got `int` - at `$.scenario`"),
+        (json.dumps({**FATE, "seconds": "x"}), "Expected `float`, got `str` - at `$.seconds`"),
+        ('{"mutant":' * 100_000, "table.jsonl:1: not what a run writes"),
+        ('{"more":' + "[" * 100_000, "table.jsonl:1: not what a run writes"),
+        ("\udcff", "table.jsonl:1: not what a run writes"),
         ("", "table.jsonl: no mutant is in it"),
     ],
 )
 def test_a_table_of_what_no_run_wrote(tmp_path: Path, text: str | None, words: str) -> None:
     file = tmp_path / "table.jsonl"
     if text is not None:
-        file.write_text(text)
+        file.write_text(text, errors="surrogateescape")
     done = call("mutants", "--table", str(file))
     assert done.returncode == 2
     assert words in done.stderr
