@@ -1,4 +1,4 @@
-"""Some of the mutants, built and run: the whole set is `tools/mutants`, half an hour on two CPUs."""
+"""Some of the mutants, built and run: all are `tools/mutants`, half an hour on two CPUs."""
 
 from __future__ import annotations
 
