@@ -43,6 +43,7 @@ FATES = (
     "survived", "doubtful", "infrastructure", "unbuilt", "unchanged",
 )  # fmt: skip
 GOOD = FATES[:3]  # of the rest each is a defect: of the scenarios, of the run, or of the patch
+FULL = "No space left on device"  # of this host, and no patch's doing
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,10 @@ class Laboratory:
             image = self._build()
         except BuildError as error:
             self._say(f"{self._arch.name}: {mutant.name}: {error}")
-            why = str(error).splitlines()[0]
-            return Fate(mutant.name, self._arch.name, "unbuilt", observed=why)
+            why, fate = str(error).splitlines()[0], "unbuilt"
+            if FULL in str(error):  # by the store, or by what make has called
+                why, fate = why if FULL in why else f"{why}: {FULL}", "infrastructure"
+            return Fate(mutant.name, self._arch.name, fate, observed=why)
         if filecmp.cmp(image, self._unmodified, shallow=False):
             why = "the patch changes nothing that is in this kernel"
             named = self._arch.name in mutant.arches

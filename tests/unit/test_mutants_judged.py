@@ -13,9 +13,9 @@ from job_samples import job
 from msgspec.structs import replace
 
 from harness import laboratory as module
-from harness.build import BuildError
+from harness.build import BuildError, StoreError
 from harness.catalog.yamlfile import DeclarationError
-from harness.laboratory import GOOD, Attempts, Laboratory, looks
+from harness.laboratory import FULL, GOOD, Attempts, Laboratory, looks
 from harness.machine.qemu import MachineSpec
 from harness.mutants import Mutant
 from harness.results import Observation, Record, ResultRecord, Verdict
@@ -230,6 +230,28 @@ def test_what_the_host_fails_at_costs_one_mutant(
     assert (fate.fate, fate.observed) == ("infrastructure", str(error).splitlines()[0])
     assert bench.said == [f"m68k: x: {error}"]
     assert bench.try_mutant(bench.mutant).fate == "survived"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (StoreError("store: cannot write kernel/x: [Errno 28] No space left on device"), FULL),
+        (BuildError("make failed", excerpt=["ld: final link: No space left on device"]), FULL),
+        (BuildError("make failed", excerpt=["mm/x.c:1: error: expected"]), "make failed"),
+    ],
+)
+def test_a_full_disk_is_not_of_the_patch(
+    tmp_path: Path, error: Exception, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, "bb")
+
+    def fails() -> Path:
+        raise error
+
+    monkeypatch.setattr(bench, "_build", fails)
+    found = bench.try_mutant(bench.mutant)
+    assert found.fate == ("infrastructure" if why == FULL else "unbuilt")
+    assert why in found.observed
 
 
 def test_a_mutant_that_is_argued_to_be_equivalent_is_not_counted_as_a_survivor() -> None:
