@@ -234,6 +234,8 @@ class Laboratory:
     def _judge(self, mutant: Mutant, image: Path) -> Fate:
         """The first cell that kills; where none does, the most that was seen of it."""
         name, arch, infra = mutant.name, self._arch.name, ""
+        if not self.passed:  # the last of them may have failed beside the mutant before
+            return Fate(name, arch, "infrastructure", observed="no cell passes unmodified any more")
         run: set[str] = set()
         doubtful: Fate | None = None
         for cell, attempts in self._up_to_each_wrong(image):

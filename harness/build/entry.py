@@ -24,7 +24,7 @@ from harness.jsontext import NOT_JSON
 
 Check = Literal["light", "full"]
 _DEFAULT_CHECK: dict[str, Check] = {"source": "light"}
-_FSYNC_LIMIT = 1000  # files; above, a power cut is left to the check of sizes
+_FSYNC_LIMIT = 1000  # files; above, a power cut is left to the reading before a build
 _LINK = "-> "
 
 

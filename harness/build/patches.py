@@ -26,7 +26,7 @@ _NAMES = re.compile(r"^(?:---|\+\+\+|rename to|rename from|copy to) ([^\t\n]+)",
 _HUNK = re.compile(r"^@@ .*$", re.MULTILINE)
 _COUNTS = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _INDENTED = re.compile(  # what patch(1) reads as if nothing stood before it
-    r"[ \tX]+(?:(?:---|\+\+\+) \S|@@ -|diff --git |Index:"
+    r"(?:[ \tX]|- (?=-))+(?:(?:---|\+\+\+) \S|@@ -|diff --git |Index:"
     r"|(?:old|new|new file|deleted file) mode |(?:rename|copy) (?:from|to) )"
 )
 _CHANGED = re.compile(r"^(?:checking|patching) (?:file|symbolic link) (.*)$", re.MULTILINE)

@@ -131,6 +131,7 @@ HOSTILE = {
     "ed script": "--- a/text\n+++ b/text\n1!touch victim\n.\nw\n",
     "ed only": "1d\n!touch victim\nw\n",
     "deletion, indented": DIFF + indent(DELETION, " "),
+    "deletion, escaped as in a signed mail": DIFF + DELETION.replace("--- ", "- --- "),
     "deletion, indented by a tab": DIFF + indent(DELETION, "\t"),
     "deletion, behind an X": DIFF + indent(DELETION, "X"),
     "link, behind an X": DIFF

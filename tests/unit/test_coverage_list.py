@@ -129,7 +129,10 @@ def test_reasons_of_another_arch_are_not_asked_for(tmp_path: Path) -> None:
     assert listed(tmp_path, LINES + WAYS + "arch/y/fault.c: {'17': never}\n").returncode == 0
 
 
-@pytest.mark.parametrize("text", ["", "reasons: []\n", "arch/x/fault.c:\n", "{", "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "reasons: []\n", "arch/x/fault.c:\n", "{", "\xff", "[" * 5000, "mm/a: {}\nmm/a: {}\n"],
+)
 def test_reasons_of_another_shape_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "arch_x_fault.txt").write_text(MARKED)

@@ -428,3 +428,8 @@ def test_where_the_unmodified_kernel_passes_nothing_no_mutant_is_tried(
     scripted.passed = [CELL]
     with scripted.open():
         pass
+
+
+def test_when_nothing_passes_any_more_no_mutant_is_judged() -> None:
+    found = Scripted([])._judge(MUTANT, Path("image"))
+    assert (found.fate, found.observed) == ("infrastructure", "no cell passes unmodified any more")

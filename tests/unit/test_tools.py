@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from job_samples import job
 
 from harness.results import Observation, ResultRecord, Verdict
 from tests.processes import lives, within
@@ -161,3 +162,28 @@ def test_coverage_is_refused_where_it_cannot_be_written(tmp_path: Path) -> None:
     done = call("coverage", "--arch", "m68k", "--output", str(tmp_path / "file" / "out"))
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path}/file/out: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "message"),
+    [
+        ([Verdict.MATCH, Verdict.INFRA], "1 of 2 cells were not observed: a/1: "),
+        ([], "none of these scenarios runs there"),
+    ],
+)
+def test_what_machines_did_counts_when_all_were_observed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdicts: list[Verdict], message: str
+) -> None:
+    coverage = tool("coverage")
+    records = [
+        ResultRecord(
+            run_id="r", column="c", scenario=f"a/{n}", expected=["ok"], verdict=verdict,
+            observation=Observation(scenario=f"a/{n}"),
+        )
+        for n, verdict in enumerate(verdicts)
+    ]  # fmt: skip
+    monkeypatch.setattr(coverage, "plugin", lambda *words: tmp_path / "steps.so")
+    monkeypatch.setattr(coverage, "run", lambda job: records)
+    part = coverage.Part("a.c", [coverage.Span(1, 16, 32)], [])
+    with pytest.raises(SystemExit, match=message):
+        coverage.watch([job()], tmp_path / "image", [part], tmp_path)
