@@ -7,7 +7,6 @@ import os
 import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from harness.interrupt import Interrupted, interrupting
@@ -82,17 +81,16 @@ def _work(parcel: Parcel[Job], out: Path) -> None:
         os._exit(stop.exit_code)
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """Between jobs: at once, and with the lock of the pool's queue, should it hold that. Another
-    worker would go on reading in the middle of what this one has not read to its end.
-    """
-    os._exit(128 + number)
-
-
 def _worker(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the parent, do not outlive it, load what a job needs."""
+    """In a worker: leave Ctrl-C to the parent, do not outlive it, load what a job needs.
+
+    Between jobs SIGTERM ends it at once, and with the lock of the queue, should it hold that:
+    another worker would go on reading in the middle of what this one has not read to its end. The
+    kernel does that, and no handler of Python's: one that comes just before the worker sleeps, for
+    the lock that nobody will ever give back, would not be run before it wakes.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     end_with(parent)  # QEMU does so with us
     import harness.run.job  # noqa: F401
