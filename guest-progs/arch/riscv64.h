@@ -63,9 +63,9 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 	__builtin___clear_cache((char *)addr, (char *)addr + size);
 }
 
-/* The signal frame says nothing of the trap but where it was. */
 #define CPU_FEATURES "isa"
 
+/* The signal frame says nothing of the trap but where it was. */
 #define TRAP_WORDS "pc"
 
 static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
