@@ -93,6 +93,17 @@ def test_a_worker_that_is_ended_before_it_has_begun_is_gone(
             left.kill()
 
 
+def test_between_jobs_sigterm_is_the_kernels_to_carry_out(tmp_path: Path) -> None:
+    """A handler of Python that comes just before a worker sleeps would not run before it wakes."""
+    out = tmp_path / "r.jsonl"
+    ResultsWriter(out).close()
+    with interrupting(signal.SIGTERM), Workers(1) as workers:  # as every command does
+        between = [workers._pool.submit(signal.getsignal, signal.SIGTERM)]
+        workers.submit(job(cell("a/x")), out).result()
+        between.append(workers._pool.submit(signal.getsignal, signal.SIGTERM))
+        assert [one.result() for one in between] == [signal.SIG_DFL] * 2
+
+
 def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
     out, listener = tmp_path / "r.jsonl", Listener()
     ResultsWriter(out).close()
