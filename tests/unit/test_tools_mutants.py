@@ -33,6 +33,10 @@ FATE = {
         (json.dumps({**FATE, "mutant": "me"}), "there is no mutant 'me'"),
         (json.dumps({**FATE, "fate": "dead"}), "there is no fate 'dead'"),
         (json.dumps({**FATE, "arch": "vax"}), "table.jsonl:1: not what a run writes: there is no"),
+        (
+            f"{json.dumps(FATE)}\n" * 2,
+            "table.jsonl:2: not what a run writes: m68k-mmap-lock-leaked",
+        ),
         (json.dumps({**FATE, "arch": 5}), "Expected `str`, got `int` - at `$.arch`"),
         (json.dumps({**FATE, "scenario": 3}), "Expected `str`, got `int` - at `$.scenario`"),
         (json.dumps({**FATE, "seconds": "x"}), "Expected `float`, got `str` - at `$.seconds`"),
