@@ -55,6 +55,21 @@ def run_git(
         return subprocess.CompletedProcess(git.args, git.returncode, out, err)
 
 
+def commit_of(folder: Path) -> tuple[str, list[str]]:
+    """What HEAD of a work tree is called, and the files that differ from it: changed, or unknown
+    to git and not ignored. Raises BuildError where there is no commit.
+    """
+    said = []
+    for words in (["describe", "--always", "--abbrev=12"], ["status", "--porcelain"]):
+        done = run_git(folder, *words)
+        if done.returncode:
+            why = done.stderr.decode(errors="replace").strip()
+            raise BuildError(f"{folder}: nobody knows its commit: {why}")
+        said.append(done.stdout.decode(errors="replace"))
+    commit, changed = said
+    return commit.strip(), [line[3:] for line in changed.splitlines()]
+
+
 @dataclass(frozen=True)
 class Repository:
     """A work tree's top folder or a bare repository."""

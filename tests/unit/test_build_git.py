@@ -11,7 +11,7 @@ import pytest
 from packaging.version import Version
 
 from harness.build import BuildError
-from harness.build.git import find_repository, open_repository
+from harness.build.git import commit_of, find_repository, open_repository
 from harness.build.objects import forget_changed
 from harness.build.source import resolve
 from harness.build.store import Store
@@ -44,6 +44,21 @@ def tree(tmp_path: Path) -> Path:
     commit(tree, "one")
     git(tree, "tag", "v6.12")
     return tree
+
+
+def test_a_work_tree_has_a_commit_and_what_differs_from_it(tree: Path) -> None:
+    head = commit(tree, "two")
+    name, changed = commit_of(tree)
+    assert (name, changed) == (head[:12], [])
+    (tree / ".gitignore").write_text("*.o\n")
+    (tree / "text").write_text("changed")
+    (tree / "x.o").touch()
+    assert commit_of(tree) == (name, ["text", ".gitignore"])
+
+
+def test_what_is_no_repository_has_no_commit(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="nobody knows its commit: fatal: not a git repository"):
+        commit_of(tmp_path)
 
 
 def everything(folder: Path) -> dict[str, tuple[int, bytes]]:

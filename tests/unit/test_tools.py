@@ -92,7 +92,7 @@ from tests.unit.tool_calls import tool
 
 repeat = tool("repeat")
 repeat.sys.executable = sys.argv[1] + "/python"
-repeat.commit_of = lambda root: "abc"
+repeat.clean_commit = lambda root: "abc"
 sys.argv[1:] = ["1", "--out", sys.argv[1]]
 sys.exit(repeat.main())
 """

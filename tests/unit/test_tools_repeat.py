@@ -112,15 +112,15 @@ def test_runs_that_nothing_is_known_of_do_not_count(
 def test_what_differs_from_its_commit_is_refused(
     repeat: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = refuses(capsys, lambda: repeat.commit_of(tmp_path / ".."))
+    told = refuses(capsys, lambda: repeat.clean_commit(tmp_path / ".."))
     assert "nobody knows its commit" in told
     (tmp_path / "tree").mkdir()
     git(tmp_path / "tree", "init", "--quiet")
     first = commit(tmp_path / "tree", "one")
-    assert first.startswith(repeat.commit_of(tmp_path / "tree"))
+    assert first.startswith(repeat.clean_commit(tmp_path / "tree"))
     (tmp_path / "tree" / "text").write_text("two")
     (tmp_path / "tree" / "new.c").touch()  # what git does not know is compiled as well
-    told = refuses(capsys, lambda: repeat.commit_of(tmp_path / "tree"))
+    told = refuses(capsys, lambda: repeat.clean_commit(tmp_path / "tree"))
     assert "tree differs from its commit: commit, remove or ignore text, new.c" in told
 
 
@@ -153,7 +153,7 @@ def test_the_commit_is_looked_at_before_each_run_and_behind_it(
     python.write_text(RUN.replace("{result}", text))
     python.chmod(0o755)
     looked = iter(commits)
-    monkeypatch.setattr(repeat, "commit_of", lambda root: next(looked))
+    monkeypatch.setattr(repeat, "clean_commit", lambda root: next(looked))
     monkeypatch.setattr(repeat.sys, "executable", str(python))
     out = tmp_path / "out"
     out.mkdir()
