@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from harness.build import BuildError
+from harness.build.ctext import NO_CODE
 from harness.build.entry import Check
 from harness.build.patches import apply_patch, patched
 from harness.build.source import resolve
@@ -20,15 +21,7 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, TreeSource
 
 _MADE = "complete"  # a file that is there when the tree is
-_COMMENT = rb"/\*.*?(?:\*/|\Z)|//(?:\\.|[^\\\n])*"
-_LITERAL = rb"\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?"
-_TOKEN = re.compile(  # what has no parentheses that count, and may go on in the next line
-    rb"%(comment)b|%(literal)b|\\\n"
-    rb"|^[ \t]*#[ \t]*(?P<word>if|el|endif)?(?:%(comment)b|%(literal)b|\\.|[^\\\n])*"
-    % {b"comment": _COMMENT, b"literal": _LITERAL},
-    re.DOTALL | re.MULTILINE,
-)
-_MARK = re.compile(rb"[()\0\n]|#if|#el|#endif")
+_MARK = re.compile(r"[()\0\n]|#if|#el|#endif")
 _ELSE = re.compile(rb"[ \t]*#[ \t]*(?:el|endif)")
 
 
@@ -122,19 +115,19 @@ def between(lines: Sequence[bytes]) -> list[bool]:
     nobody knows here what is a macro.
     """
 
-    def bare(token: re.Match[bytes]) -> bytes:
-        word = b"#" + token["word"] if token["word"] else b""
-        return word + b"\0" * token[0].count(b"\n")
+    def bare(token: re.Match[str]) -> str:
+        return f"#{token['word'] or ''}" + "\0" * token[0].count("\n")
 
+    text = b"".join(lines).decode("latin-1")  # one character a byte, whatever it is encoded in
     fit, depth, depths = [True], 0, [0]  # of parentheses: here, and where each #if was
-    for what in _MARK.findall(_TOKEN.sub(bare, b"".join(lines))):
-        if what in b"()":
-            depth = max(0, depth + (1 if what == b"(" else -1))
-        elif what in b"\0\n":
-            fit.append(what == b"\n" and depth == 0)
-        elif what == b"#if":
+    for what in _MARK.findall(NO_CODE.sub(bare, text)):
+        if what in "()":
+            depth = max(0, depth + (1 if what == "(" else -1))
+        elif what in "\0\n":
+            fit.append(what == "\n" and depth == 0)
+        elif what == "#if":
             depths.append(depth)
-        elif what == b"#el":  # the other branch of it
+        elif what == "#el":  # the other branch of it
             depth = depths[-1]
         elif len(depths) > 1:
             depths.pop()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from packaging.version import Version
 
+from harness.build.ctext import NO_CODE
 from harness.build.tools import file_digest
 from harness.results import Evidence
 
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from harness.build.kept import Kept
     from harness.catalog.arches import Arch
     from harness.catalog.matrix import Decision, Point
-
-_BLANK = re.compile(
-    r"""//(?:\\\n|[^\n])*          # comments
-      | /\*.*?(?:\*/|\Z)
-      | "(?:\\.|[^"\\\n])*"        # literals
-      | '(?:\\.|[^'\\\n])*'
-      | ^[ \t]*\#(?:\\\n|/\*.*?\*/|[^\n])*  # directives: a macro's braces balance nothing
-    """,
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
-)
-
 
 _CONTEXT = 3  # lines of source before and after the text that a report can show
 
@@ -133,8 +123,8 @@ def _read(path: Path, mtime: int) -> str:
 
 @lru_cache(maxsize=256)
 def blank(text: str) -> str:
-    """The text with comments, literals and directives replaced by blanks of the same length."""
-    return _BLANK.sub(_spaces, text)
+    """The text with all that is no code replaced by blanks of the same length."""
+    return NO_CODE.sub(_spaces, text)
 
 
 def _spaces(match: re.Match[str]) -> str:

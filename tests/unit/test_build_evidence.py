@@ -89,6 +89,23 @@ def test_functions_are_found() -> None:
     assert len(find_functions(SOURCE, "twice")) == 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '#define GLOB "/*"',
+        "#define OPEN do { \\\n\t/* { */ if (x) {",
+        "#error don't { /* this",
+        "// { \\\\\n {",
+        '/* " { */',
+        '"\\"{"',
+        "'{'",
+    ],
+)
+def test_what_is_no_code_balances_nothing(line: str) -> None:
+    text = f"{line}\nint one(void)\n{{\n\ttwo();\n}}\n/* */\n"
+    assert body("one", text).endswith("one(void)\n{\n\ttwo();\n}")
+
+
 @pytest.mark.parametrize("name", ["do_fault_macro", "callback", "ops", "do_madvise", "none", "if"])
 def test_what_is_no_function(name: str) -> None:
     assert find_functions(SOURCE, name) == []
