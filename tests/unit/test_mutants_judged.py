@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from job_samples import job
 from msgspec.structs import replace
 
 from harness import laboratory as module
 from harness.build import BuildError, StoreError
 from harness.catalog.yamlfile import DeclarationError
 from harness.laboratory import FULL, GOOD, Attempts, Laboratory, looks
-from harness.machine.qemu import MachineSpec
 from harness.mutants import Mutant
-from harness.results import Observation, Record, ResultRecord, Verdict
+from harness.results import ResultRecord, Verdict
 from harness.run.judge import LATE
-from harness.run.plan import Cell, Job
+from harness.run.plan import Cell
 from harness.workbench import Workbench
+from tests.unit.mutant_samples import CELL, MUTANT, look
 
-MUTANT = Mutant("x", Path("x.patch"), ("m68k",), "seen", "what")
 INFRA, MATCH, MISMATCH, KNOWN = Verdict.INFRA, Verdict.MATCH, Verdict.MISMATCH, Verdict.KNOWN_BUG
 
 
@@ -52,20 +50,6 @@ class Scripted(Laboratory):
 
     def _look(self, cell: Cell, one: Any) -> ResultRecord:
         return look(cell, *one) if isinstance(one, tuple) else look(cell, one)
-
-
-CELL = Cell(scenario="hole/read", expectations=())
-
-
-def look(cell: Cell, verdict: Verdict, outcome: str = "EFAULT") -> ResultRecord:
-    seen = Observation(
-        scenario=cell.scenario,
-        outcome="" if verdict is INFRA else outcome,
-        failure="set-up failed" if verdict is INFRA else "",
-    )
-    return ResultRecord(
-        run_id="r", column="c", scenario=cell.scenario, verdict=verdict, observation=seen
-    )
 
 
 @pytest.mark.parametrize(
@@ -279,133 +263,6 @@ def test_only_what_the_unmodified_kernel_passes_at_each_look_can_kill(
     scripted._learn([CELL])
     assert scripted.passed == ([CELL] if passed else [])
     assert bool(scripted.failed) is failed
-
-
-class Late:
-    """A machine on which all passes; while b/b is run the kernel says what is about a/a, and at its
-    end what is about b/b.
-    """
-
-    def __init__(self, job: Job, write: Callable[[Record], None]) -> None:
-        self._write = write
-
-    def run(self, cell: Cell) -> None:
-        if cell.scenario == "b/b":
-            self._late("a/a")
-        self._write(look(cell, MATCH, "ok"))
-
-    def settle(self) -> None: ...
-
-    def close(self) -> None:
-        self._late("b/b")
-
-    def _late(self, name: str) -> None:
-        about = look(Cell(scenario=name, expectations=()), MISMATCH, "ok, warn(mm/x.c)")
-        self._write(replace(about, confirmation=LATE))
-
-
-class Attentive(Laboratory):
-    """Runs cells as ever, of a job without a kernel."""
-
-    def __init__(self) -> None:
-        self._job, self._unmodified = job(), Path("unmodified")
-        self.passed, self.failed = [], {}
-
-
-@pytest.fixture
-def attentive(monkeypatch: pytest.MonkeyPatch) -> Attentive:
-    monkeypatch.setattr(module, "CellRunner", Late)
-    return Attentive()
-
-
-CELLS = [Cell(scenario=name, expectations=()) for name in ("a/a", "b/b", "c/c")]
-
-
-def test_a_word_that_comes_after_the_next_cell_has_begun_is_about_the_one_before(
-    attentive: Attentive,
-) -> None:
-    told = [
-        (cell.scenario, [one.verdict for one in attempts])
-        for cell, attempts in attentive._run(Path("image"), CELLS[:2])
-    ]
-    assert told == [
-        ("a/a", [MATCH]),
-        ("a/a", [MISMATCH]),
-        ("b/b", [MATCH]),
-        ("b/b", [MISMATCH]),
-    ]
-
-
-def test_of_the_unmodified_kernel_the_last_word_counts(attentive: Attentive) -> None:
-    attentive._learn(CELLS)
-    assert [cell.scenario for cell in attentive.passed] == ["c/c"]
-    assert set(attentive.failed) == {"a/a", "b/b"}
-
-
-class Counted:
-    """A machine that is up until it is closed; on that of the image `mutant` a/a is wrong at once,
-    b/b is by what the kernel says at the end.
-    """
-
-    up: ClassVar[list[str]] = []
-    booted: ClassVar[list[str]] = []
-
-    def __init__(self, job: Job, write: Callable[[Record], None]) -> None:
-        assert isinstance(job.spec, MachineSpec)
-        self._write, self._name, self._cells = write, job.spec.image.name, [""]
-        assert not self.up, "two machines at once"
-        self.up.append(self._name)
-
-    def run(self, cell: Cell) -> None:
-        self._cells.append(cell.scenario)
-        wrong = (self._name, cell.scenario) == ("mutant", "a/a")
-        self._write(look(cell, MISMATCH if wrong else MATCH))
-
-    def settle(self) -> None: ...
-
-    def close(self) -> None:
-        self.up.remove(self._name)
-        self.booted.append(" ".join([self._name, *self._cells[1:]]))
-        if (self._name, self._cells[-1]) == ("mutant", "b/b"):
-            about = look(Cell(scenario="b/b", expectations=()), MISMATCH)
-            self._write(replace(about, confirmation=LATE))
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Attentive:
-    monkeypatch.setattr(module, "CellRunner", Counted)
-    Counted.booted.clear()
-    made = Attentive()
-    made._arch = type("Named", (), {"name": "m68k"})()
-    return made
-
-
-@pytest.mark.parametrize(
-    ("passed", "booted"),
-    [
-        (["c/c", "a/a", "b/b"], ["mutant c/c a/a", "mutant a/a", "unmodified a/a"]),
-        (["b/b"], ["mutant b/b", "mutant b/b", "unmodified b/b"]),
-        (["c/c", "d/d"], ["mutant c/c d/d", "mutant"]),
-    ],
-)
-def test_a_machine_has_ended_when_the_next_is_started(
-    counted: Attentive, passed: list[str], booted: list[str]
-) -> None:
-    counted.passed = [Cell(scenario=name, expectations=()) for name in passed]
-    fate = counted._judge(MUTANT, Path("mutant"))
-    assert fate.fate == ("survived" if "d/d" in passed else "killed")
-    assert fate.cells == (2 if "c/c" in passed else 1)
-    assert (Counted.booted, Counted.up) == (booted, [])
-
-
-def test_a_machine_ends_when_an_exception_ends_its_run(counted: Attentive) -> None:
-    def ask(*_: object) -> bool:
-        assert Counted.up == ["mutant"]
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        counted._last_words(Path("mutant"), CELLS, ask)
-    assert Counted.up == []
 
 
 @pytest.mark.parametrize("failed", [{}, {"hole/read": "boot: it ended"}])
