@@ -1,9 +1,12 @@
 """An entry of the store: a folder with `manifest` and `files/`. What is in it, and is it whole?
 
 The manifest has three lines: the sha256 of what follows, a header (JSON), and the files (JSON:
-path, size, mtime in ns, sha256 or link target). How much of it is checked on opening:
+path, size, mtime in ns, sha256 or link target), sorted by path. How much of it is checked on
+opening:
 
     light   the header is there and names this entry (the default for `source`: 90000 files)
+    names   the sha256 of these files as well, or that there are none (what a `source` is asked for
+            whose text will be read; a manifest of 12 MB is not)
     full    the sha256 of every file (the default for everything else, and what a `source` is asked
             for before a build: a bit that flips on a disk moves neither size nor mtime)
 """
@@ -11,8 +14,10 @@ path, size, mtime in ns, sha256 or link target). How much of it is checked on op
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +27,12 @@ from harness.build import StoreError
 from harness.build.tools import file_digest, walk
 from harness.jsontext import NOT_JSON
 
-Check = Literal["light", "full"]
+Check = Literal["light", "full"] | frozenset[str]
+"""Names are paths in `files`; none of them is "light"."""
 _DEFAULT_CHECK: dict[str, Check] = {"source": "light"}
 _FSYNC_LIMIT = 1000  # files; above, a power cut is left to the reading before a build
 _LINK = "-> "
+_BETWEEN = b'"],["'  # two records
 
 
 class FileRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -62,11 +69,13 @@ def default_check(kind: str) -> Check:
 
 def check_entry(home: Path, kind: str, check: Check) -> None:
     """Compare an entry with its manifest as far as `check` says. Raises Damage."""
-    header, records = (read_header(home), None) if check == "light" else _read_manifest(home)
+    header, records = _read_manifest(home) if check == "full" else (read_header(home), None)
     if (header.kind, header.key) != (kind, home.name):
         raise Damage(f"its manifest is of {header.kind}/{header.key}")
     if not (home / "files").is_dir():
         raise Damage("its files are gone")
+    if isinstance(check, frozenset):
+        _check_named(home, sorted(check))
     if records is None:
         return
     files = str(home / "files")
@@ -76,6 +85,47 @@ def check_entry(home: Path, kind: str, check: Check) -> None:
     extra = {item.path[len(files) + 1 :] for item in walk(files)} - known
     if extra:
         raise Damage(f"files it was not made with: {', '.join(sorted(extra)[:3])}")
+
+
+def _check_named(home: Path, names: Sequence[str]) -> None:
+    """As much for some files, without reading the manifest: what a flipped bit of it hides or
+    changes is damage as well. Raises Damage.
+    """
+    files = (home / "files").resolve()
+    try:
+        with open(home / "manifest", "rb") as file:
+            manifest = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except (OSError, ValueError) as error:
+        raise Damage(f"its manifest is not readable ({error})") from error
+    with manifest:
+        for name in names:
+            named, real = files / name, (files / name).resolve()
+            for path in {named, real}:  # two where it is a link, or below one
+                inside = path.is_relative_to(files)
+                record = _find_record(manifest, str(path.relative_to(files))) if inside else None
+                if record is not None:
+                    _check_file(str(path), record)
+                elif inside and path == real and real.is_file():
+                    raise Damage(f"a file it was not made with: {name}")
+
+
+def _find_record(manifest: mmap.mmap, path: str) -> FileRecord | None:
+    """By halves: no string holds what stands between two records, as its quotes are escaped."""
+    low, high = manifest.find(b"\n[[") + 2, len(manifest) - len("]\n")
+    while low < high:
+        middle = (low + high) // 2
+        before = manifest.rfind(_BETWEEN, low, middle)
+        start = low if before < 0 else before + 3
+        after = manifest.find(_BETWEEN, start, high)
+        end = high if after < 0 else after + 2
+        try:
+            record = msgspec.json.decode(manifest[start:end], type=FileRecord)
+        except NOT_JSON as error:
+            raise Damage("its manifest is torn or was changed") from error
+        if record.path == path:
+            return record
+        low, high = (end + 1, high) if record.path < path else (low, start - 1)
+    return None
 
 
 def _check_file(path: str, record: FileRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness.build.patches import patched
 from harness.build.source import is_at_hand, resolve
 from harness.build.store import Store
 from harness.build.tools import file_digest
+from harness.build.tree import TREE
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import ImageSource, Kernel
 
@@ -44,17 +46,21 @@ def build_kernel(
     *,
     refresh: bool = False,
     jobs: int = 0,
+    reads: Collection[str] = (),
 ) -> BuiltKernel:
     """The kernel's image for an arch, from the store or compiled now. Raises BuildError.
 
-    `jobs` is how many compilers run at a time; 0: as many as there are CPUs.
+    `jobs` is how many compilers run at a time; 0: as many as there are CPUs. `reads` are files
+    of the source that results will follow from: in the store, where a bit of them has flipped,
+    it is made again.
     """
     started = time.monotonic()
     if isinstance(kernel.source, ImageSource):
         return ready_image(kernel.name, kernel.source, arch)
-    plan = blueprint(kernel, arch, flavour, resolve(kernel, store, refresh))
+    check: Check = _named(reads)
+    plan = blueprint(kernel, arch, flavour, resolve(kernel, store, refresh, check))
     cached = store.entry("kernel", plan.key) is not None
-    check: Check | None = None if cached else "full"
+    check = check if cached else "full"
     if not cached and plan.source.key:  # what is compiled from is looked at first
         plan = blueprint(kernel, arch, flavour, resolve(kernel, store, check=check))
     source = patched(kernel, plan.source, arch, store, check)
@@ -79,15 +85,21 @@ def build_kernel(
     )
 
 
-def find_kernel(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> BuiltKernel | None:
+def _named(reads: Collection[str]) -> Check:
+    return frozenset(f"{TREE}/{file}" for file in reads)
+
+
+def find_kernel(
+    kernel: Kernel, arch: Arch, flavour: str, store: Store, reads: Collection[str] = ()
+) -> BuiltKernel | None:
     """What `build_kernel` has in the store; None: it would fetch or compile. Raises BuildError."""
     if not isinstance(kernel.source, ImageSource):
-        if not is_at_hand(kernel, store):
+        if not is_at_hand(kernel, store, _named(reads)):
             return None
         plan = blueprint(kernel, arch, flavour, resolve(kernel, store))
         if store.entry("kernel", plan.key) is None:
             return None
-    return build_kernel(kernel, arch, flavour, store)
+    return build_kernel(kernel, arch, flavour, store, reads=reads)
 
 
 def ready_image(name: str, source: ImageSource, arch: Arch) -> BuiltKernel:

@@ -32,7 +32,7 @@ def resolve(
     """The source of a kernel, fetched and unpacked if it is not yet. Raises BuildError.
 
     `refresh` asks anew for the newest version; `check` is how well an entry that is there is
-    looked at (see entry.py): "full" before a build.
+    looked at (see entry.py): "full" before a build, the files that are to be read else.
     """
     source = kernel.source
     if isinstance(source, TreeSource):
@@ -64,12 +64,12 @@ def resolve(
     )  # fmt: skip
 
 
-def is_at_hand(kernel: Kernel, store: Store) -> bool:
+def is_at_hand(kernel: Kernel, store: Store, check: Check | None = None) -> bool:
     """Whether `resolve` would answer without fetching anything."""
     if isinstance(kernel.source, (TreeSource, GitSource)):
         return True
     known = store.recall(_name(kernel))
-    return known is not None and store.entry("source", known["key"]) is not None
+    return known is not None and store.entry("source", known["key"], check) is not None
 
 
 def _name(kernel: Kernel) -> str:

@@ -32,6 +32,7 @@ def command(
     from harness.build import Unavailable
     from harness.catalog.kernels import RunningSource
     from harness.progress import make_progress
+    from harness.run.facts import files_read
     from harness.run.images import build, guest_binary, guest_initramfs
     from harness.run.options import Options
     from harness.run.preflight import preflight
@@ -48,8 +49,10 @@ def command(
             if isinstance(column.kernel.source, RunningSource):
                 lines.append(f"{column.id}: runs already\n  {guest}")
                 continue
+            say = functools.partial(progress.stage, column.id)
+            reads = files_read(project.matrix.scenarios.values(), column.arch, project)
             try:
-                built = build(column, options, functools.partial(progress.stage, column.id))
+                built = build(column, options, say, reads)
             except Unavailable as error:
                 lines.append(f"{column.id}: {error}")
                 continue

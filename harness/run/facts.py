@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.build.evidence import look_up, read_source
 from harness.build.kept import Kept
 from harness.build.kernel import BuiltKernel
-from harness.catalog.matrix import Facts, Scenario
+from harness.catalog.arches import Arch
+from harness.catalog.matrix import Decision, Facts, Row, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import parse_version
 from harness.run.options import Options
@@ -34,6 +35,24 @@ def facts_of(column: Column, built: BuiltKernel, cpu: str, accel: str, qemu: str
     )
 
 
+def files_read(scenarios: Iterable[Scenario], arch: Arch, project: Project) -> frozenset[str]:
+    """All files of a source that `cells_of` may look into, whatever the kernel's version."""
+    rows = _rows(scenarios, arch)
+    decisions = {*_decisions(rows, project), *(row.when.decision for row in rows)}
+    points = [point for one in decisions if one is not None for point in one.points]
+    found = {point.file for point in points if arch.matches(point.arch)}
+    return frozenset(found | {row.when.source.file for row in rows if row.when.source})
+
+
+def _rows(scenarios: Iterable[Scenario], arch: Arch) -> list[Row]:
+    return [row for one in scenarios for row in one.reasons if arch.matches(row.arch)]
+
+
+def _decisions(rows: Iterable[Row], project: Project) -> list[Decision]:
+    names = dict.fromkeys(name for row in rows for name in row.evidence)
+    return [project.matrix.decisions[name] for name in names]
+
+
 def cells_of(
     scenarios: Sequence[Scenario],
     facts: Facts,
@@ -42,11 +61,7 @@ def cells_of(
     options: Options,
 ) -> list[Cell]:
     """The cells of a column with these facts, their evidence looked up in its source, if any."""
-    rows = [
-        row for scenario in scenarios for row in scenario.reasons if facts.arch.matches(row.arch)
-    ]
-    names = dict.fromkeys(name for row in rows for name in row.evidence)
-    decisions = [project.matrix.decisions[name] for name in names]
+    decisions = _decisions(_rows(scenarios, facts.arch), project)
     evidence = look_up(source, decisions, facts.arch, facts.version, Kept(options.store))
     cells = [cell(scenario, facts, evidence.__getitem__) for scenario in scenarios]
     return [one for one in cells if options.wedging or not one.wedges]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.build.store import Store
 from harness.catalog.arches import Arch
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
-from harness.run.facts import read_config
+from harness.run.facts import files_read, read_config
 from harness.run.options import Options, Say
 from harness.run.plan import Cell, Column, without_disks
 
@@ -45,7 +45,7 @@ def make_images(
     with _added(timings, "build_guest"):
         guest = guest_binary(arch, project, store)  # seconds; what is wrong there is told first
     with _added(timings, "build_kernel"):
-        kernel = build(column, options, say)
+        kernel = build(column, options, say, files_read(scenarios, arch, project))
     with _added(timings, "build_guest"):
         module = _module(column, scenarios, project, kernel, store, say)
         initramfs = build_initramfs(guest, store, module)
@@ -59,8 +59,8 @@ def _added(timings: dict[str, float], name: str) -> Iterator[None]:
     timings[name] += time.monotonic() - started
 
 
-def build(column: Column, options: Options, say: Say) -> BuiltKernel:
-    """The kernel of a column, from the store or compiled now.
+def build(column: Column, options: Options, say: Say, reads: Collection[str] = ()) -> BuiltKernel:
+    """The kernel of a column, from the store or compiled now; `reads` are files of its source.
 
     Raises BuildError; Unavailable where it is declared that there can be none.
     """
@@ -71,7 +71,7 @@ def build(column: Column, options: Options, say: Say) -> BuiltKernel:
 
     return build_kernel(
         column.kernel, column.arch, column.flavour, options.store, progress,
-        refresh=options.refresh, jobs=options.jobs,
+        refresh=options.refresh, jobs=options.jobs, reads=reads,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from harness.catalog.project import Project
 from harness.machine.accel import prove_kvm
 from harness.machine.qemu import MachineSpec, command, qemu_version
 from harness.results import ColumnRecord
-from harness.run.facts import cells_of, facts_of
+from harness.run.facts import cells_of, facts_of, files_read
 from harness.run.images import check_available, give_disks, make_images
 from harness.run.options import Options, Say
 from harness.run.plan import Cell, Column, Job, jobs, machine_spec, ordered
@@ -103,7 +103,8 @@ def foresee(
     check_available(column)
     if isinstance(column.kernel.source, RunningSource):
         return None
-    built = find_kernel(column.kernel, column.arch, column.flavour, options.store)
+    reads = files_read(scenarios, column.arch, project)
+    built = find_kernel(column.kernel, column.arch, column.flavour, options.store, reads)
     if built is None:
         return None
     facts = facts_of(column, built, column.arch.cpu, "tcg", _qemu_version(column.arch))

@@ -66,10 +66,10 @@ def tarball(tree: Path, to: Path, mode: str = "w:xz") -> Path:
     return to
 
 
-def flip_unseen(file: Path) -> None:
-    """A bit, and neither size nor mtime."""
+def flip_unseen(file: Path, place: int = 0) -> None:
+    """A bit of that byte, and neither size nor mtime."""
     before, data = file.stat(), bytearray(file.read_bytes())
-    data[0] ^= 1
+    data[place] ^= 1
     file.write_bytes(data)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.build import BuildError, InputError, blueprint, compile
 from harness.build.image import check_image, image_version
-from harness.build.kernel import BuiltKernel, build_kernel
+from harness.build.kernel import BuiltKernel, build_kernel, find_kernel
 from harness.build.make import excerpt
 from harness.build.prune import entries, prune, verify
 from harness.build.store import Store
@@ -234,11 +234,44 @@ def test_a_source_with_a_flipped_bit_is_not_compiled(
     said: list[str] = []
     again = build_kernel(kernel, arch, "core", Store(store.root, said.append))
     assert again.cached and said == []  # nothing is compiled, so nothing is read
+    again = build_kernel(kernel, arch, "core", Store(store.root, said.append), reads=["Makefile"])
+    assert again.cached and said == []
     prune(store, kinds=["kernel"])
     again = build_kernel(kernel, arch, "core", Store(store.root, said.append))
     assert not again.cached and again.image.read_bytes() == built.image.read_bytes()
     assert len([line for line in said if "reading" in line]) == 1 + with_patch
     assert any("text has changed" in line for line in said)
+
+
+@pytest.mark.parametrize("with_patch", [False, True])
+def test_a_source_with_a_flipped_bit_is_not_read(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store, with_patch: bool
+) -> None:
+    path = tmp_path / "uno.patch"
+    path.write_text(PATCH)
+    kernel = packaged(tree, tmp_path, *[Patch(path, (), None, "x")] * with_patch)
+    built = build_kernel(kernel, arch, "core", store)
+    assert built.source is not None
+    for name in ("text", "mm/memory.c"):  # the patch changes one of them
+        file = built.source / name
+        good = file.read_bytes()
+        flip_unseen(file)
+        said: list[str] = []
+        other = Store(store.root, said.append)
+        assert find_kernel(kernel, arch, "core", other) is not None and said == []
+        again = build_kernel(kernel, arch, "core", other, reads=["mm/none", name])
+        assert again.cached and (again.source, again.key) == (built.source, built.key)
+        assert file.read_bytes() == good and verify(store) == []
+        assert any(f"{name} has changed" in line for line in said)
+
+
+def test_a_user_s_own_tree_is_read_as_it_is(tree: Path, arch: Arch, store: Store) -> None:
+    kernel = Kernel("t", TreeSource(tree))
+    build_kernel(kernel, arch, "core", store)
+    flip_unseen(tree / "text")
+    said: list[str] = []
+    other = Store(store.root, said.append)
+    assert build_kernel(kernel, arch, "core", other, reads=["text"]).source == tree and said == []
 
 
 CHILD = """

@@ -207,6 +207,66 @@ def test_a_flipped_bit_in_a_source_is_found_where_that_is_asked(store: Store) ->
     assert re.search(r"a tree is damaged .*the content of image has changed", said[1])
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_of_files_that_are_named_is_found(store: Store, damage: str) -> None:
+    home = store.create("source", KEY, fill).parent
+    names = frozenset({"image", "link", "sub/config", "sub/new"})
+    assert reopened(store).entry("source", KEY, names) is not None
+    DAMAGES[damage](home)
+    said: list[str] = []
+    other = reopened(store, said)
+    assert other.entry("source", KEY, names) is None
+    assert len(said) == 1 and "damaged" in said[0] and KEY in said[0]
+    again = other.create("source", KEY, fill, check=names)
+    assert (again / "image").read_bytes() == b"kernel" * 100 and not verify(other)
+
+
+def test_only_files_that_are_named_are_read(store: Store) -> None:
+    flip_bit(store.create("source", KEY, fill).parent)
+    assert reopened(store).entry("source", KEY, frozenset({"link", "sub/config"})) is not None
+
+
+def test_a_file_is_found_among_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the manifest has to escape names; and one that was not there is no damage."""
+    names = [f"{number:x}/a" for number in range(300)] + ['"],["', "a\\", "\n[[", "ä", "\x01", "x"]
+
+    def many(to: Path) -> None:
+        for name in names:
+            (to / name).parent.mkdir(exist_ok=True)
+            (to / name).write_text(name)
+        (to / "below").symlink_to("1f")
+
+    home = store.create("source", KEY, many).parent
+    read: list[str] = []
+    real = entry.file_digest
+    monkeypatch.setattr(entry, "file_digest", lambda path: read.append(path.name) or real(path))
+    for name in (*names, "below/a", "none", "", "below/none", "1f", "../files/a", "/etc/passwd"):
+        entry.check_entry(home, "source", frozenset({name}))
+    assert len(read) == len(names) + 1
+    for name in (*names, "below/a"):
+        before = (home / "files" / name).read_bytes()
+        (home / "files" / name).write_bytes(bytes([before[0] ^ 1]) + before[1:])
+        with pytest.raises(entry.Damage, match="has changed"):
+            entry.check_entry(home, "source", frozenset({"none", name}))
+        (home / "files" / name).write_bytes(before)
+    (home / "files" / "none").write_text("it was not")
+    with pytest.raises(entry.Damage, match="not made with: none"):
+        entry.check_entry(home, "source", frozenset({"none"}))
+
+
+def test_a_flipped_bit_in_a_manifest_hides_no_other(store: Store) -> None:
+    """Of a file that is named: it is found, and nothing but damage comes of any byte."""
+    home = store.create("source", KEY, fill).parent
+    good = (home / "manifest").read_bytes()
+    flip_bit(home)
+    for place in range(len(good)):
+        (home / "manifest").write_bytes(
+            good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :]
+        )
+        with pytest.raises(entry.Damage):
+            entry.check_entry(home, "source", frozenset({"image"}))
+
+
 def test_a_source_is_read_once_by_a_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = entry.file_digest
