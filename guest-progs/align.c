@@ -220,6 +220,16 @@ void align_pair_part(void)
 	execute("", code_load_pair, at, at);
 }
 
+void align_pair_part_store(void)
+{
+	char *at = edge() - 6;
+
+	if (execute("store", code_store_pair, at, at))
+		return;
+	load_data("first", at, INT, pattern(page_size - 6, INT));
+	load_data("part", at + 4, HALF, pattern(page_size - 2, HALF));
+}
+
 void align_multiple(void)
 {
 	char *at = filled_pages(1) + 1;
