@@ -46,13 +46,13 @@ def build_kernel(
     *,
     refresh: bool = False,
     jobs: int = 0,
-    reads: Collection[str] = (),
+    reads: Collection[str] | None = (),
 ) -> BuiltKernel:
     """The kernel's image for an arch, from the store or compiled now. Raises BuildError.
 
     `jobs` is how many compilers run at a time; 0: as many as there are CPUs. `reads` are files
-    of the source that results will follow from: in the store, where a bit of them has flipped,
-    it is made again.
+    of the source that results will follow from (None: all of them): in the store, where a bit of
+    them has flipped, it is made again.
     """
     started = time.monotonic()
     if isinstance(kernel.source, ImageSource):
@@ -85,8 +85,8 @@ def build_kernel(
     )
 
 
-def _named(reads: Collection[str]) -> Check:
-    return frozenset(f"{TREE}/{file}" for file in reads)
+def _named(reads: Collection[str] | None) -> Check:
+    return "full" if reads is None else frozenset(f"{TREE}/{file}" for file in reads)
 
 
 def find_kernel(

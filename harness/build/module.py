@@ -9,6 +9,7 @@ That folder is kept: most edits, of a user's tree or of the module, cost a secon
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.build import BuildError, Progress, no_progress
@@ -24,10 +25,15 @@ MODULE = "faultline.ko"
 
 
 def build_module(
-    root: Path, arch: Arch, built: BuiltKernel, store: Store, progress: Progress = no_progress
+    root: Path,
+    arch: Arch,
+    built: BuiltKernel,
+    store: Store,
+    progress: Progress = no_progress,
+    look: Callable[[], object] = lambda: None,
 ) -> Path:
     """The module for a kernel that was built from source with CONFIG_MODULES, from the store or
-    compiled now. Raises BuildError.
+    compiled now, after a `look` at the source that it takes its headers from. Raises BuildError.
     """
     tree, config = built.source, built.config
     if tree is None or config is None:
@@ -40,6 +46,7 @@ def build_module(
 
     def fill(to: Path) -> None:
         progress("module", 0)
+        look()
         work = to.parent / "module"
         work.mkdir()
         for path in sources:

@@ -47,7 +47,7 @@ def make_images(
     with _added(timings, "build_kernel"):
         kernel = build(column, options, say, files_read(scenarios, arch, project))
     with _added(timings, "build_guest"):
-        module = _module(column, scenarios, project, kernel, store, say)
+        module = _module(column, scenarios, project, kernel, options, say)
         initramfs = build_initramfs(guest, store, module)
     return Images(kernel, initramfs, timings)
 
@@ -59,8 +59,11 @@ def _added(timings: dict[str, float], name: str) -> Iterator[None]:
     timings[name] += time.monotonic() - started
 
 
-def build(column: Column, options: Options, say: Say, reads: Collection[str] = ()) -> BuiltKernel:
-    """The kernel of a column, from the store or compiled now; `reads` are files of its source.
+def build(
+    column: Column, options: Options, say: Say, reads: Collection[str] | None = ()
+) -> BuiltKernel:
+    """The kernel of a column, from the store or compiled now; `reads` are files of its source, as
+    for `build_kernel`.
 
     Raises BuildError; Unavailable where it is declared that there can be none.
     """
@@ -96,14 +99,20 @@ def _module(
     scenarios: Sequence[Scenario],
     project: Project,
     built: BuiltKernel,
-    store: Store,
+    options: Options,
     say: Say,
 ) -> Path | None:
     """The kernel module, where a scenario asks for it and it can be had for this kernel."""
     loads = (read_config(built.config) or {}).get("CONFIG_MODULES") == "y"
     if built.source is None or not loads or not any(one.needs.module for one in scenarios):
         return None
-    return build_module(project.root, column.arch, built, store, lambda stage, _: say(stage))
+
+    def look() -> BuiltKernel:
+        return build(column, options, say, reads=None)
+
+    return build_module(
+        project.root, column.arch, built, options.store, lambda stage, _: say(stage), look
+    )
 
 
 def give_disks(

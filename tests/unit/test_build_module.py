@@ -24,6 +24,7 @@ from harness.catalog.arches import Arch
 from harness.catalog.matrix import load_matrix
 from harness.catalog.project import load_project
 from harness.run import images
+from harness.run.options import Options
 from harness.run.plan import Column
 
 MAKEFILE = """\
@@ -152,7 +153,8 @@ def test_only_who_asks_for_a_module_pays_for_it(
         config=built.config if config is not None else None,
     )
     column = Column(arch=project.arch("m68k"), kernel=project.kernel("debian-6.12"))
-    found = images._module(column, scenarios, project, kernel, store, lambda line: None)
+    options = Options(store=store)
+    found = images._module(column, scenarios, project, kernel, options, lambda line: None)
     assert (found is not None, len(made)) == (wanted, int(wanted))
 
 

@@ -17,7 +17,13 @@ from harness.cli import main
 from harness.results import read_results
 from harness.run.facts import files_read
 from tests.unit.build_fakes import flip_unseen
-from tests.unit.small_project import M68K, build, call, fetched_and_patched
+from tests.unit.small_project import (
+    M68K,
+    build,
+    call,
+    fetched_and_patched,
+    with_module_and_disk,
+)
 
 ROOT = Path(__file__).parents[2]
 ROWS = """\
@@ -105,6 +111,22 @@ def test_a_row_is_not_chosen_by_damage(home: Path, by: str) -> None:
     done = call(*RUN)
     assert done.exit_code == 0 and "damaged and will be made again" in done.output
     assert all("config TINY" in file.read_text() for file in in_store(home, "Kconfig"))
+
+
+def test_a_module_is_not_compiled_with_damage(work: Path) -> None:
+    """Its headers are of the source that the kernel in the store was compiled from."""
+    with_module_and_disk(work)
+    fetched_and_patched(work)
+    assert build(*M68K).exit_code == 0
+    header = in_store(work, "text")[0]
+    good = header.read_bytes()
+    flip_unseen(header)
+    run = ("run", *M68K, "hole/exec")
+    done = call(*run)
+    assert "module" in done.output and "the content of linux/text has changed" in done.output
+    assert header.read_bytes() == good
+    flip_unseen(header)
+    assert "damaged" not in call(*run).output  # nothing is compiled, so nothing is read
 
 
 def test_what_a_listing_looks_into_is_made_again_by_build(home: Path) -> None:
