@@ -267,7 +267,8 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
     if ending.kernel:
         _tell(f"the kernel said {ending.kernel}", ending.console)
     if ending.kernel in FATAL:
-        _end(KERNEL, f"{ending.kernel} while the program ran")
+        lost = f": {clean(ending.lost, 300)}" if ending.lost else ""
+        _end(KERNEL, f"{ending.kernel} while the program ran{lost}")
     if ending.lost or ended is None:
         code = INFRA if ending.lost.startswith(AGENT) else KERNEL
         _end(code, clean(ending.lost, 300), ending.console)

@@ -13,14 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from harness.machine.cell import Cell, word_of
+from harness.machine.cell import FATAL, Cell, word_of
 from harness.machine.port import Ended
-from harness.machine.session import GRACE, Session
+from harness.machine.session import BOOTS, GRACE, Session
 
 STREAMS = ("stdin", "stdout", "stderr")  # ports of the machine, in the order of their numbers
 CHUNK = 16384  # bytes of stdin at a time
 MOUNTS = 10.0  # seconds that init may take around the program, as it counts its own limit
 _KILLING = 30.0  # seconds that the guest may take to kill what hangs, a fork bomb among it
+_LEFT = 10.0  # seconds that it gives what the program has left behind: guest-progs/program.c
 _REST = 10.0  # seconds without a byte, after the end, in which what was written must come
 # Root may end the machine: then the kernel says so, and QEMU ends as it was asked to.
 _REBOOT = re.compile(r"\breboot: (Restarting|Power|System halted)")
@@ -54,7 +55,8 @@ class ProgramSession(Session):
         """Run what the initramfs says in /.faultline and follow it to its end.
 
         `stdin` is a descriptor to read from; None is an empty stdin. `limit` is in seconds.
-        What a sink raises comes through.
+        What a sink raises comes through. After an oops or a panic a program that says nothing is
+        waited for as long as its own end may take, and no longer.
         """
         assert self._qemu is not None
         sinks = {"stdout": stdout, "stderr": stderr}
@@ -74,10 +76,10 @@ class ProgramSession(Session):
             try:
                 data = port.recv(1 << 16)
                 counts[name] += len(data)
-                latest = time.monotonic()
                 if not data:
                     loop.remove_reader(port)
                 sinks[name](data)
+                latest = time.monotonic()  # only now: whoever reads what we write may be slow
             except BlockingIOError:
                 return
             except BaseException as error:
@@ -90,29 +92,38 @@ class ProgramSession(Session):
             port.setblocking(False)
             loop.add_reader(port, ready, name, port)
         self._send(command)
-        deadline = latest + limit + MOUNTS + _KILLING + max(GRACE, 3 * self.boot_seconds)
-        lost = ""
+        grace = max(GRACE, BOOTS * self.boot_seconds)
+        deadline = last = latest + limit + MOUNTS + _KILLING + grace
+        lost, fatal = "", 0.0  # when an oops or a panic was heard of
         while not lost and not self._complete(counts):
             if trouble:
                 raise trouble[0]
             if self._ended is not None:
                 deadline = latest + _REST
+            elif self._said() in FATAL:
+                fatal = fatal or time.monotonic()
+                deadline = min(last, max(latest, fatal) + _LEFT + grace)
             lost = (
                 f"agent: {cell.error}"
                 if cell.error
                 else ("the machine ended" if self._gone else "")
             )
             if not lost and not await self._wait(deadline) and time.monotonic() >= deadline:
-                lost = "not all of its output came" if self._ended else "the machine is silent"
+                silent = "it did not end" if fatal else "the machine is silent"
+                lost = "not all of its output came" if self._ended else silent
         if trouble:
             raise trouble[0]
         self._drain()
         if self._gone and not self._complete(counts):
             lost = f"{lost}: {await self._ending()}"
-        kernel, console = word_of([*self._late, *cell.signs]), cell.console.lines()
+        kernel, console = self._said(), cell.console.lines()
         if not kernel and self._gone and any(map(_REBOOT.search, console)):
             kernel = "reboot"
         return Ending(ended=self._ended, lost=lost, kernel=kernel, console=console)
+
+    def _said(self) -> str:
+        """The worst that the kernel has said of itself so far."""
+        return word_of([*self._late, *self._cell.signs])
 
     def _complete(self, counts: dict[str, int]) -> bool:
         end = self._ended

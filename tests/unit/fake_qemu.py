@@ -246,9 +246,15 @@ def program(play: str) -> None:
     if play == "agent-error":
         say('{"t":"error","e":"no huge pages"}')
         return
-    if play == "late-oops":
+    if play in ("late-oops", "oops-stays", "oops-goes-on"):
         console("Oops: 0000 [#1]")
-    size = 9 if play == "lost-end" else 5
+    if play == "oops-stays":
+        time.sleep(60)
+    if play == "oops-goes-on":  # each pause is shorter than the grace, all of them are longer
+        for _ in range(5):
+            time.sleep(0.4)
+            stdout.sendall(b".")
+    size = {"lost-end": 9, "oops-goes-on": 10}.get(play, 5)
     say(f'{{"t":"ended","code":0,"out":{size},"err":0,"ms":3}}')
     stdout.detach()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,30 @@ def test_an_oops_stands_beside_the_end() -> None:
     ending, _ = run("late-oops")
     assert ending.kernel == "oops"
     assert ending.ended is not None
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program_module, "_LEFT", 0.5)
+    monkeypatch.setattr(program_module, "GRACE", 0.5)
+    monkeypatch.setattr(program_module, "BOOTS", 0)
+
+
+@pytest.mark.usefixtures("short_grace")
+def test_an_oops_that_the_program_does_not_come_out_of_is_its_end() -> None:
+    started = time.monotonic()
+    ending, heard = run("oops-stays")
+    assert 1 <= time.monotonic() - started < 20  # its limit and what is on top are 47 s
+    assert (ending.ended, ending.lost, ending.kernel) == (None, "it did not end", "oops")
+    assert (ending.console, heard) == (["Oops: 0000 [#1]"], b"hello")
+
+
+@pytest.mark.usefixtures("short_grace")
+def test_an_oops_that_a_program_goes_on_after_does_not_cut_it_short() -> None:
+    ending, heard = run("oops-goes-on")
+    assert ending.ended is not None
+    assert (ending.ended.code, ending.lost, ending.kernel) == (0, "", "oops")
+    assert heard == b"hello....."
 
 
 def test_what_init_could_not_do_is_told() -> None:
