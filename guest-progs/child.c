@@ -60,6 +60,16 @@ pid_t fork_tracee(void)
 	return pid;
 }
 
+pid_t wait_end(pid_t pid, int *status, int flags)
+{
+	pid_t found;
+
+	do
+		found = waitpid(pid, status, flags);
+	while (found > 0 && WIFSTOPPED(*status));
+	return found;
+}
+
 static void result_status(int status)
 {
 	if (WIFSIGNALED(status))
@@ -72,7 +82,7 @@ void join_child(pid_t pid)
 {
 	int status;
 
-	must("waitpid", waitpid(pid, &status, 0));
+	must("waitpid", wait_end(pid, &status, 0));
 	if (status != 0)
 		result_status(status);
 }
@@ -83,7 +93,7 @@ static bool ended_within(pid_t pid, unsigned int ms, int *status)
 	uint64_t start = now_us();
 	unsigned int waited, told = 0;
 
-	while (waitpid(pid, status, WNOHANG) == 0) {
+	while (wait_end(pid, status, WNOHANG) == 0) {
 		waited = (now_us() - start) / 1000;
 		if (waited >= ms)
 			return false;
@@ -121,7 +131,7 @@ bool result_hang(pid_t pid)
 	bool ended;
 
 	if (state == HANG_GONE) {	/* it did not wait for us to look */
-		must("waitpid", waitpid(pid, &status, 0));
+		must("waitpid", wait_end(pid, &status, 0));
 		result_status(status);
 		return true;
 	}

@@ -204,7 +204,7 @@ pid_t run_collect(int *status)
 
 	while (read(child_news, &news, sizeof(news)) > 0)
 		;
-	return waitpid(-1, status, WNOHANG);
+	return wait_end(-1, status, WNOHANG);
 }
 
 int run_wait(struct pollfd *polls, unsigned int n, uint64_t us)
@@ -276,7 +276,8 @@ static bool goes_on(const struct run *run, const struct reader *in)
 	siginfo_t ended = { 0 };
 
 	return poll(&heard, 1, 0) > 0 ||
-	       (waitid(P_PID, run->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid);
+	       (waitid(P_PID, run->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid &&
+		ended.si_code != CLD_TRAPPED);
 }
 
 /* The hang rule of docs/guest-protocol.md; false: it only was slow. */

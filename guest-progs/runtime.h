@@ -36,9 +36,15 @@ bool hang_alive(pid_t pid);
 void hang_kill(pid_t pid, pid_t session);
 const char *hang_text(bool killable, enum hang_state state);
 
-/* -- child.c: how long result_fate() and result_hang() wait for SIGKILL ------------------ */
+/* -- child.c ---------------------------------------------------------------------------- */
 
+/* How long result_fate() and result_hang() wait for SIGKILL. */
 extern unsigned int child_kill_ms;
+/*
+ * waitpid(2) for ends alone. A child that made us its tracer (PTRACE_TRACEME) is also told of when
+ * it stops, asked for or not; it has not ended, and nobody continues it.
+ */
+pid_t wait_end(pid_t pid, int *status, int flags);
 
 /* -- clock.c ---------------------------------------------------------------------------- */
 
@@ -111,7 +117,7 @@ void run_conclude(struct run *run);
 void run_lay_out(char **argv);
 /* The scenario, in the process that is its own; kill_ms: how long SIGKILL may take. */
 void run_body(const struct scenario *scenario, unsigned int kill_ms) __noreturn;
-/* waitpid(2) for any child, without waiting. */
+/* wait_end() for any child, without waiting. */
 pid_t run_collect(int *status);
 /* Until one of n polls is ready, a child has died, or the time is over; polls[n] is for us. */
 struct pollfd;

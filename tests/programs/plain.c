@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -146,6 +147,18 @@ static int chatter(int status)
 	return 0;
 }
 
+/* Its parent is its tracer, and never continues it: an exec, a fault, a signal stop it for ever. */
+static int traced(const char *how, char **argv)
+{
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		return 1;
+	if (!strcmp(how, "exec"))
+		return execl(argv[0], argv[0], "exit", "3", NULL);
+	if (!strcmp(how, "segv"))
+		return *(volatile int *)0;
+	return raise(SIGUSR1);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -157,6 +170,8 @@ int main(int argc, char **argv)
 		return raise(n);
 	if (!strcmp(what, "segv"))
 		return *(volatile int *)n;
+	if (!strcmp(what, "traced"))
+		return traced(argv[2], argv);
 	if (!strcmp(what, "hang"))
 		return pause();
 	if (!strcmp(what, "flood"))

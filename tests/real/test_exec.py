@@ -102,6 +102,26 @@ def test_a_hang_is_looked_at_and_a_panic_is_told_from_it(built: Path, tmp_path: 
     assert any("panic_on_oom" in line for line in record["console"])
 
 
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (("kill", 19), "TT"),  # SIGSTOP
+        (("traced", "raise"), "tt"),
+        (("traced", "segv"), "tt"),
+        (("traced", "exec"), "tt"),
+    ],
+)
+def test_to_be_stopped_is_no_end(
+    built: Path, tmp_path: Path, words: tuple[object, ...], state: str
+) -> None:
+    results = tmp_path / "r.json"
+    done = execute("--timeout", "0.5", "--results", results, built / "plain", *words)
+    record = json.loads(results.read_text())
+    assert (done.returncode, record["hang"]) == (124, "hang(killable, sleep)"), done.stderr
+    seen = [text for key, text in record["details"].items() if key.startswith("hang.")]
+    assert [text[:2] for text in seen] == [state]
+
+
 def test_what_would_take_the_machine_along(built: Path, tmp_path: Path) -> None:
     results = tmp_path / "r.json"
     for what, code, status, message in (

@@ -57,6 +57,7 @@ FATE = {  # outcome, or why there is none
     "scribble-on-agent": "panic",
     "stop-agent": "silent",
     "stop-timer": HANG,
+    "trace-me": r"hang\(killable, sleep\)",
     "unmount": "ok",
 }
 

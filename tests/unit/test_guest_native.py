@@ -76,6 +76,18 @@ HOSTILE = {
     "mute": ("pause();", "start=hang(killable, sleep)"),
     "undecided": ('say("n/a none\\n"); pause();', "start=hang(killable, sleep)"),
     "unready": ('say("setup x EIO\\n"); pause();', "!x EIO, then hang(killable, sleep)"),
+    "traced": ('step("x"); trace_me(); raise(SIGUSR1); result("ok");', "x=hang(killable, sleep)"),
+    "traced_fault": ('trace_me(); load("x", hole_page(), INT);', "x=hang(killable, sleep)"),
+    "traced_child": (
+        'pid_t child = fork_child(); if (!child) { trace_me(); raise(SIGUSR1); child_done(); }'
+        ' step("x"); join_child(child); result("ok");',
+        "x=hang(killable, sleep)",
+    ),
+    "traced_orphan": (  # a tracee of ours by then
+        'if (!fork_child()) { if (!fork_child()) { pause_ms(50); trace_me(); raise(SIGUSR1); }'
+        ' child_done(); } pause_ms(100); step("x"); result("ok");',
+        "x=ok",
+    ),
     "tasks": (
         "task('A'); step(\"read\"); task('B'); step(\"kill\"); result(\"ok\"); pause();",
         "A: read=hang(killable, sleep) | B: kill=ok",
@@ -110,6 +122,7 @@ HELPERS = r"""
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 /* These stand in for the calls of runner.c, too: a kernel in which they do not come back. */
 pid_t __real_setsid(void), __wrap_setsid(void);
 int __real_kill(pid_t pid, int sig), __wrap_kill(pid_t pid, int sig);
@@ -162,6 +175,8 @@ static void say(const char *line)
 {
 	must("write", write(3, line, strlen(line)));
 }
+/* By its parent, who does not know and continues nobody. */
+static void trace_me(void) { must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL)); }
 static bool also(siginfo_t *info) { (void)info; repair = NULL; raise(SIGBUS); return false; }
 static void fill_hole(char *hole)
 {

@@ -259,6 +259,17 @@ void hostile_kill_agent(void)
 	result("ok");
 }
 
+/* It makes the agent its tracer, and its child, in a session apart, makes it one: neither goes on. */
+void hostile_trace_me(void)
+{
+	step("");
+	if (fork() == 0)
+		setsid();
+	must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	raise(SIGUSR1);
+	result("ok");
+}
+
 /* Stopped by a tracer, even the agent stands still. */
 void hostile_stop_agent(void)
 {
