@@ -40,7 +40,8 @@ class _Unraisable(Protocol):
 @contextmanager
 def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]:
     """These signals raise Interrupted inside the block; with `once` only the first that comes, so
-    that none disturbs the end that it has begun.
+    that none disturbs the end that it has begun: they are ignored from then on, behind the block,
+    too, and behind those around it, for it is the end of the process.
 
     A handler runs wherever the interpreter is. In a finalizer, a weakref's callback or a hook of
     fork nobody can be told of an exception: it goes to sys.unraisablehook, and what was
@@ -75,7 +76,8 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
         pending, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
     if pending:  # lost at the very end of the block
         raise Interrupted(lost)
 

@@ -41,6 +41,7 @@ COMMANDS = (
     "completion",
     "man",
 )
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 MODULES = {"exec": "exec_", "import": "import_"}  # where the name is none that Python could import
 
 
@@ -63,7 +64,7 @@ class _Group(click.Group):
         from harness.machine import QemuError
 
         try:
-            with _sigterm():
+            with _interrupting():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -90,11 +91,14 @@ class _Group(click.Group):
             raise Infrastructure(f"unexpected {what}; {hint}") from None
 
 
-def _sigterm() -> AbstractContextManager[None]:
-    """SIGTERM raises Interrupted inside the block, so that builds end and locks are released."""
-    if threading.current_thread() is threading.main_thread():
-        return interrupting(signal.SIGTERM)
-    return nullcontext()  # who calls a command in a thread has the signals
+def _interrupting() -> AbstractContextManager[None]:
+    """Ctrl-C and SIGTERM raise Interrupted inside the block, so that builds end and locks are
+    released. A shell has its background jobs ignore Ctrl-C: then it stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return nullcontext()  # who calls a command in a thread has the signals
+    heeded = (one for one in _ENDING if signal.getsignal(one) is not signal.SIG_IGN)
+    return interrupting(*heeded, once=True)
 
 
 @click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"max_content_width": 100})

@@ -74,7 +74,7 @@ def execute(
     timings: dict[str, float] = {}
     with (
         ResultsWriter(run.out) as writer,
-        interrupting(signal.SIGINT, signal.SIGTERM),
+        interrupting(signal.SIGINT, signal.SIGTERM, once=True),
         ExitStack() as held,
     ):
         writer.write(run_record(run.id))

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -185,8 +186,9 @@ def test_a_kernel_that_cannot_be_had_is_not_applicable(
     assert record.observation.cause == "one cannot be had for m68k: no such board"
 
 
-def test_sigterm_ends_a_build_cleanly(project: Path) -> None:
-    """It must unwind, for make and its children are a session of their own."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_build_cleanly(project: Path, number: signal.Signals) -> None:
+    """It must unwind, for make and its children are a session of their own, however many come."""
     script = """
 import time
 import harness.run.images
@@ -197,6 +199,8 @@ def build(*args):
         print("building", flush=True)
         time.sleep(60)
     finally:
+        print("cleaning up", flush=True)
+        time.sleep(0.5)
         print("cleaned up", flush=True)
 
 harness.run.images.build = build
@@ -212,11 +216,15 @@ main(["build", "--arch", "m68k"])
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "building\n"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
+    assert process.stdout.readline() == "cleaning up\n"
+    for _ in range(5):
+        process.send_signal(number)
+        time.sleep(0.03)
     out, err = process.communicate(timeout=20)
-    assert process.returncode == 143
-    assert "cleaned up" in out
-    assert "interrupted: SIGTERM" in err and "Traceback" not in err
+    assert process.returncode == 128 + number
+    assert out == "cleaned up\n"
+    assert err.endswith(f"\ninterrupted: {number.name}\n") and "Traceback" not in err
 
 
 @pytest.mark.parametrize(("code", "exits"), [(0, 3), (1, 1)])

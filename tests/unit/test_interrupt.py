@@ -135,6 +135,39 @@ def test_one_that_has_begun_an_end_is_the_last() -> None:
     assert ended == ["in peace"]
 
 
+def test_nothing_disturbs_the_end_that_one_has_begun_not_even_behind_the_blocks() -> None:
+    script = """
+import os, signal
+from harness.interrupt import Interrupted, interrupting
+with interrupting(signal.SIGINT, signal.SIGTERM, once=True):
+    try:
+        with interrupting(signal.SIGINT, signal.SIGTERM, once=True):
+            os.kill(os.getpid(), signal.SIGINT)
+    except Interrupted as stop:
+        code = stop.exit_code
+    os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGINT)
+raise SystemExit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_before_the_command_line_is_read_there_is_no_traceback() -> None:
+    script = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+import harness.__main__
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 def test_its_exit_code_is_that_of_a_shell() -> None:
     script = """
 import os, signal
