@@ -87,10 +87,14 @@ def run_program(
     stdin: int | None,
     say: Say,
 ) -> Ran:
-    """Build, boot, run. Raises BuildError, QemuError, BootError, and what a sink raises."""
+    """Build, boot, run. Raises BuildError, QemuError, BootError, and what a sink raises.
+
+    What is wrong with the program or the files is told before a kernel or a shell is built.
+    """
+    guest = guest_binary(column.arch, project, options.store)
+    extras = [*_program_extras(program, guest, column.arch.name)]
     ready = prepare("exec", column, [], project, options, say)
     built, base = ready.to_boot
-    guest = guest_binary(column.arch, project, options.store)
     with ExitStack() as held:
         for kind, key in ready.entries:
             held.enter_context(options.store.using(kind, key))
@@ -102,8 +106,8 @@ def run_program(
                 f"{column.id} has no huge pages (CONFIG_HUGETLBFS): use --flavour full, on an arch "
                 "that has them"
             )
-        busybox = _busybox(program, column.arch, guest, project, options)
-        spec = held.enter_context(_machine(program, base, guest, busybox, column.arch.name))
+        shell = _shell(program, column.arch, project, options)
+        spec = held.enter_context(_machine(program, base, [*shell, *extras]))
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
@@ -189,14 +193,15 @@ def _printable(word: str) -> str:
 # -- the machine ---------------------------------------------------------------------------
 
 
-def _busybox(
-    program: Program, arch: Arch, guest: Path, project: Project, options: Options
-) -> Path | None:
+def _shell(program: Program, arch: Arch, project: Project, options: Options) -> Iterator[Extra]:
+    """What gives /bin/sh: before all that is brought, which may take its places."""
     if program.busybox is not None:
-        check_static(program.busybox, guest, arch.name)
-        return program.busybox
-    if not program.shell:
-        return None
+        yield from busybox_extras(program.busybox)
+    elif program.shell:
+        yield from busybox_extras(_built_shell(project, arch, options))
+
+
+def _built_shell(project: Project, arch: Arch, options: Options) -> Path:
     try:
         return build_shell(load_shell(project.root), arch, options.store)
     except BuildError as error:
@@ -207,11 +212,8 @@ def _busybox(
 
 
 @contextmanager
-def _machine(
-    program: Program, spec: MachineSpec, guest: Path, busybox: Path | None, arch: str
-) -> Iterator[MachineSpec]:
+def _machine(program: Program, spec: MachineSpec, extras: Sequence[Extra]) -> Iterator[MachineSpec]:
     """The machine with the program in its initramfs, for as long as the block lasts."""
-    extras = [*_program_extras(program, guest, busybox, arch)]
     with tempfile.TemporaryDirectory(prefix="faultline-exec-") as folder:
         initrd, disks = Path(folder) / "initramfs.cpio", spec.disks
         write_overlay(initrd, spec.initrd, extras)
@@ -234,15 +236,17 @@ def environment_of(program: Program) -> dict[str, str]:
     return {**ENVIRONMENT, **slow, **disk, **(program.environment or {})}
 
 
-def _program_extras(
-    program: Program, guest: Path, busybox: Path | None, arch: str
-) -> Iterator[Extra]:
+def _program_extras(program: Program, guest: Path, arch: str) -> Iterator[Extra]:
+    """The program, its words and its files. Raises InputError where the guest could not execute
+    them: it runs what `guest` is.
+    """
     name = program.path.name
-    present = {target for _, target in program.files} | set(SHELLS if busybox else ())
+    shells = SHELLS if program.shell or program.busybox else ()
+    present = {target for _, target in program.files} | set(shells)
+    if program.busybox is not None:
+        check_static(program.busybox, guest, arch)
     interpreter = _interpreter(program.path, guest, arch, present)
     yield Extra(f"{FOLDER}/{name}", program.path, 0o755)
-    if busybox is not None:
-        yield from busybox_extras(busybox)
     environment = environment_of(program)
     words = [*interpreter, f"./{name}", *program.arguments]
     yield Extra(f"{WORDS}/argv", _words(words))

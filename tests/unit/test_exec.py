@@ -1,0 +1,64 @@
+"""`faultline exec` around a machine: what is told before there is one, and how an end is told."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from harness.run import program as module
+from tests.unit.calling import call
+
+M68K = ("exec", "--arch", "m68k")
+
+
+def elf(path: Path, machine: int, bits: int = 1, order: int = 2, interpreter: str = "") -> Path:
+    """A header of an ELF program (m68k is machine 4, 32-bit, big-endian), and one of PT_INTERP."""
+    mark = ">" if order == 2 else "<"
+    ident = b"\x7fELF" + bytes((bits, order, 1)) + bytes(9)
+    count = 1 if interpreter else 0
+    head = struct.pack(f"{mark}HHIIIIIHHHHHH", 2, machine, 1, 0, 52, 0, 0, 52, 32, count, 0, 0, 0)
+    where = struct.pack(f"{mark}8I", 3, 84, 0, 0, len(interpreter), 0, 0, 0)
+    path.write_bytes(ident + head + where + interpreter.encode())
+    return path
+
+
+@pytest.fixture
+def unbuilt(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder; nothing but a guest is to be had, and who asks for a kernel or a shell fails."""
+    guest = elf(tmp_path / "guest", 4)
+
+    def build(*_: object) -> None:
+        pytest.fail("it was built")
+
+    monkeypatch.setattr("harness.run.preflight.preflight", lambda *_: None)
+    monkeypatch.setattr(module, "guest_binary", lambda *_: guest)
+    monkeypatch.setattr(module, "prepare", build)
+    monkeypatch.setattr(module, "build_shell", build)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["alpha"], "alpha, 64-bit little-endian, and m68k runs m68k, 32-bit big-endian"),
+        (["dynamic"], "dynamically linked (it needs /lib/ld.so.1)"),
+        (["text"], "no ELF program"),
+        (["--no-shell", "script"], "a script for /bin/sh, which is not in the guest"),
+        (["--busybox", "alpha", "script"], "compile it for m68k"),
+        (["--file", "none:/x", "static"], "--file none: No such file"),
+        (["--file", "text:/proc/x", "static"], "something is mounted there"),
+    ],
+)
+def test_what_cannot_run_is_told_before_anything_is_built(
+    words: list[str], message: str, unbuilt: Path
+) -> None:
+    elf(unbuilt / "static", 4)
+    elf(unbuilt / "dynamic", 4, interpreter="/lib/ld.so.1")
+    elf(unbuilt / "alpha", 0x9026, bits=2, order=1)
+    (unbuilt / "text").write_text("words\n")
+    (unbuilt / "script").write_text("#!/bin/sh\n")
+    done = call(*M68K, *words)
+    assert (done.exit_code, done.output.count("Error: ")) == (2, 1), done.output
+    assert message in done.output
