@@ -236,14 +236,15 @@ def _run(
 
     options = Options(store=store, accel=accel)
     preflight([column], options)
-    sinks, say = {"stdout": _to(1), "stderr": _to(2)}, say_stages(f"faultline: {column.id}")
+    sinks, say = {"stdout": _to(1), "stderr": _to(2)}, say_stages(f"faultline {column.id}")
     try:
         return run_program(project, column, what, options, reading, sinks, _stdin(), say)
     except BrokenPipeError:  # whoever read has gone, as in `| head`
         drop_stdout()
         sys.exit(BROKEN_PIPE)
     except BootError as error:
-        _end(INFRA, f"{column.id} does not boot: {error}", error.console)
+        _show(error.console)
+        _end(INFRA, f"{column.id} does not boot: {error}")
 
 
 def _write(ran: Ran, results: Sequence[Path]) -> None:
@@ -263,15 +264,18 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
         totals = ", ".join(f"{count} {status}" for status, count in ran.record.totals.items())
         reason = clean(ran.record.reason, 300)
         parts = "; ".join(filter(None, (totals, reason)))
-        _tell(f"{ran.record.form}: {ran.record.status.value}" + (f" ({parts})" if parts else ""))
+        status = f"{ran.record.form}: {ran.record.status.value}"
+        _note(f"results: {status}" + (f" ({parts})" if parts else ""))
     if ending.kernel:
-        _tell(f"the kernel said {ending.kernel}", ending.console)
+        _show(ending.console)
+        _note(f"note: the kernel said {ending.kernel}")
     if ending.kernel in FATAL:
         lost = f": {clean(ending.lost, 300)}" if ending.lost else ""
         _end(KERNEL, f"{ending.kernel} while the program ran{lost}")
     if ending.lost or ended is None:
         code = INFRA if ending.lost.startswith(AGENT) else KERNEL
-        _end(code, clean(ending.lost, 300), ending.console)
+        _show(ending.console)
+        _end(code, clean(ending.lost, 300))
     if ended.refused:
         _end(NOT_STARTED, f"the kernel does not execute it: {clean(ended.refused)}")
     if ended.hang:
@@ -283,15 +287,23 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
     sys.exit(ended.code)
 
 
-def _end(code: int, message: str, console: Sequence[str] = ()) -> NoReturn:
-    _tell(message, console)
+def _end(code: int, message: str) -> NoReturn:
+    _tell(message)
     sys.exit(code)
 
 
-def _tell(message: str, console: Sequence[str] = ()) -> None:
-    for line in console[-CONSOLE:]:
-        click.echo(f"faultline: | {clean(line, 300)}", err=True)
+def _tell(message: str) -> None:
+    """What explains a status that is not the program's own: nothing else begins so."""
     click.echo(f"faultline: {message}", err=True)
+
+
+def _note(message: str) -> None:
+    click.echo(f"faultline {message}", err=True)
+
+
+def _show(console: Sequence[str]) -> None:
+    for line in console[-CONSOLE:]:
+        _note(f"| {clean(line, 300)}")
 
 
 def _to(fd: int) -> Callable[[bytes], None]:

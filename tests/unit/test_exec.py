@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.machine.port import Ended
+from harness.machine.program import Ending
+from harness.results import ColumnRecord
 from harness.run import program as module
+from harness.run.program import Program, Ran
+from harness.run.suite import Reading
 from tests.unit.calling import call
 
 M68K = ("exec", "--arch", "m68k")
@@ -62,3 +67,47 @@ def test_what_cannot_run_is_told_before_anything_is_built(
     done = call(*M68K, *words)
     assert (done.exit_code, done.output.count("Error: ")) == (2, 1), done.output
     assert message in done.output
+
+
+def ran(ending: Ending) -> Ran:
+    """What a program came to that ended so."""
+    judgement = Reading("auto", "").judge(module._end(ending))
+    column = ColumnRecord(run_id="r", column="debian-6.12,m68k", arch="m68k", kernel="debian-6.12")
+    record = module._record(Program(path=Path("test")), column, ending, judgement)
+    return Ran(ending, judgement, record)
+
+
+@pytest.mark.parametrize("code", [123, 124, 125, 126, 141])
+@pytest.mark.parametrize("kernel", ["", "warn(zap)"])
+def test_a_status_of_the_programs_own_is_not_taken_for_one_of_ours(
+    code: int, kernel: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Ending(ended=Ended(code=code), kernel=kernel, console=["WARNING: zap"])
+    monkeypatch.setattr("harness.cli.exec_._run", lambda *_: ran(ending))
+    done = call(*M68K, "--results", str(tmp_path / "r.json"), "/bin/true")
+    assert done.exit_code == code
+    assert f"results: exit: fail (exit status {code})" in done.stderr
+    assert ("| WARNING: zap" in done.stderr) == bool(kernel)
+    assert not [line for line in done.stderr.splitlines() if line.startswith("faultline:")]
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "message"),
+    [
+        (Ending(ended=None, kernel="oops", lost="it did not end"), 123,
+         "oops while the program ran: it did not end"),
+        (Ending(ended=Ended(code=0), kernel="oops"), 123, "oops while the program ran"),
+        (Ending(ended=Ended(hang="hang(killable, sleep)")), 124,
+         "its time was up: hang(killable, sleep)"),
+        (Ending(ended=None, lost="agent: fork"), 125, "agent: fork"),
+        (Ending(ended=Ended(refused="exec ENOEXEC")), 126,
+         "the kernel does not execute it: exec ENOEXEC"),
+    ],
+)  # fmt: skip
+def test_a_status_of_ours_is_explained(
+    ending: Ending, code: int, message: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.exec_._run", lambda *_: ran(ending))
+    done = call(*M68K, "/bin/true")
+    assert done.exit_code == code
+    assert done.stderr.splitlines()[-1] == f"faultline: {message}"
