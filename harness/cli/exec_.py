@@ -35,6 +35,7 @@ Exit codes:
   124  its time was up; what hung, and how, is told on stderr
   125  nothing is known of it: something could not be built, booted or observed
   126  the kernel would not execute it
+  130, 143  faultline was interrupted (SIGINT, SIGTERM)
   2    wrong use (a message on stderr begins with Usage or Error)
 Where a program's own status could be taken for one of the last five, a line on stderr that
 begins with `faultline:` tells them apart; --results has it in full.
@@ -269,6 +270,8 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
     if ending.kernel:
         _show(ending.console)
         _note(f"note: the kernel said {ending.kernel}")
+    if ending.interrupted:
+        _end(128 + ending.interrupted, ending.lost)
     if ending.kernel in FATAL:
         lost = f": {clean(ending.lost, 300)}" if ending.lost else ""
         _end(KERNEL, f"{ending.kernel} while the program ran{lost}")

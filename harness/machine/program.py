@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from harness.interrupt import Interrupted
 from harness.machine.cell import FATAL, Cell, word_of
 from harness.machine.port import Ended
 from harness.machine.session import BOOTS, GRACE, Session
@@ -37,6 +38,7 @@ class Ending:
     lost: str = ""  # why not, or why not all of its output is there
     kernel: str = ""  # what the kernel said of itself meanwhile: oops, panic, warn(...), reboot
     console: list[str] = field(default_factory=list)
+    interrupted: int = 0  # number of the signal by which somebody ended us meanwhile
 
 
 class ProgramSession(Session):
@@ -56,13 +58,18 @@ class ProgramSession(Session):
 
         `stdin` is a descriptor to read from; None is an empty stdin. `limit` is in seconds.
         What a sink raises comes through. After an oops or a panic a program that says nothing is
-        waited for as long as its own end may take, and no longer.
+        waited for as long as its own end may take, and no longer. Interrupted is not raised: it
+        is an ending, of which the kernel's words until then are known.
         """
         assert self._qemu is not None
         sinks = {"stdout": stdout, "stderr": stderr}
         command = f"exec {max(int(limit), 1)} {huge_pages} {user[0]} {user[1]}\n"
         _feed(stdin, self._qemu.streams["stdin"])
-        return self._runner.run(self._execute(command, sinks, limit))
+        try:
+            return self._runner.run(self._execute(command, sinks, limit))
+        except Interrupted as stop:
+            self._drain()
+            return replace(self._heard(f"interrupted: {stop}"), interrupted=stop.number)
 
     async def _execute(self, command: str, sinks: dict[str, Sink], limit: float) -> Ending:
         assert self._qemu is not None
@@ -116,7 +123,10 @@ class ProgramSession(Session):
         self._drain()
         if self._gone and not self._complete(counts):
             lost = f"{lost}: {await self._ending()}"
-        kernel, console = self._said(), cell.console.lines()
+        return self._heard(lost)
+
+    def _heard(self, lost: str) -> Ending:
+        kernel, console = self._said(), self._cell.console.lines()
         if not kernel and self._gone and any(map(_REBOOT.search, console)):
             kernel = "reboot"
         return Ending(ended=self._ended, lost=lost, kernel=kernel, console=console)

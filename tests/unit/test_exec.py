@@ -99,6 +99,8 @@ def test_a_status_of_the_programs_own_is_not_taken_for_one_of_ours(
         (Ending(ended=Ended(code=0), kernel="oops"), 123, "oops while the program ran"),
         (Ending(ended=Ended(hang="hang(killable, sleep)")), 124,
          "its time was up: hang(killable, sleep)"),
+        (Ending(ended=None, lost="interrupted: SIGTERM", kernel="oops", interrupted=15), 143,
+         "interrupted: SIGTERM"),
         (Ending(ended=None, lost="agent: fork"), 125, "agent: fork"),
         (Ending(ended=Ended(refused="exec ENOEXEC")), 126,
          "the kernel does not execute it: exec ENOEXEC"),
@@ -111,3 +113,11 @@ def test_a_status_of_ours_is_explained(
     done = call(*M68K, "/bin/true")
     assert done.exit_code == code
     assert done.stderr.splitlines()[-1] == f"faultline: {message}"
+
+
+def test_the_record_of_an_interrupted_program_says_what_was_known() -> None:
+    record = ran(Ending(ended=None, lost="interrupted: SIGINT", interrupted=2)).record
+    assert (record.status, record.reason) == ("infra", "interrupted: SIGINT")
+    stuck = Ending(ended=None, lost="interrupted: SIGINT", kernel="oops", interrupted=2)
+    record = ran(stuck).record
+    assert (record.status, record.reason, record.kernel_said) == ("fail", "oops", "oops")

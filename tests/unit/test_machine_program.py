@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 from stand_in import spec
 
+from harness.interrupt import interrupting
 from harness.machine import program as program_module
 from harness.machine.program import STREAMS, Ending, ProgramSession
 
@@ -60,6 +64,26 @@ def test_an_oops_that_a_program_goes_on_after_does_not_cut_it_short() -> None:
     assert ending.ended is not None
     assert (ending.ended.code, ending.lost, ending.kernel) == (0, "", "oops")
     assert heard == b"hello....."
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_interrupts_hears_what_the_kernel_had_said(number: signal.Signals) -> None:
+    heard = bytearray()
+
+    def interrupt(session: ProgramSession) -> None:
+        while not (session._cell.signs and heard):
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    with (
+        interrupting(number),
+        ProgramSession(replace(spec("oops-stays"), streams=STREAMS)) as session,
+    ):
+        threading.Thread(target=interrupt, args=(session,), daemon=True).start()
+        ending = session.execute(heard.extend, heard.extend, None, 30.0)
+    assert (ending.ended, ending.lost) == (None, f"interrupted: {number.name}")
+    assert (ending.kernel, ending.interrupted) == ("oops", number)
+    assert (ending.console, heard) == (["Oops: 0000 [#1]"], b"hello")
 
 
 def test_what_init_could_not_do_is_told() -> None:
