@@ -53,8 +53,9 @@ def command(
     from harness.results import exit_code
 
     for name in scenarios:
-        if Path(name).suffix and Path(name).is_file():  # the name of no scenario has a dot
-            raise UsageProblem(f"{name} is a file: --results reads it")
+        if Path(name).suffix:  # the name of no scenario has a dot
+            what = "a file" if Path(name).is_file() else "neither a scenario nor a file"
+            raise UsageProblem(f"{name} is {what}: --results FILE reads one")
     results = chosen(read(files), scenarios, where)
     code = exit_code(results)
     with whoever_reads():
