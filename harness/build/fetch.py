@@ -12,7 +12,7 @@ from harness.build.archive import check_archive, extract_member, unpack_archive
 from harness.build.entry import Check
 from harness.build.store import Store
 from harness.build.tools import digest, file_digest
-from harness.build.tree import RECIPE, TREE, makefile_version
+from harness.build.tree import TREE, makefile_version, package_key, tarball_key
 from harness.catalog.kernels import DebianSource, Kernel, TarballSource
 
 
@@ -20,7 +20,7 @@ def fetch(
     kernel: Kernel, store: Store, known: dict[str, str] | None, check: Check | None
 ) -> dict[str, str]:
     """What is to be remembered of a source that is in the store then: its `version` and `sha256`,
-    the `key` of the entry, and `source` for people; `known` is what was remembered of it before.
+    and the `key` of the entry; `known` is what was remembered of it before.
 
     Raises BuildError.
     """
@@ -51,16 +51,11 @@ def _fetch_debian(
                 f"{kernel.name}: {where}: there is no package {source.package}; "
                 "name another package or `suite` in kernels.yaml"
             )
-        key = digest("source", RECIPE, "debian", package.name, package.version, package.sha256)
+        key = package_key(package.name, package.version, package.sha256)
         label = f"{package.name} {package.version}"
         fill = functools.partial(_fill_debian, apt=apt, package=package, store=store)
         store.create("source", key, fill, label, check=check)
-    return {
-        "version": package.version,
-        "sha256": package.sha256,
-        "key": key,
-        "source": f"Debian {label}" + (f" ({source.suite})" if source.suite else ""),
-    }
+    return {"version": package.version, "sha256": package.sha256, "key": key}
 
 
 def _choose(apt: PrivateApt, name: str, version: str) -> Package | None:
@@ -87,7 +82,7 @@ def _fill_debian(to: Path, apt: PrivateApt, package: Package, store: Store) -> N
 def _fetch_tarball(
     kernel: Kernel, source: TarballSource, store: Store, check: Check | None
 ) -> dict[str, str]:
-    key = _tarball_key(source)
+    key = tarball_key(source.sha256)
 
     def fill(to: Path) -> None:
         archive = source.path
@@ -101,26 +96,17 @@ def _fetch_tarball(
         store.say(f"{kernel.name}: unpacking")
         unpack(archive, to / TREE)
 
-    name = source.path.name if source.path else (source.url or "").rpartition("/")[2]
-    entry = store.create("source", key, fill, f"{kernel.name}: {name}", check=check)
-    return {
-        "version": makefile_version(entry / TREE),
-        "sha256": source.sha256,
-        "key": key,
-        "source": f"tarball {name}",
-    }
+    label = f"{kernel.name}: {source.name}"
+    entry = store.create("source", key, fill, label, check=check)
+    return {"version": makefile_version(entry / TREE), "sha256": source.sha256, "key": key}
 
 
 def check_tarball(source: TarballSource, store: Store) -> None:
     """Look at a tarball that lies here and is not unpacked yet. Raises InputError."""
-    known = store.entry("source", _tarball_key(source)) is not None
+    known = store.entry("source", tarball_key(source.sha256)) is not None
     if source.path is not None and not known:
         _check_sha256(source.path, source)
         check_archive(source.path)
-
-
-def _tarball_key(source: TarballSource) -> str:
-    return digest("source", RECIPE, "tarball", source.sha256)
 
 
 def _download(url: str, to: Path) -> None:

@@ -86,7 +86,8 @@ def build_kernel(
 
 
 def _named(reads: Collection[str] | None) -> Check:
-    return "full" if reads is None else frozenset(f"{TREE}/{file}" for file in reads)
+    """These files, and the one that tells the version, by which rows are chosen."""
+    return "full" if reads is None else frozenset(f"{TREE}/{file}" for file in {"Makefile", *reads})
 
 
 def find_kernel(

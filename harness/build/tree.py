@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.build import BuildError, InputError
+from harness.build.tools import digest
 
 RECIPE = 1  # raise it when the same source would be unpacked differently
 TREE = "linux"  # the tree's folder in a source entry
@@ -24,6 +25,16 @@ class ResolvedSource:
     tree: Path  # the unpacked tree; a user's own is never written to
     key: str = ""  # of the store's `source` entry; "" for a user's tree
     provenance: dict[str, str] = field(default_factory=dict)
+
+
+def package_key(name: str, version: str, sha256: str) -> str:
+    """Of the store's `source` entry of a Debian package."""
+    return digest("source", RECIPE, "debian", name, version, sha256)
+
+
+def tarball_key(sha256: str) -> str:
+    """Of the store's `source` entry of a tarball."""
+    return digest("source", RECIPE, "tarball", sha256)
 
 
 def makefile_version(tree: Path, name: str = "") -> str:

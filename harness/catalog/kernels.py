@@ -41,6 +41,10 @@ class TarballSource:
     url: str | None
     sha256: str  # 64 lower-case hex digits
 
+    @property
+    def name(self) -> str:
+        return self.path.name if self.path else (self.url or "").rpartition("/")[2]
+
     def __str__(self) -> str:
         return f"tarball {self.path or self.url}"
 

@@ -19,7 +19,7 @@ from harness.build.source import is_at_hand, resolve
 from harness.build.store import Store
 from harness.build.tree import makefile_version
 from harness.catalog.kernels import DebianSource, ImageSource, Kernel, TreeSource
-from tests.unit.build_fakes import fake_apt, fake_deb, fake_tree
+from tests.unit.build_fakes import fake_apt, fake_deb, fake_tree, flip_unseen
 
 PACKAGE = "linux-source-6.12"
 MIRROR = "http://mirror.test/debian/"
@@ -95,6 +95,18 @@ def test_a_package_is_fetched_once_and_remembered(debian: FakeDebian, store: Sto
     assert resolve(KERNEL, Store(store.root)) == found
     assert debian.calls() == []
     assert list((store.root / "v1" / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["{", "version", "6.12.117", "sha256", "key"])
+def test_a_flipped_bit_in_what_is_remembered_is_not_believed(
+    debian: FakeDebian, store: Store, part: str
+) -> None:
+    """Else another version would choose other rows."""
+    found = resolve(KERNEL, store)
+    [name] = (store.root / "v1" / "names").glob("*.json")
+    for place in (name.read_text().index(part), name.read_text().index(part) + len(part) + 5):
+        flip_unseen(name, place)
+        assert resolve(KERNEL, Store(store.root)) == found
 
 
 def test_a_patch_or_a_fragment_is_no_reason_to_ask_again(debian: FakeDebian, store: Store) -> None:

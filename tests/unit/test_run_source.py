@@ -22,6 +22,7 @@ from tests.unit.small_project import (
     build,
     call,
     fetched_and_patched,
+    in_git,
     with_module_and_disk,
 )
 
@@ -111,6 +112,27 @@ def test_a_row_is_not_chosen_by_damage(home: Path, by: str) -> None:
     done = call(*RUN)
     assert done.exit_code == 0 and "damaged and will be made again" in done.output
     assert all("config TINY" in file.read_text() for file in in_store(home, "Kconfig"))
+
+
+@pytest.mark.parametrize("source", ["tarball", "git"])
+def test_a_version_is_not_told_by_damage(home: Path, source: str) -> None:
+    """Rows and points are chosen by it."""
+    if source == "git":
+        in_git(home / "packaged")
+        kernel = "default: packaged\nkernels:\n  packaged: {git: {path: ../packaged, rev: HEAD}}\n"
+        (home / "project/kernels.yaml").write_text(kernel)
+    call(*RUN)
+    [said] = {
+        record.version for record in read_results([Path("out/results.jsonl")]).columns.values()
+    }
+    flip(in_store(home, "Makefile")[0], "PATCHLEVEL = 12", "PATCHLEVEL = 13")
+    done = call(*RUN)
+    assert "the content of linux/Makefile has changed" in done.output
+    [again] = {
+        record.version for record in read_results([Path("out/results.jsonl")]).columns.values()
+    }
+    assert again == said and said.startswith("6.12.")
+    assert "damaged" not in call(*RUN).output
 
 
 def test_a_module_is_not_compiled_with_damage(work: Path) -> None:
