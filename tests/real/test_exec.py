@@ -122,6 +122,21 @@ def test_to_be_stopped_is_no_end(
     assert [text[:2] for text in seen] == [state]
 
 
+def test_an_interrupted_one_is_on_record(tmp_path: Path) -> None:
+    script, results = tmp_path / "test.sh", tmp_path / "r.json"
+    script.write_text("#!/bin/sh\necho here\nsleep 60\n")
+    argv = [sys.executable, "-m", "harness", "exec", "--arch", ARCH, "--results", results, script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"here\n"
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert said.splitlines()[-1] == b"faultline: interrupted: SIGTERM"
+    record = json.loads(results.read_text())
+    assert (record["status"], record["reason"]) == ("infra", "interrupted: SIGTERM")
+
+
 def test_what_would_take_the_machine_along(built: Path, tmp_path: Path) -> None:
     results = tmp_path / "r.json"
     for what, code, status, message in (
