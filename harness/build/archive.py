@@ -22,20 +22,36 @@ _PROGRAMS = ", ".join(program.split()[0] for program, _ in _MAGIC.values())
 def unpack_archive(archive: Path, to: Path) -> None:
     """Unpack a source archive, which has one folder at its top, as folder `to`.
 
-    Nothing is written outside `to`, whatever the archive says: GNU tar refuses names with `..`,
-    strips leading slashes and makes links that lead outside only after everything else, and
-    those are errors here. So is a pipe or a device: who opens one waits, or has the device.
+    Nothing is written outside a folder beside `to`, whatever the archive says: GNU tar refuses
+    names with `..`, strips leading slashes and makes links that lead outside only after
+    everything else, and those are errors here. (It does so before it strips components of a name,
+    which would make a new leading slash out of `top//x`: the top is taken off by a rename.)
+    An error is a pipe or a device, too: who opens one waits, or has the device.
     Raises BuildError.
     """
     need("tar")
-    to.mkdir()
+    scratch = to.with_name(f"{to.name}.unpacked")
+    scratch.mkdir()
     output(
         ["tar", *_decompressor(archive), "--extract", "--no-same-owner",
-         "--no-same-permissions", "--strip-components=1", f"--directory={to}",
-         f"--file={archive}", "--force-local"],
+         "--no-same-permissions", f"--directory={scratch}", f"--file={archive}", "--force-local"],
         failed=f"{archive.name} cannot be unpacked",
     )  # fmt: skip
-    _check_items(to, archive.name)
+    scratch.chmod(0o700)  # it may have those of a member `./`
+    top = _only_folder(scratch, archive.name)
+    top.chmod(top.stat().st_mode | 0o700)  # who renames a folder must be allowed to write in it
+    top.rename(to)
+    scratch.rmdir()
+    _check_items(to, archive.name)  # where it stays: by its old name a link leads outside
+
+
+def _only_folder(scratch: Path, name: str) -> Path:
+    tops = sorted(scratch.iterdir())
+    if len(tops) != 1 or tops[0].is_symlink() or not tops[0].is_dir():
+        found = ", ".join(top.name for top in tops[:3]) or "nothing"
+        more = f" and {len(tops) - 3} more" if len(tops) > 3 else ""
+        raise InputError(f"{name}: expected one folder at its top, found {found}{more}")
+    return tops[0]
 
 
 def _decompressor(archive: Path) -> list[str]:

@@ -60,8 +60,10 @@ def test_another_checksum_is_refused(tmp_path: Path, store: Store) -> None:
     assert not [entry for entry in entries(store) if entry.kind == "source"]
 
 
-def archive_of(path: Path, *members: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w") as archive:
+def archive_of(path: Path, *members: tarfile.TarInfo, comment: str = "") -> Path:
+    """With a `comment`, as `git archive` writes it: in a global header, before all members."""
+    told = {"comment": comment} if comment else {}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers=told) as archive:
         for info in members:
             text = MAKEFILE.encode() if info.name.endswith("/Makefile") else b"evil"
             info.size = len(text) if info.isreg() else 0
@@ -72,6 +74,7 @@ def archive_of(path: Path, *members: tarfile.TarInfo) -> Path:
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
+    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
     return info
 
 
@@ -106,8 +109,80 @@ def test_archives_cannot_write_elsewhere(tmp_path: Path, store: Store, case: str
     assert not Path("/tmp/faultline-evil").exists()
     outside = [found for found in tmp_path.rglob("evil") if entry not in found.parents]
     assert outside == []
-    # Without its leading slash, or its top, a name lands inside.
-    assert (entry is None) == (case not in ("absolute", "link over the top"))
+    assert entry is None
+
+
+@pytest.mark.parametrize("top", ["linux", "/linux", "./linux", "linux/.", ""])
+def test_a_name_is_not_absolute_behind_its_top(tmp_path: Path, store: Store, top: str) -> None:
+    """Where the top is taken off from `top//home/x`, the rest must not become a name by itself."""
+    victim = tmp_path / "beside" / "victim"
+    victim.parent.mkdir()
+    victim.write_text("untouched")
+    evil = victim.with_name("evil")
+    written = [member(f"{top}/{path}") for path in (victim, evil)]
+    path = archive_of(tmp_path / "a.tar", *GOOD, *written)
+    try:
+        tree = resolve(tarball_kernel(path), store).tree
+    except BuildError:
+        assert not top
+    else:  # they lie inside
+        assert (tree / str(victim).lstrip("/")).read_text() == "evil"
+    assert victim.read_text() == "untouched" and not evil.exists()
+
+
+@pytest.mark.parametrize("before", ["", "x/", "linux/", "/x/", "./x/"])
+def test_no_file_from_elsewhere_is_in_a_tree(tmp_path: Path, store: Store, before: str) -> None:
+    """By a hard link: who writes into the tree's file writes into that one."""
+    victim = tmp_path / "beside" / "victim"
+    victim.parent.mkdir()
+    victim.write_text("untouched")
+    link = member("linux/a", tarfile.LNKTYPE, f"{before}{victim}")
+    with pytest.raises(BuildError, match=r"a\.tar cannot be unpacked"):
+        resolve(tarball_kernel(archive_of(tmp_path / "a.tar", *GOOD, link)), store)
+    assert victim.stat().st_nlink == 1
+
+
+TOPS = {
+    "two folders": ([*GOOD, member("other/README")], "found linux, other"),
+    "a file beside": ([*GOOD, member("README")], "found README, linux"),
+    "a file": ([member("README")], "found README"),
+    "a link": ([member("linux", tarfile.SYMTYPE, "/tmp")], "found linux"),
+    "no folder": ([member(f"./{name}") for name in "abcde"], "found a, b, c and 2 more"),
+    "nothing": ([member("./", tarfile.DIRTYPE)], "found nothing"),
+}
+
+
+@pytest.mark.parametrize("case", TOPS)
+def test_an_archive_is_one_folder(tmp_path: Path, case: str) -> None:
+    members, found = TOPS[case]
+    path = archive_of(tmp_path / "a.tar", *members)
+    with pytest.raises(BuildError, match=f"a.tar: expected one folder at its top, {found}$"):
+        unpack(path, tmp_path / "to")
+
+
+@pytest.mark.parametrize("comment", ["", "1c4a8f6f2a0e5b1d"])
+@pytest.mark.parametrize("before", ["", "./"])
+def test_what_others_write_is_read(tmp_path: Path, before: str, comment: str) -> None:
+    """`git archive` begins with a header for all, `tar -c .` with the folder itself; neither the
+    modes nor the name of what is taken off matter.
+    """
+    names = ["./", "./linux/"] if before else ["linux/"]
+    tops = [member(name, tarfile.DIRTYPE) for name in names]
+    for info in tops:
+        info.mode = 0o555
+    link = member(f"{before}linux/l", tarfile.SYMTYPE, "Makefile")
+    files = [member(f"{before}{info.name}") for info in GOOD]
+    path = archive_of(tmp_path / "a.tar", *tops, *files, link, comment=comment)
+    unpack(path, tmp_path / "to")
+    assert {item.name for item in (tmp_path / "to").iterdir()} == {"Makefile", "Kconfig", "l"}
+    assert {item.name for item in tmp_path.iterdir()} == {"a.tar", "to"}
+
+
+def test_a_link_by_the_name_of_the_top_leads_outside(tmp_path: Path) -> None:
+    """It led inside as long as the folder had that name."""
+    link = member("linux/l", tarfile.SYMTYPE, "../linux/Makefile")
+    with pytest.raises(BuildError, match="the link l leads outside"):
+        unpack(archive_of(tmp_path / "a.tar", *GOOD, link), tmp_path / "to")
 
 
 @pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE], ids=["pipe", "device"])
