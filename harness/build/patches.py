@@ -29,7 +29,11 @@ _INDENTED = re.compile(  # what patch(1) reads as if nothing stood before it
     r"(?:[ \tX]|- (?=-))+(?:(?:---|\+\+\+) \S|@@ -|diff --git |Index:"
     r"|(?:old|new|new file|deleted file) mode |(?:rename|copy) (?:from|to) )"
 )
+_LINK_MODE = re.compile(  # patch(1) makes a file of any of these modes, the old ones as well
+    r"^[ \tX]*(?:(?:old|new|new file|deleted file) mode|index \S+)[^\S\n]+12", re.MULTILINE
+)
 _CHANGED = re.compile(r"^(?:checking|patching) (?:file|symbolic link) (.*)$", re.MULTILINE)
+_LINKS = re.compile(r"^(?:checking|patching) symbolic link (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ def apply_patch(
             f"{_failed_hunks(text, words)}",
             excerpt=words[-8:],
         )
+    if link := _LINKS.search("\n".join(words)):  # by patch's own words, however it was asked for
+        raise InputError(f"{file}: makes or changes a symbolic link, {link[1]}, which is refused")
     if only is not None:
         _check_changed(file, words, only)
     applies, words = _patch(tree, file, fuzz, keep=keep)
@@ -173,8 +179,8 @@ def check_names(text: str, file: Path) -> None:
     for name in names:
         if name.startswith(("/", '"')) or ".." in name.split("/"):
             raise InputError(f"{file}: names {name!r}, which could lie outside the source")
-    if re.search(r"^\s*(?:new file mode|new mode)\s+12", text, re.MULTILINE):  # as patch reads it
-        raise InputError(f"{file}: makes a symbolic link, which is refused")
+    if _LINK_MODE.search(text):
+        raise InputError(f"{file}: makes or changes a symbolic link, which is refused")
     for number, line in _beside_hunks(text):
         if _INDENTED.match(line):
             raise InputError(

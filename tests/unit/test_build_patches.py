@@ -7,8 +7,8 @@ from textwrap import indent
 
 import pytest
 
-from harness.build import BuildError
-from harness.build.patches import apply_patch, patched, remedies
+from harness.build import BuildError, patches
+from harness.build.patches import apply_patch, check_names, check_patches, patched, remedies
 from harness.build.prune import verify
 from harness.build.source import resolve
 from harness.build.store import Store
@@ -120,6 +120,16 @@ def test_new_and_removed_files(tree: Path, tmp_path: Path) -> None:
     assert apply_patch(tree, path) is False
 
 
+LINK = "diff --git a/l b/l\nMODE\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc\n"
+LINK_MODES = (
+    "index 0000000..1111111 120000",
+    "index 0000000..1111111 \t120644",
+    "\tX index 0000000..1111111 120000",
+    "new file mode 120000",
+    "deleted file mode 120000",
+    "old mode 120000",
+    "Xold mode \v120000",
+)
 HOSTILE = {
     "dots": DIFF.replace("b/text", "b/../../victim").replace("a/text", "a/../../victim"),
     "absolute": DIFF.replace("a/text", "/etc/victim").replace("b/text", "/etc/victim"),
@@ -127,6 +137,7 @@ HOSTILE = {
     "link": "new file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
     "link of another mode": "new file mode 120777\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
     "link, indented": "  new file mode  120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+..\n",
+    **{f"link by its {line}": LINK.replace("MODE", line) for line in LINK_MODES},
     "rename": "diff --git a/text b/../../v\nrename from text\nrename to ../../v\n",
     "ed script": "--- a/text\n+++ b/text\n1!touch victim\n.\nw\n",
     "ed only": "1d\n!touch victim\nw\n",
@@ -146,6 +157,26 @@ def test_patches_cannot_write_elsewhere(tree: Path, tmp_path: Path, case: str) -
         apply_patch(tree, write(tmp_path, HOSTILE[case]))
     found = {path.name for path in tmp_path.rglob("*")}
     assert found == {"tree", "Kconfig", "Makefile", "mm", "memory.c", "text", "fix.patch"}
+
+
+@pytest.mark.parametrize("mode", LINK_MODES)
+def test_a_link_is_told_before_there_is_a_tree(tmp_path: Path, mode: str) -> None:
+    path = write(tmp_path, LINK.replace("MODE", mode))
+    with pytest.raises(BuildError, match=r"fix\.patch: makes or changes a symbolic link, which"):
+        check_patches([Patch(path, (), None, "x")])
+    usual = LINK.replace("MODE", mode.replace("120", "100"))
+    check_names(usual.replace("Xold", "old").replace("\tX index", "index"), path)
+
+
+@pytest.mark.parametrize("mode", LINK_MODES)
+def test_a_link_is_refused_by_what_patch_says(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Though nothing else has found one, and before it is made."""
+    monkeypatch.setattr(patches, "check_names", lambda text, file: None)
+    with pytest.raises(BuildError, match=r"symbolic link,? l"):
+        apply_patch(tree, write(tmp_path, LINK.replace("MODE", mode)))
+    assert not (tree / "l").is_symlink() and not (tree / "l").exists()
 
 
 def test_text_of_a_file_may_look_like_a_patch(tree: Path, tmp_path: Path) -> None:
