@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from typing import Protocol
 
 AGAIN = 0.05  # s after which an exception that was lost is raised once more
+_begun: list[int] = []  # the signal that has begun the end of this process, if one has
 
 
 class Interrupted(SystemExit):
@@ -39,9 +40,8 @@ class _Unraisable(Protocol):
 
 @contextmanager
 def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]:
-    """These signals raise Interrupted inside the block; with `once` only the first that comes, so
-    that none disturbs the end that it has begun: they are ignored from then on, behind the block,
-    too, and behind those around it, for it is the end of the process.
+    """These signals raise Interrupted inside the block; with `once` only the first that comes to
+    this process, so that none disturbs the end that it has begun, in whatever block or behind it.
 
     A handler runs wherever the interpreter is. In a finalizer, a weakref's callback or a hook of
     fork nobody can be told of an exception: it goes to sys.unraisablehook, and what was
@@ -52,8 +52,10 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
     lost = 0
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for one in numbers if once else ():
-            signal.signal(one, signal.SIG_IGN)
+        if once and _begun:
+            return
+        if once:
+            _begun.append(number)
         raise Interrupted(number)
 
     def again(_number: int, _frame: FrameType | None) -> None:
@@ -68,18 +70,23 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
             hook(what)  # type: ignore[arg-type]  # a name that only the stubs have
 
     before = {number: signal.signal(number, stop) for number in numbers}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
+    alarm = signal.signal(signal.SIGALRM, again)
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
         yield
     finally:
         pending, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
+        signal.signal(signal.SIGALRM, alarm)
         for number, handler in before.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
+            # No SIG_IGN: programs that are started meanwhile would inherit it.
+            signal.signal(number, _ignored if once and _begun else handler)
     if pending:  # lost at the very end of the block
         raise Interrupted(lost)
+
+
+def _ignored(_number: int, _frame: FrameType | None) -> None:
+    """The handler of a signal behind the end that one has begun."""
 
 
 @contextmanager

@@ -116,7 +116,8 @@ def between(lines: Sequence[bytes]) -> list[bool]:
     """
 
     def bare(token: re.Match[str]) -> str:
-        return f"#{token['word'] or ''}" + "\0" * token[0].count("\n")
+        word = f"#{token['word']}" if token["word"] else ""
+        return word + "\0" * token[0].count("\n")
 
     text = b"".join(lines).decode("latin-1")  # one character a byte, whatever it is encoded in
     fit, depth, depths = [True], 0, [0]  # of parentheses: here, and where each #if was

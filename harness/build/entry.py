@@ -197,6 +197,11 @@ def seal(home: Path, kind: str, key: str, label: str, base: Path | None) -> None
         else:
             raise StoreError(f"store: {item.path} is neither file, folder nor link")
         path = item.path[len(files) + 1 :]
+        try:
+            f"{path}{content}".encode()
+        except UnicodeEncodeError:
+            why = "its name, or what it links to, is not UTF-8"
+            raise StoreError(f"store: {item.path!r}: {why}") from None
         records.append(FileRecord(path, stat.st_size, stat.st_mtime_ns, content))
     records.sort(key=lambda record: record.path)
     header = Header(kind, key, label, time.time(), len(records), own)

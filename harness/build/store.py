@@ -60,6 +60,7 @@ class Store:
         self.refreshed: set[str] = set()  # names asked anew by this process: once is enough
         # What this process has read, and what is wrong with it: that takes seconds for a source.
         self._read: dict[tuple[Path, int], str | None] = {}
+        self._told: dict[Path, str] = {}  # damage of entries that are not made again yet
 
     # -- entries --
 
@@ -67,7 +68,8 @@ class Store:
         """The entry's files, or None when it is not there or damaged (which is said)."""
         home = self._home(kind, key)
         why = self._examine(home, kind, check)
-        if why:
+        if why and self._told.get(home) != why:  # who makes it again looks once more
+            self._told[home] = why
             name = label_of(home) or f"{kind}/{key}"
             self.say(f"store: {name} is damaged and will be made again: {why}")
         if why is not None:
@@ -130,6 +132,7 @@ class Store:
             home.parent.mkdir(parents=True, exist_ok=True)
             whole = base is None or self._read.get(_mark(base.parent), "") is None
             work.rename(home)
+            self._told.pop(home, None)
             fsync(home.parent)
             if whole:  # every file of it was read just now
                 self._read[_mark(home)] = None

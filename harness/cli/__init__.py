@@ -93,7 +93,8 @@ class _Group(click.Group):
 
 def _interrupting() -> AbstractContextManager[None]:
     """Ctrl-C and SIGTERM raise Interrupted inside the block, so that builds end and locks are
-    released. A shell has its background jobs ignore Ctrl-C: then it stays so.
+    released. Where a shell has a background job ignore Ctrl-C it stays so, but for `run`, which is
+    asked to write down how it ended.
     """
     if threading.current_thread() is not threading.main_thread():
         return nullcontext()  # who calls a command in a thread has the signals

@@ -101,12 +101,13 @@ class ProgramSession(Session):
         self._send(command)
         grace = max(GRACE, BOOTS * self.boot_seconds)
         deadline = last = latest + limit + MOUNTS + _KILLING + grace
-        lost, fatal = "", 0.0  # when an oops or a panic was heard of
+        lost, fatal, end = "", 0.0, 0.0  # when an oops or a panic was heard of, and its end
         while not lost and not self._complete(counts):
             if trouble:
                 raise trouble[0]
             if self._ended is not None:
-                deadline = latest + _REST
+                end = end or time.monotonic()
+                deadline = max(latest, end) + _REST
             elif self._said() in FATAL:
                 fatal = fatal or time.monotonic()
                 deadline = min(last, max(latest, fatal) + _LEFT + grace)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import interrupt
 from harness.machine import monitor, session
 from tests.unit.bless_samples import demo_project
 from tests.unit.small_project import repository, small_project
@@ -20,10 +21,11 @@ DECLARED = ("kernels.yaml", "arches", "flavours", "expectations", "patches", "gu
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Of signals: once one has begun an end they are ignored, which would be that of the tests."""
+    """Of signals: once one has begun an end none is heeded, which would be the end of the tests."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
+    interrupt._begun.clear()
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -254,8 +254,13 @@ def program(play: str) -> None:
         for _ in range(5):
             time.sleep(0.4)
             stdout.sendall(b".")
-    size = {"lost-end": 9, "oops-goes-on": 10}.get(play, 5)
+    if play == "late-end":
+        time.sleep(1)
+    size = {"lost-end": 9, "oops-goes-on": 10, "late-end": 9}.get(play, 5)
     say(f'{{"t":"ended","code":0,"out":{size},"err":0,"ms":3}}')
+    if play == "late-end":
+        time.sleep(0.1)
+        stdout.sendall(b"done")
     stdout.detach()
 
 

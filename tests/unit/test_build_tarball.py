@@ -112,6 +112,21 @@ def test_archives_cannot_write_elsewhere(tmp_path: Path, store: Store, case: str
     assert entry is None
 
 
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE])
+def test_a_name_that_is_no_text_is_told(tmp_path: Path, store: Store, kind: bytes) -> None:
+    """Manifests, as results, are UTF-8."""
+    odd = member("linux/\udcff" if kind == tarfile.REGTYPE else "linux/a", kind, "\udcff")
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
+        text = MAKEFILE.encode()
+        for info in (*GOOD, odd):
+            info.size = len(text) if info.isreg() else 0
+            archive.addfile(info, io.BytesIO(text) if info.isreg() else None)
+    with pytest.raises(BuildError, match="is not UTF-8"):
+        resolve(tarball_kernel(path), store)
+    assert not [entry for entry in entries(store) if entry.kind == "source"]
+
+
 @pytest.mark.parametrize("top", ["linux", "/linux", "./linux", "linux/.", ""])
 def test_a_name_is_not_absolute_behind_its_top(tmp_path: Path, store: Store, top: str) -> None:
     """Where the top is taken off from `top//home/x`, the rest must not become a name by itself."""

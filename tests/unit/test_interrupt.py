@@ -153,6 +153,30 @@ raise SystemExit(code)
     assert (done.returncode, done.stderr) == (130, b"")
 
 
+def test_two_that_come_together_are_one_end() -> None:
+    """Also where it is not heeded until something is done that must be done whole."""
+    script = """
+import os, signal
+from harness.interrupt import held_back, interrupting
+both = (signal.SIGINT, signal.SIGTERM)
+with interrupting(*both, once=True):
+    try:
+        with held_back():
+            signal.pthread_sigmask(signal.SIG_BLOCK, both)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        with interrupting(*both, once=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+        print("in peace", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert done.returncode in (130, 143)
+    assert (done.stdout, done.stderr) == (b"in peace\n", b"")
+
+
 def test_before_the_command_line_is_read_there_is_no_traceback() -> None:
     script = """
 import os, signal, sys

@@ -55,7 +55,7 @@ def test_an_oops_that_the_program_does_not_come_out_of_is_its_end() -> None:
     ending, heard = run("oops-stays")
     assert 1 <= time.monotonic() - started < 20  # its limit and what is on top are 47 s
     assert (ending.ended, ending.lost, ending.kernel) == (None, "it did not end", "oops")
-    assert (ending.console, heard) == (["Oops: 0000 [#1]"], b"hello")
+    assert (ending.console[-1], heard) == ("Oops: 0000 [#1]", b"hello")  # what boots is before
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -83,7 +83,7 @@ def test_who_interrupts_hears_what_the_kernel_had_said(number: signal.Signals) -
         ending = session.execute(heard.extend, heard.extend, None, 30.0)
     assert (ending.ended, ending.lost) == (None, f"interrupted: {number.name}")
     assert (ending.kernel, ending.interrupted) == ("oops", number)
-    assert (ending.console, heard) == (["Oops: 0000 [#1]"], b"hello")
+    assert (ending.console[-1], heard) == ("Oops: 0000 [#1]", b"hello")  # what boots is before
 
 
 def test_what_init_could_not_do_is_told() -> None:
@@ -96,6 +96,13 @@ def test_output_that_is_missing_is_missed(monkeypatch: pytest.MonkeyPatch) -> No
     ending, heard = run("lost-end")
     assert ending.lost == "not all of its output came"
     assert heard == b"hello"
+
+
+def test_output_is_waited_for_from_the_end_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not from the last byte on: a program may have been silent before its end."""
+    monkeypatch.setattr(program_module, "_REST", 0.5)
+    ending, heard = run("late-end")
+    assert (ending.lost, heard) == ("", b"hellodone")
 
 
 def test_what_a_sink_raises_comes_through() -> None:
