@@ -32,15 +32,16 @@ def unpack_archive(archive: Path, to: Path) -> None:
     need("tar")
     scratch = to.with_name(f"{to.name}.unpacked")
     scratch.mkdir()
-    output(
-        ["tar", *_decompressor(archive), "--extract", "--no-same-owner",
-         "--no-same-permissions", f"--directory={scratch}", f"--file={archive}", "--force-local"],
-        failed=f"{archive.name} cannot be unpacked",
-    )  # fmt: skip
-    scratch.chmod(0o700)  # it may have those of a member `./`
-    top = _only_folder(scratch, archive.name)
-    top.chmod(top.stat().st_mode | 0o700)  # who renames a folder must be allowed to write in it
-    top.rename(to)
+    try:
+        output(
+            ["tar", *_decompressor(archive), "--extract", "--no-same-owner",
+             "--no-same-permissions", f"--directory={scratch}", f"--file={archive}",
+             "--force-local"],
+            failed=f"{archive.name} cannot be unpacked",
+        )  # fmt: skip
+    finally:  # or nobody but root can read, rename and remove it
+        output(["chmod", "-R", "u+rwX", "--", str(scratch)], failed="cannot chmod what is unpacked")
+    _only_folder(scratch, archive.name).rename(to)
     scratch.rmdir()
     _check_items(to, archive.name)  # where it stays: by its old name a link leads outside
 

@@ -112,6 +112,15 @@ def test_archives_cannot_write_elsewhere(tmp_path: Path, store: Store, case: str
     assert entry is None
 
 
+def test_what_is_locked_is_opened(tmp_path: Path, store: Store) -> None:
+    """Else only root could read it, and remove it once it is pruned."""
+    folder, file = member("linux/locked", tarfile.DIRTYPE), member("linux/locked/file")
+    folder.mode = file.mode = 0
+    tree = resolve(tarball_kernel(archive_of(tmp_path / "a.tar", *GOOD, folder, file)), store).tree
+    assert (tree / "locked").stat().st_mode & 0o700 == 0o700
+    assert (tree / "locked/file").stat().st_mode & 0o700 == 0o600
+
+
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE])
 def test_a_name_that_is_no_text_is_told(tmp_path: Path, store: Store, kind: bytes) -> None:
     """Manifests, as results, are UTF-8."""
