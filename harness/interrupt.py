@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
@@ -56,6 +57,8 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
             return
         if once:
             _begun.append(number)
+            # Of a coroutine that was made and not started yet; nobody can await it any more.
+            warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
         raise Interrupted(number)
 
     def again(_number: int, _frame: FrameType | None) -> None:

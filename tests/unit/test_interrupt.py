@@ -177,6 +177,23 @@ with interrupting(*both, once=True):
     assert (done.stdout, done.stderr) == (b"in peace\n", b"")
 
 
+def test_what_was_to_be_awaited_is_no_warning() -> None:
+    script = """
+import asyncio, os, signal
+from harness.interrupt import interrupting
+async def wait():
+    pass
+def interrupted(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+async def main():
+    await asyncio.wait_for(wait(), timeout=interrupted(None))
+with interrupting(signal.SIGTERM, once=True):
+    asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (143, b"")
+
+
 def test_before_the_command_line_is_read_there_is_no_traceback() -> None:
     script = """
 import os, signal, sys
