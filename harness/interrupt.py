@@ -53,9 +53,9 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
     lost = 0
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if once and _begun:
-            return
         if once:
+            if _begun:
+                return
             _begun.append(number)
             # Of a coroutine that was made and not started yet; nobody can await it any more.
             warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)

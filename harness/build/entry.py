@@ -100,7 +100,7 @@ def _check_named(home: Path, names: Sequence[str]) -> None:
     with manifest:
         for name in names:
             named, real = files / name, (files / name).resolve()
-            for path in {named, real}:  # two where it is a link, or below one
+            for path in {named, real}:  # two where it is a link; what lies between is not looked at
                 inside = path.is_relative_to(files)
                 record = _find_record(manifest, str(path.relative_to(files))) if inside else None
                 if record is not None:

@@ -37,7 +37,7 @@ Exit codes:
   126  the kernel would not execute it
   130, 143  faultline was interrupted (SIGINT, SIGTERM)
   2    wrong use (a message on stderr begins with Usage or Error)
-Where a program's own status could be taken for one of the last five, a line on stderr that
+Where a program's own status could be taken for one of the last six, a line on stderr that
 begins with `faultline:` tells them apart; --results has it in full.
 """
 
