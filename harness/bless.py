@@ -13,8 +13,10 @@ import shutil
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.catalog.arches import Arch
 from harness.catalog.edit import NewRow, insert_row, one_line, replace_row
@@ -39,8 +41,7 @@ class Refusal(DeclarationError):
         super().__init__("", 0, message, hint)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Words:
+class Words(Struct, frozen=True, kw_only=True):
     """What a person has to say for it."""
 
     because: str
@@ -51,8 +52,7 @@ class Words:
     own_commits: bool = False  # a release with commits on top speaks for the release
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """A cell with what is known of its column."""
 
     cell: ResultRecord
@@ -61,8 +61,7 @@ class _Seen:
     version: str  # exact, as the column tells it
 
 
-@dataclass(frozen=True)
-class Blessing:
+class Blessing(Struct, frozen=True):
     """One row that is to be written, and the cells that it was seen in."""
 
     scenario: str

@@ -11,9 +11,10 @@ import re
 import subprocess
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build.tools import output
 
@@ -34,8 +35,7 @@ _CONDITION = re.compile(  # objdump's names of branches that go one of two ways,
 )
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(Struct, frozen=True):
     """Code of one line: [start, end) in bytes of the kernel's address space."""
 
     line: int
@@ -43,8 +43,7 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(Struct, frozen=True):
     """One of the two ways that a conditional branch can go."""
 
     line: int  # of the file, that decides
@@ -54,8 +53,7 @@ class Way:
     to: int  # address
 
 
-@dataclass(frozen=True)
-class Vmlinux:
+class Vmlinux(Struct, frozen=True):
     """A kernel with its symbols, and with line tables for the files asked for."""
 
     path: Path

@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from harness.build import BuildError
 from harness.build.prune import entries

@@ -14,8 +14,10 @@ import filecmp
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.build import BuildError, Say
 from harness.build.kernel import build_kernel
@@ -46,8 +48,7 @@ GOOD = FATES[:3]  # of the rest each is a defect: of the scenarios, of the run, 
 FULL = "No space left on device"  # of this host, and no patch's doing
 
 
-@dataclass(frozen=True)
-class Fate:
+class Fate(Struct, frozen=True):
     """What became of a mutant on one arch."""
 
     mutant: str

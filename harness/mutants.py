@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import BuildError
 from harness.build.patches import check_names
@@ -25,8 +26,7 @@ _OTHER = re.compile(
 _ORIGIN = re.compile(r"(blind|seen|reverses \S.*)")
 
 
-@dataclass(frozen=True)
-class Mutant:
+class Mutant(Struct, frozen=True):
     name: str
     file: Path
     arches: tuple[str, ...]

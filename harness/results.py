@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 import msgspec
+from msgspec import Struct
 
 from harness.jsontext import NOT_JSON
 
@@ -156,15 +156,14 @@ class ResultsWriter:
         self.close()
 
 
-@dataclass
-class Results:
+class Results(Struct):
     """Everything read from one or more results files."""
 
-    runs: dict[str, RunRecord] = field(default_factory=dict)
-    columns: dict[tuple[str, str], ColumnRecord] = field(default_factory=dict)
-    results: dict[tuple[str, str, str, int], ResultRecord] = field(default_factory=dict)
-    ends: dict[str, EndRecord] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)  # "FILE:LINE: why", one a line not readable
+    runs: dict[str, RunRecord] = {}
+    columns: dict[tuple[str, str], ColumnRecord] = {}
+    results: dict[tuple[str, str, str, int], ResultRecord] = {}
+    ends: dict[str, EndRecord] = {}
+    damaged: list[str] = []  # "FILE:LINE: why", one a line not readable
 
     def add(self, record: Record) -> None:
         if isinstance(record, RunRecord):

@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from harness.build import BuildError, InputError
 from harness.build.tools import clean_environment, need, output
@@ -27,8 +28,7 @@ _KEPT = re.compile(r"(Acquire|Dir::Etc::(trusted|trustedparts|netrc|netrcparts)|
 _FIELDS = ("CREATED_BY", "REPO_URI", "RELEASE", "COMPONENT", "SOURCESENTRY", "ORIGIN")
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """One index that apt would fetch, and the source it comes from."""
 
     uri: str
@@ -43,8 +43,7 @@ class Target:
         return urlsplit(self.uri).path.rstrip("/").rpartition("/")[2]
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(Struct, frozen=True):
     name: str
     version: str
     sha256: str  # of the .deb

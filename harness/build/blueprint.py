@@ -5,8 +5,9 @@ The key is the hash of source, patches, merged requests, arch, compiler, binutil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import InputError
 from harness.build import kconfig as kc
@@ -20,8 +21,7 @@ from harness.catalog.version import parse_version
 RECIPE = 1  # raise it when the same inputs would give another image
 
 
-@dataclass(frozen=True)
-class Blueprint:
+class Blueprint(Struct, frozen=True):
     """See the module."""
 
     kernel: Kernel

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import InputError
 from harness.build.store import Store
@@ -23,8 +24,7 @@ UUID = "fa017119-e000-4000-8000-000000000001"
 TIME = "1700000000"  # seconds; where mkfs can be told the time
 
 
-@dataclass(frozen=True)
-class Mkfs:
+class Mkfs(Struct, frozen=True):
     """A program that makes a file system in a file."""
 
     argv: tuple[str, ...]  # without the file
@@ -32,8 +32,7 @@ class Mkfs:
     package: str  # Debian package
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """What is on a disk."""
 
     size: int  # bytes; the file is sparse

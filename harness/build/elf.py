@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from harness.build import InputError
 
@@ -24,8 +25,7 @@ _HEADER = {32: "18xH8xI10xHH", 64: "18xH12xQ14xHH"}  # e_machine, e_phoff, e_phe
 _PROGRAM = {32: "II8xI", 64: "I4xQ16xQ"}  # p_type, p_offset, p_filesz
 
 
-@dataclass(frozen=True)
-class Elf:
+class Elf(Struct, frozen=True):
     """The part of an ELF header that decides whether a kernel can run it."""
 
     bits: int  # 32 or 64

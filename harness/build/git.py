@@ -13,8 +13,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import BuildError, InputError
 from harness.build.store import Folder, Store
@@ -70,8 +71,7 @@ def commit_of(folder: Path) -> tuple[str, list[str]]:
     return commit.strip(), [line[3:] for line in changed.splitlines()]
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(Struct, frozen=True):
     """A work tree's top folder or a bare repository."""
 
     path: Path

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from harness.build import BuildError, InputError
 from harness.build.store import Store
@@ -37,8 +38,7 @@ nogroup:x:65534:
 """
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(Struct, frozen=True):
     name: str
     mode: int
     data: bytes = b""
@@ -101,8 +101,7 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-@dataclass(frozen=True)
-class Extra:
+class Extra(Struct, frozen=True):
     """A file that goes on top of an initramfs: its path in it, and content or link target."""
 
     name: str  # "bin/sh", without a leading slash

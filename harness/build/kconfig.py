@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from packaging.version import Version
 
 from harness.build import InputError
@@ -23,8 +23,7 @@ _UNSET = re.compile(r"#\s*(CONFIG_\w+) is not set\s*(?:#\s*(.*))?")
 NOT_SET = "is not set"
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """One symbol that a fragment asks for."""
 
     symbol: str  # CONFIG_X
@@ -38,8 +37,7 @@ class Request:
         return f"{self.symbol}={self.value}"
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What a kernel is configured for: the lines of a fragment may be limited to some."""
 
     version: Version

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from harness.build import InputError, Progress, no_progress
 from harness.build.blueprint import blueprint
@@ -23,15 +23,14 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import ImageSource, Kernel
 
 
-@dataclass(frozen=True)
-class BuiltKernel:
+class BuiltKernel(Struct, frozen=True):
     """A kernel that can be booted, and what is known of it."""
 
     image: Path
     config: Path | None  # None: a ready image that came without
     version: str  # exact: "6.12.117-1~deb12u1"
     source: Path | None  # the tree it was built from, patches applied
-    provenance: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = {}
     seconds: float = 0.0  # this call took, wall clock
     cached: bool = False  # it was in the store
     key: str = ""  # of the store's `kernel` entry; hold it with store.using("kernel", key)

@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import BuildError, Progress
 from harness.build.tools import clean_environment
@@ -53,8 +54,7 @@ def environment(store: Path) -> dict[str, str]:
     return clean_environment() | ours
 
 
-@dataclass
-class Make:
+class Make(Struct):
     """Runs make for one kernel; its output goes to the log and is counted."""
 
     label: str  # of the kernel

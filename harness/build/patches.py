@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.build import BuildError, InputError
 from harness.build.entry import Check
@@ -36,8 +38,7 @@ _CHANGED = re.compile(r"^(?:checking|patching) (?:file|symbolic link) (.*)$", re
 _LINKS = re.compile(r"^(?:checking|patching) symbolic link (.*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class PatchedSource:
+class PatchedSource(Struct, frozen=True):
     source: ResolvedSource
     applied: tuple[str, ...] = ()  # patch file names
     skipped: tuple[str, ...] = ()  # the change was in the tree already

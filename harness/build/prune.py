@@ -8,8 +8,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build.entry import Damage, check_entry, read_header
 from harness.build.store import KEY, KIND, RESERVED, Store
@@ -18,8 +19,7 @@ from harness.build.tools import walk
 _DAY = 86400  # seconds
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One line of `faultline store list`: an entry, a folder that changes, or a log."""
 
     kind: str

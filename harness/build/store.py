@@ -20,11 +20,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import platformdirs
+from msgspec import Struct
 
 from harness.build import Say, StoreError, silent
 from harness.build.entry import Check, Damage, check_entry, default_check, fsync, label_of, seal
@@ -36,8 +36,7 @@ KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,120}")
 RESERVED = {"tmp", "locks", "names", "logs"}
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """A folder that changes, held exclusively; `lock` is a descriptor children may inherit."""
 
     path: Path

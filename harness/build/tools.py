@@ -9,10 +9,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
+
+from msgspec import Struct
 
 from harness.build import BuildError, InputError
 from harness.lifetime import Process, session
@@ -140,8 +141,7 @@ def said(process: Process, *, failed: str = "", ok: Sequence[int] = (0,), typed:
     return text
 
 
-@dataclass(frozen=True)
-class Toolchain:
+class Toolchain(Struct, frozen=True):
     """A C compiler and its binutils, by what they say of themselves."""
 
     prefix: str  # "m68k-linux-gnu-"; "" is the host's own

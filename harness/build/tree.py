@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import BuildError, InputError
 from harness.build.tools import digest
@@ -16,15 +17,14 @@ Listing = list[tuple[str, int, int]]
 """(path in the tree, size in bytes, mtime in ns) of every file, sorted."""
 
 
-@dataclass(frozen=True)
-class ResolvedSource:
+class ResolvedSource(Struct, frozen=True):
     """One exact version of a kernel's source."""
 
     version: str  # "6.12.117-1~deb12u1" of a package, "6.13.0-rc2" of a tree's Makefile
     digest: str  # equal digests are equal sources
     tree: Path  # the unpacked tree; a user's own is never written to
     key: str = ""  # of the store's `source` entry; "" for a user's tree
-    provenance: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = {}
 
 
 def package_key(name: str, version: str, sha256: str) -> str:

@@ -7,10 +7,9 @@ fragment, where there is one, goes on top of OTHER's.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Arch:
     append: str = ""  # more kernel parameters
     snapshot: bool = True  # QEMU can save and restore the machine
     # what a newcomer installs: tool -> Debian package
-    packages: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    packages: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def matches(self, selector: tuple[str, ...]) -> bool:
         """Whether one of the names is this arch or a base of it; no names match every arch."""

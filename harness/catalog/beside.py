@@ -13,7 +13,10 @@ with ``| kernel: warn(bad-page)``. That is a bug: wanted is what the rows say wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import dataclasses
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.catalog.decisions import check_name
 from harness.catalog.outcome import Outcome, Step, Task, Trouble, parse
@@ -21,8 +24,7 @@ from harness.catalog.rows import SELECTORS, Bug, Facts, Known, Row, read_outcome
 from harness.catalog.yamlfile import Node
 
 
-@dataclass(frozen=True)
-class Beside:
+class Beside(Struct, frozen=True):
     """What is said, where and why."""
 
     says: Trouble
@@ -38,7 +40,7 @@ class Beside:
     def _said(self, row: Row) -> Row:
         if not all(outcome.tasks for outcome in row.outcomes):  # n/a
             return row
-        return replace(
+        return dataclasses.replace(
             row,
             outcomes=tuple(self._outcome(outcome) for outcome in row.outcomes),
             because=f"{row.because}; and {self.row.because}",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
@@ -17,8 +17,7 @@ from harness.catalog.version import VersionRange
 from harness.catalog.yamlfile import Node, quote
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(Struct, frozen=True):
     """One place in a source tree: ``text`` must stand exactly once in ``function``."""
 
     arch: tuple[str, ...]  # empty: every arch
@@ -32,8 +31,7 @@ class Point:
         return in_range and arch.matches(self.arch)
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Something the kernel decides, and where it does so per arch and version."""
 
     id: str

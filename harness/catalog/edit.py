@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from textwrap import wrap
 
 import yaml
+from msgspec import Struct
 
 from harness.catalog.matrix import Scenario
 from harness.catalog.rows import Row
@@ -21,8 +21,7 @@ _WIDTH = 100  # columns
 _STEP = 2  # columns that a level is indented by
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewRow:
+class NewRow(Struct, frozen=True, kw_only=True):
     """What is written of a row; what is empty is left out."""
 
     arch: tuple[str, ...]

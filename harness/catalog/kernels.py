@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Union
 
+from msgspec import Struct
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, arch_names, read_arches
@@ -22,8 +23,7 @@ from harness.catalog.version import VersionRange
 from harness.catalog.yamlfile import DeclarationError, Node, load, quote, suggest
 
 
-@dataclass(frozen=True)
-class DebianSource:
+class DebianSource(Struct, frozen=True):
     """A package that holds a kernel source archive."""
 
     package: str
@@ -33,8 +33,7 @@ class DebianSource:
         return f"Debian package {self.package}" + (f" of {self.suite}" if self.suite else "")
 
 
-@dataclass(frozen=True)
-class TarballSource:
+class TarballSource(Struct, frozen=True):
     """An archive, on disk or to be fetched; exactly one of ``path`` and ``url`` is set."""
 
     path: Path | None
@@ -49,8 +48,7 @@ class TarballSource:
         return f"tarball {self.path or self.url}"
 
 
-@dataclass(frozen=True)
-class TreeSource:
+class TreeSource(Struct, frozen=True):
     """A user's own source tree, built out of tree."""
 
     path: Path
@@ -59,8 +57,7 @@ class TreeSource:
         return f"tree {self.path}"
 
 
-@dataclass(frozen=True)
-class GitSource:
+class GitSource(Struct, frozen=True):
     """A revision of a user's repository."""
 
     path: Path
@@ -70,8 +67,7 @@ class GitSource:
         return f"revision {self.rev} of {self.path}"
 
 
-@dataclass(frozen=True)
-class ImageSource:
+class ImageSource(Struct, frozen=True):
     """A kernel that is built already. What is None is asked of the image or not known."""
 
     image: Path
@@ -83,8 +79,7 @@ class ImageSource:
         return f"ready image {self.image}" + (f" for {self.arch}" if self.arch else "")
 
 
-@dataclass(frozen=True)
-class RunningSource:
+class RunningSource(Struct, frozen=True):
     """A kernel, or what claims to be one, that runs already: it is neither built nor booted."""
 
     kind: Literal["local", "ssh", "qemu-user"]
@@ -102,8 +97,7 @@ Source = Union[DebianSource, TarballSource, TreeSource, GitSource, ImageSource, 
 _CHANGE = re.compile(r"\+(patch|config):")
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(Struct, frozen=True):
     """A change without which a kernel does not build, or a test could not see its edge."""
 
     file: Path

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.catalog.arches import Arch
 from harness.catalog.beside import Beside, read_besides
@@ -38,8 +40,7 @@ USERS = ("root", "nobody")
 MEMORY = range(32, 4096 + 1)  # MiB; less does not boot, and more no test machine has to spare
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(Struct, frozen=True):
     """One edge case and what is expected of it."""
 
     name: str  # "hole/read"
@@ -99,8 +100,7 @@ class Scenario:
         return (*self.rows, self.beside.row) if self.beside else self.rows
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(Struct, frozen=True):
     """All scenarios by name, in the order of the files, and all decisions by id."""
 
     scenarios: Mapping[str, Scenario]

@@ -42,8 +42,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Union
+
+from msgspec import Struct
 
 from harness.catalog.names import ANY_SIGNAL, CODES, ERRNOS, SIGNALS
 from harness.catalog.scanner import WORD, OutcomeError, Scanner, expected_one
@@ -60,8 +61,7 @@ DATA: Final = ("match", "changed", "zeroed")
 HANG_STATES: Final = ("sleep", "disk", "spin-user", "spin-kernel")
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Struct, frozen=True):
     """``lsb=12``, ``data=match``: something that is compared, beside a result."""
 
     name: str
@@ -71,8 +71,7 @@ class Field:
         return f" {self.name}={self.value}"
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """A signal that a handler saw. ``address`` is the form, as in "@page+8"; "" = none stands."""
 
     name: str
@@ -85,8 +84,7 @@ class Signal:
         return f"{self.name}/{self.code}{address}{_join(self.fields)}"
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """What a call or an access gave back, and the signals that were handled meanwhile.
 
     ``value`` is ``ok``, ``ok(7)``, ``short(50/100)`` or an errno.
@@ -100,8 +98,7 @@ class Call:
         return f"{self.value}{_join(f'[{signal}]' for signal in self.signals)}{_join(self.fields)}"
 
 
-@dataclass(frozen=True)
-class Killed:
+class Killed(Struct, frozen=True):
     """The signal's default action: no handler ran."""
 
     signal: str
@@ -110,8 +107,7 @@ class Killed:
         return f"killed({self.signal})"
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(Struct, frozen=True):
     """The task ended by exit status before it was through."""
 
     status: int
@@ -120,8 +116,7 @@ class Exit:
         return f"exit({self.status})"
 
 
-@dataclass(frozen=True)
-class Hang:
+class Hang(Struct, frozen=True):
     """No end within the time limit; ``killable`` says whether SIGKILL ended it."""
 
     killable: bool
@@ -131,8 +126,7 @@ class Hang:
         return f"hang({'killable' if self.killable else 'unkillable'}, {self.state})"
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """What the kernel said of itself, warn with the ``function``, or how the machine was lost.
 
     ``silent``: it answers no more, and has not said why. ``lost``: it ended without a word, by a
@@ -149,8 +143,7 @@ class Trouble:
 Result = Union[Call, Signal, Killed, Exit, Hang, Trouble]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True):
     """One result. ``label`` is "" for the only step of a scenario that has no labels."""
 
     label: str
@@ -160,8 +153,7 @@ class Step:
         return f"{self.label}={self.result}" if self.label else str(self.result)
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(Struct, frozen=True):
     """Steps of one task. ``name`` is a letter, ``kernel``, or "" for the only task."""
 
     name: str
@@ -172,8 +164,7 @@ class Task:
         return f"{self.name}: {steps}" if self.name else steps
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The whole. No tasks at all means ``n/a``."""
 
     tasks: tuple[Task, ...]

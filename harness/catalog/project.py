@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from harness.catalog.arches import Arch, load_arches
 from harness.catalog.kernels import Kernel, Kernels, kernel_spec, load_kernels
@@ -24,8 +25,7 @@ class Keeper(Protocol):
     def get(self, what: str, inputs: Callable[[], object], make: Callable[[], T]) -> T: ...
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(Struct, frozen=True):
     """The declarations below one folder, all read and checked."""
 
     root: Path

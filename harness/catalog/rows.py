@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict, TypeVar
 
+from msgspec import Struct
 from packaging.version import Version
 
 from harness.catalog.arches import Arch, read_arches
@@ -34,8 +35,7 @@ def _no_source(file: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What is known of one column when its rows are chosen."""
 
     arch: Arch
@@ -52,8 +52,7 @@ class Facts:
     qemu: str = ""  # version as QEMU says it, "7.2.22 (Debian ...)"; "" = not known
 
 
-@dataclass(frozen=True)
-class SourceTest:
+class SourceTest(Struct, frozen=True):
     """Whether a text stands anywhere in a source file; runs of white space compare equal."""
 
     file: str
@@ -68,8 +67,7 @@ class SourceTest:
         return (_squeeze(self.text) in _squeeze(content)) is not self.absent
 
 
-@dataclass(frozen=True)
-class ConfigTest:
+class ConfigTest(Struct, frozen=True):
     """Whether a config symbol has a value; None = it is not set."""
 
     symbol: str
@@ -86,8 +84,7 @@ class ConfigTest:
         return f"{self.symbol} is not set" if self.value is None else f"{self.symbol}={self.value}"
 
 
-@dataclass(frozen=True)
-class When:
+class When(Struct, frozen=True):
     """Tests beyond arch, version and flavour. All that are given must hold; () = not given."""
 
     source: SourceTest | None = None
@@ -138,8 +135,7 @@ def _known(value: object, choices: tuple[object, ...]) -> bool | None:
 ALWAYS = When()
 
 
-@dataclass(frozen=True)
-class Bug:
+class Bug(Struct, frozen=True):
     """Where the source's behaviour is wrong, and what a correct kernel would give."""
 
     ref: str
@@ -171,8 +167,7 @@ class Row:
         return self.when.holds(facts) if selected else False
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(Struct, frozen=True):
     """The names that rows may use."""
 
     arches: Mapping[str, Arch]

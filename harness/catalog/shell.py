@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.catalog.yamlfile import load
 
 FOLDER = "shell"
 
 
-@dataclass(frozen=True)
-class ShellSource:
+class ShellSource(Struct, frozen=True):
     """A Debian source package, one version of it, and the fragment it is configured by."""
 
     package: str

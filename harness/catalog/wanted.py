@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Union
+
+from msgspec import Struct
 
 from harness.catalog.outcome import Outcome, parse
 
 
-@dataclass(frozen=True)
-class AnyCount:
+class AnyCount(Struct, frozen=True):
     """A short count of whatever size, for rules that name none.
 
     ``short(*)`` is that of the only step, ``*=short(*)`` that of each step, whatever their labels.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 import harness
 from harness.cli.common import Infrastructure, UsageProblem, choose, open_project
@@ -154,8 +154,7 @@ def _search(
     return commits, seen, log
 
 
-@dataclass(frozen=True)
-class _Steps:
+class _Steps(Struct, frozen=True):
     """How this program runs itself on what is checked out in the work tree."""
 
     worktree: Worktree

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from msgspec import Struct
 
 from harness.cli.common import UsageProblem, one_column, open_project, open_store, say_stages
 from harness.cli.options import as_one, busybox_option, one_column_options, store_option
@@ -42,8 +42,7 @@ begins with `faultline:` tells them apart; --results has it in full.
 """
 
 
-@dataclass(frozen=True)
-class Around:
+class Around(Struct, frozen=True):
     """What the program finds around itself."""
 
     timeout: float
@@ -133,8 +132,7 @@ around_options = as_one(
 )
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(Struct, frozen=True):
     """How its output is read, and where to what came of that is written."""
 
     results: tuple[Path, ...]

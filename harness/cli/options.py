@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from harness.cli.common import complete_from, open_store
 
@@ -35,13 +35,13 @@ def _all_of(*options: Decorator) -> Decorator:
     return decorate
 
 
-def as_one(name: str, kind: type, *options: Decorator) -> Decorator:
-    """These options as one argument `name`, a dataclass with a field for each."""
+def as_one(name: str, kind: type[Struct], *options: Decorator) -> Decorator:
+    """These options as one argument `name`, a Struct with a field for each."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def gather(**given: Any) -> Any:
-            own = {field.name: given.pop(field.name) for field in fields(kind)}
+            own = {field: given.pop(field) for field in kind.__struct_fields__}
             return command(**given, **{name: kind(**own)})
 
         return _all_of(*options)(gather)
@@ -100,8 +100,7 @@ flavour_option = _named(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Where:
+class Where(Struct, frozen=True):
     """The columns that were named; nothing: the defaults."""
 
     arches: tuple[str, ...]
@@ -152,8 +151,7 @@ fragments_option = click.option(
 )
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """A tree of the user's, and changes to a kernel."""
 
     tree: Path | None
@@ -222,8 +220,7 @@ one_column_options = _all_of(arch_option, kernel_option, flavour_option, accel_o
 """For a command that boots one column, each as an argument of its own."""
 
 
-@dataclass(frozen=True)
-class How:
+class How(Struct, frozen=True):
     """How a run is done."""
 
     store_path: Path | None

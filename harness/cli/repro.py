@@ -9,11 +9,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from harness.catalog.yamlfile import DeclarationError, quote, suggest
 from harness.cli.common import UsageProblem, one_column, open_project, open_store, say_stages

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.cli.common import (
     EXIT_CODES,
@@ -125,8 +126,7 @@ def _check_together(
         raise UsageProblem("--outcome and --invert belong to --bisect-step")
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(Struct, frozen=True):
     project: Project
     columns: Sequence[Column]
     scenarios: Sequence[Scenario]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from harness.jsontext import NOT_JSON
 from harness.machine import QemuError

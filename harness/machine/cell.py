@@ -7,7 +7,9 @@ what the kernel said on the console, and made up where the machine was lost on t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from harness.catalog.outcome import parse
 from harness.catalog.scanner import OutcomeError
@@ -17,16 +19,15 @@ from harness.machine.port import End
 FATAL = ("panic", "oops")  # words of the kernel after which a machine cannot be trusted
 
 
-@dataclass
-class Cell:
+class Cell(Struct):
     """What has been heard about the scenario under way."""
 
     name: str
     text: str = ""  # outcome so far, by step frames: up to the result that is due
     end: End | None = None
     begun: bool = False  # its mark was seen: what the console says now is about it
-    signs: list[Sign] = field(default_factory=list)
-    console: Excerpt = field(default_factory=Excerpt)
+    signs: list[Sign] = []
+    console: Excerpt = msgspec.field(default_factory=Excerpt)
     progress: int = 0
     late: bool = False  # the agent asks whether a limit is really over
     error: str = ""  # the agent's own words

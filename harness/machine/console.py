@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAX_LINE = 4096  # bytes; a longer line is looked at in pieces that overlap
 OVERLAP = 256  # bytes; no text that classify() looks for is longer
 
 
-@dataclass(frozen=True)
-class Sign:
+class Sign(Struct, frozen=True):
     """One thing a console line says. `kind`: begin, oops, panic, warn."""
 
     kind: str

@@ -15,8 +15,9 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.lifetime import end_with
 from harness.machine import QemuError
@@ -27,8 +28,7 @@ UPLOAD_LIMIT = 60.0  # seconds that a host gets to take the binary, a megabyte
 _END = 3.0  # seconds that it gets to end of its own accord
 
 
-@dataclass(frozen=True, kw_only=True)
-class HandSpec:
+class HandSpec(Struct, frozen=True, kw_only=True):
     """How the guest binary is started: plain picklable data."""
 
     argv: tuple[str, ...]

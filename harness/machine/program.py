@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.interrupt import Interrupted
 from harness.machine.cell import FATAL, Cell, word_of
@@ -30,14 +32,13 @@ _REBOOT = re.compile(r"\breboot: (Restarting|Power|System halted)")
 Sink = Callable[[bytes], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """How a program ended, as the guest tells it and as the console shows it."""
 
     ended: Ended | None  # None: nobody knows
     lost: str = ""  # why not, or why not all of its output is there
     kernel: str = ""  # what the kernel said of itself meanwhile: oops, panic, warn(...), reboot
-    console: list[str] = field(default_factory=list)
+    console: list[str] = []
     interrupted: int = 0  # number of the signal by which somebody ended us meanwhile
 
 

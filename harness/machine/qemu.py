@@ -11,12 +11,12 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
+from msgspec import Struct
 
 from harness.lifetime import end_with
 from harness.machine import QemuError
@@ -33,8 +33,7 @@ OPEN_FILES = 512  # alpha has most, 75: an eventfd for each queue of a PCI devic
 OWN_MEMORY = 8 << 30
 
 
-@dataclass(frozen=True, kw_only=True)
-class MachineSpec:
+class MachineSpec(Struct, frozen=True, kw_only=True):
     """All that is needed to start one machine: plain picklable data."""
 
     qemu: str  # program: "qemu-system-m68k"
@@ -47,7 +46,7 @@ class MachineSpec:
     image: Path
     initrd: Path
     append: str = ""  # more kernel parameters
-    args: tuple[str, ...] = field(default=())  # more QEMU arguments
+    args: tuple[str, ...] = ()  # more QEMU arguments
     disks: tuple[tuple[str, Path], ...] = ()  # (serial number, raw image that stays as it is)
     streams: tuple[str, ...] = ()  # more ports, as raw bytes: /dev/vport0p2 and so on
     accel: str = "tcg"

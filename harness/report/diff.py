@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from math import comb
 from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.report.details import detail_changes
@@ -45,8 +45,7 @@ class Kind(Enum):
     LOST = "not compared"
 
 
-@dataclass(frozen=True)
-class CellDiff:
+class CellDiff(Struct, frozen=True):
     """One scenario at one place (arch, flavour), old and new."""
 
     scenario: str
@@ -64,8 +63,7 @@ class CellDiff:
         return any(tally is not None and len(tally) > 1 for tally in (self.was, self.now))
 
 
-@dataclass(frozen=True)
-class Diff:
+class Diff(Struct, frozen=True, dict=True):
     """Everything a renderer prints."""
 
     old: str  # name of the old side: kernel and version, or the file
@@ -100,8 +98,7 @@ class Diff:
         return 0
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(Struct, frozen=True):
     """One cell of one side."""
 
     record: ResultRecord | None = None

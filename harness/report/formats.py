@@ -6,15 +6,15 @@ Nothing is imported before it is asked for: a page of HTML costs nothing to whoe
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from harness.results import Results
 
 TERMINAL = "terminal"
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Struct, frozen=True):
     """Where a format is made, and what it is for."""
 
     module: str

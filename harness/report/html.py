@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
+from msgspec import Struct
 
 from harness import text
 from harness.report import words
@@ -62,8 +62,7 @@ _ENDINGS = {
 }
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(Struct, frozen=True):
     letter: str
     outcome: str
     look: str  # classes
@@ -73,14 +72,12 @@ class _Group:
         return words.short_outcome(self.outcome, _CHIP)
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(Struct, frozen=True):
     text: str
     look: str  # classes
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(Struct, frozen=True):
     number: int  # of the scenario, in the script's data
     summary: str
     groups: list[_Group]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+
+from msgspec import Struct
 
 from harness.results import (
     ColumnRecord,
@@ -51,8 +52,7 @@ class Kind(Enum):
     NOT_RUN = "run nowhere"  # refused: it could do harm there
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column and how many of its cells got which verdict."""
 
     record: ColumnRecord
@@ -68,8 +68,7 @@ class Column:
         return not self.record.version and set(self.counts) == {Verdict.NOT_APPLICABLE}
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Struct, frozen=True):
     """Cells of one scenario with equal outcome, in column order."""
 
     outcome: str
@@ -80,8 +79,7 @@ class Group:
         return [cell.column for cell in self.cells]
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(Struct, frozen=True, dict=True):
     """One row of the matrix. `groups` are largest first, equal sizes in column order."""
 
     name: str
@@ -138,8 +136,7 @@ class Scenario:
         return [cell for cell in self.cells.values() if cell.verdict in verdicts]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """A scenario whose outcome is not the same on all kernels, on one or more arches."""
 
     scenario: str
@@ -147,8 +144,7 @@ class Change:
     cells: dict[str, ResultRecord]  # by kernel; of the first of `where`, the others are equal
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True, dict=True):
     """Everything a renderer prints."""
 
     runs: tuple[RunRecord, ...]  # oldest first

@@ -7,9 +7,9 @@ ever read as markup, and off a terminal its plain text is the output.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from textwrap import wrap
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 

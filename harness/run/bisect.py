@@ -13,8 +13,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import BuildError
 from harness.build.git import Repository, run_git
@@ -41,8 +42,7 @@ class Hopeless(Exception):
     """A commit that cannot be judged, however often it is looked at."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True):
     """One commit judged: is it still as it was?"""
 
     outcome: str  # canonical

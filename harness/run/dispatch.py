@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from harness.build import BuildError
 from harness.results import Observation, ResultsWriter

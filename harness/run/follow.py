@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from harness.results import ResultRecord, decode_lines
 from harness.run.judge import BOOT, second_look_is_due

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harness.build import BuildError, Unavailable
 from harness.build.disk import build_disk
@@ -23,8 +24,7 @@ from harness.run.options import Options, Say
 from harness.run.plan import Cell, Column, without_disks
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(Struct, frozen=True):
     """The kernel and the initramfs of a column, and the seconds that each took to build."""
 
     kernel: BuiltKernel

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.catalog.arches import Arch
@@ -38,12 +38,11 @@ class LogError(ValueError):
     """The log holds nothing that a column could be made of; the text says what was expected."""
 
 
-@dataclass
-class Boot:
+class Boot(Struct):
     """One run of the guest binary, by its nonce; frames by their sequence number."""
 
     nonce: str
-    frames: dict[int, Message] = field(default_factory=dict)
+    frames: dict[int, Message] = {}
     contradicted: bool = False  # two good frames with one number: one of them is forged
 
     def messages(self) -> list[Message]:
@@ -54,9 +53,8 @@ class Boot:
         return next((m for m in self.messages() if isinstance(m, Hello)), None)
 
 
-@dataclass
-class Log:
-    boots: dict[str, Boot] = field(default_factory=dict)
+class Log(Struct):
+    boots: dict[str, Boot] = {}
     damaged: int = 0  # what begins as a frame, and is none
 
     @property

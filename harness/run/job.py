@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.machine import QemuError
@@ -35,8 +35,7 @@ BOOT_TRIES = 2  # a machine that does not come up is tried once more
 StartSession = Callable[..., Session]  # Session itself, or what stands in for it
 
 
-@dataclass
-class Look:
+class Look(Struct):
     """What was seen of a cell. What the kernel says late amends it."""
 
     cell: Cell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from harness.catalog.wanted import is_wanted
 from harness.results import Evidence, Observation, ResultRecord, Verdict
@@ -11,8 +11,7 @@ BOOT = "boot: "  # what the failure of a cell begins with whose machine did not 
 LATE = "late"  # confirmation of a record that was amended by words that came after its end
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expectation:
+class Expectation(Struct, frozen=True, kw_only=True):
     """The row of the matrix that counts for one cell, as plain data."""
 
     outcomes: tuple[str, ...]  # a set: the observation must be a member

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from harness.program_record import Form, Status
 from harness.run.tally import End, Tally, by_cases
@@ -24,8 +25,7 @@ _TOTAL_WORDS = {
 _BAIL = re.compile(r"Bail out!\s*(.*)$", re.IGNORECASE)
 
 
-@dataclass
-class _Level:
+class _Level(Struct):
     """Results at one indentation: a list of tests with a plan of its own."""
 
     indent: int

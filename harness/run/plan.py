@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
@@ -24,8 +26,7 @@ WORTH_A_MACHINE = 100  # cells; to start one costs about as much as half of them
 Look = Callable[[str], Sequence[Evidence]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
+class Column(Struct, frozen=True, kw_only=True):
     """One column of the matrix: where the scenarios run."""
 
     arch: Arch
@@ -39,8 +40,7 @@ class Column:
         return ",".join(parts if self.flavour == CORE else [*parts, self.flavour])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(Struct, frozen=True, kw_only=True):
     """One scenario in one column."""
 
     scenario: str
@@ -54,8 +54,7 @@ class Cell:
     seen: ResultRecord | None = None  # the last on record of a worker that did not come to its end
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """One boot's worth: plain picklable data."""
 
     run_id: str

@@ -8,10 +8,11 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.build import BuildError, InputError
 from harness.build.elf import check_static, read_elf
@@ -51,8 +52,7 @@ SHELLS = ("/bin/sh", "/bin/bash", "/bin/ash", "/bin/busybox")  # what busybox st
 _SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)[ \t]*([^\n]*)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Program:
+class Program(Struct, frozen=True, kw_only=True):
     """What is to be run, and in what surroundings."""
 
     path: Path
@@ -68,8 +68,7 @@ class Program:
     busybox: Path | None = None  # another shell than shell/ declares
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(Struct, frozen=True):
     """How it went, for the exit status and the results file."""
 
     ending: Ending

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from harness.build import InputError
 from harness.build.kernel import BuiltKernel
@@ -12,8 +12,7 @@ from harness.results import ColumnRecord, Evidence
 from harness.run.plan import Cell, Job
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ready:
+class Ready(Struct, frozen=True, kw_only=True):
     """A column that can be booted, as plain data."""
 
     record: ColumnRecord

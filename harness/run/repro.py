@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.build.evidence import find_functions
 from harness.build.kernel import BuiltKernel
@@ -20,8 +22,7 @@ from harness.run.plan import Cell, Column, Job, machine_for
 from harness.run.prepare import prepare
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """One cell that can be run."""
 
     scenario: Scenario
@@ -79,8 +80,7 @@ def by_hand(spec: MachineSpec, parameter: str, gdb: int = 0, ends_by_key: bool =
     return [word.replace("signal=off", "signal=on") for word in argv] if ends_by_key else argv
 
 
-@dataclass(frozen=True)
-class Excerpt:
+class Excerpt(Struct, frozen=True):
     """Lines of a file, the first of which has the number `start`; `marked` is the one meant."""
 
     start: int

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from harness.program_record import CaseRecord, Form, Status
 from harness.run.kselftest import Kselftest
@@ -22,8 +23,7 @@ MAX_LINE = 4096  # bytes; what is behind is not looked at
 FORMS = ("auto", *sorted(EXIT_CODES))
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """What a program's run amounts to."""
 
     form: Form

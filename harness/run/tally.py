@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from harness.program_record import CaseRecord, Form, Status
 
@@ -11,8 +13,7 @@ MAX_CASES = 10000  # kept; all are counted
 MAX_NAME = 200
 
 
-@dataclass(frozen=True)
-class End:
+class End(Struct, frozen=True):
     """How the program ended: by an exit status or by a signal, else why not."""
 
     code: int | None = None
@@ -37,12 +38,11 @@ EXIT_CODES: dict[Form, dict[int, Status]] = {
 }
 
 
-@dataclass
-class Tally:
+class Tally(Struct):
     """Cases as they come: all counted, the first of them kept."""
 
-    counts: Counter[Status] = field(default_factory=Counter)
-    cases: list[CaseRecord] = field(default_factory=list)
+    counts: Counter[Status] = msgspec.field(default_factory=Counter)
+    cases: list[CaseRecord] = []
     first_failure: str = ""
 
     def add(self, name: str, status: Status, note: str = "") -> None:

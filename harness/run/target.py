@@ -18,7 +18,9 @@ import subprocess
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.build import BuildError, InputError
 from harness.build.evidence import check_evidence
@@ -50,8 +52,7 @@ _ASK = (
 QEMU_USER = "qemu-user"  # as `accel` in `when:`, and the Debian package
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(Struct, frozen=True):
     """What a machine says of itself."""
 
     machine: str  # uname -m

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import os
 import signal
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec.structs
 import pytest
 from build_fakes import fake_arch
 
@@ -80,7 +80,7 @@ def test_another_kernel_or_another_content_is_another_module(
     root: Path, arch: Arch, built: BuiltKernel, store: Store
 ) -> None:
     first = build_module(root, arch, built, store)
-    other = build_module(root, arch, dataclasses.replace(built, key="c3d4"), store)
+    other = build_module(root, arch, msgspec.structs.replace(built, key="c3d4"), store)
     (root / "guest-progs/kmod/faultline.c").write_text("int two;\n")
     changed = build_module(root, arch, built, store)
     assert len({first, other, changed}) == 3
@@ -98,7 +98,7 @@ def test_a_compilers_error_is_shown(
 
 def test_a_ready_image_has_none(root: Path, arch: Arch, built: BuiltKernel, store: Store) -> None:
     with pytest.raises(BuildError, match="needs the source"):
-        build_module(root, arch, dataclasses.replace(built, source=None), store)
+        build_module(root, arch, msgspec.structs.replace(built, source=None), store)
 
 
 def test_the_initramfs_of_a_kernel_with_a_module_is_its_own(
@@ -147,7 +147,7 @@ def test_only_who_asks_for_a_module_pays_for_it(
     scenarios = list(load_matrix(tmp_path, project.arches).scenarios.values())
     if config is not None and built.config is not None:
         built.config.write_text(config)
-    kernel = dataclasses.replace(
+    kernel = msgspec.structs.replace(
         built,
         source=built.source if source else None,
         config=built.config if config is not None else None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from job_samples import cell, job
+from msgspec.structs import replace
 
 from harness.machine import QemuError, hand
 from harness.machine.hand import HandProcess, HandSpec

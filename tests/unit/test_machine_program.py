@@ -6,9 +6,9 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from stand_in import spec
 
 from harness.interrupt import interrupting

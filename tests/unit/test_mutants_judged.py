@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec.structs
 import pytest
 from msgspec.structs import replace
 
@@ -193,7 +193,7 @@ def test_a_mutant_that_changes_nothing_where_its_head_does_not_name_the_arch_is_
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path, "a # comment")
-    other = dataclasses.replace(bench.mutant, arches=("alpha",))
+    other = msgspec.structs.replace(bench.mutant, arches=("alpha",))
     assert bench.try_mutant(other).fate == "not applicable"
 
 

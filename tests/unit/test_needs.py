@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from stand_in import spec
 
 from harness.build.disk import build_disk
@@ -67,7 +67,7 @@ def test_unmet_needs_are_na_with_the_cause(tmp_path: Path, needs: str, because: 
 
 def test_a_guest_may_lack_what_is_not_known_also_where_no_row_speaks(tmp_path: Path) -> None:
     one = scenario(tmp_path, "{config: CONFIG_SWAP=y}")
-    found = planned(dataclasses.replace(one, rows=()), dataclasses.replace(FACTS, config=None))
+    found = planned(replace(one, rows=()), replace(FACTS, config=None))
 
     def verdict(outcome: str) -> Verdict:
         return judge(found.expectations, Observation(scenario="file/edge", outcome=outcome))
@@ -79,14 +79,14 @@ def test_a_guest_may_lack_what_is_not_known_also_where_no_row_speaks(tmp_path: P
 
 def test_a_module_needs_a_kernel_that_loads_modules(tmp_path: Path) -> None:
     one = scenario(tmp_path, "{module: true}")
-    built = dataclasses.replace(FACTS, module=True)
+    built = replace(FACTS, module=True)
     assert planned(one, built).expectations[0].because.startswith("needs CONFIG_MODULES=y")
-    able = dataclasses.replace(built, config={"CONFIG_MODULES": "y"})
+    able = replace(built, config={"CONFIG_MODULES": "y"})
     assert planned(one, able).expectations[0].outcomes == ("oops",)
 
 
 def test_without_a_config_either_may_be(tmp_path: Path) -> None:
-    found = planned(scenario(tmp_path, "{disk: ext4}"), dataclasses.replace(FACTS, config=None))
+    found = planned(scenario(tmp_path, "{disk: ext4}"), replace(FACTS, config=None))
     assert [e.outcomes for e in found.expectations] == [("n/a",), ("oops",)]
     assert (found.disks, found.lacks) == (("ext4",), "")
 
@@ -114,7 +114,7 @@ def test_needs_are_told_without_what_follows_from_them(tmp_path: Path) -> None:
 
 def test_a_machine_has_the_disks_of_its_cell_only() -> None:
     images = (("ext4", Path("a,b.img")), ("raw", Path("raw.img")))
-    whole = dataclasses.replace(spec(), disks=images, port_device="virtio-serial-pci")
+    whole = replace(spec(), disks=images, port_device="virtio-serial-pci")
     assert machine_for(whole, Cell(scenario="a/a", expectations=())).disks == ()
     mine = machine_for(whole, Cell(scenario="a/a", expectations=(), disks=("ext4",)))
     argv = command(mine, "ab")

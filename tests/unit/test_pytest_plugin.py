@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from job_samples import expect
 from job_samples import job as fake_job
+from msgspec.structs import replace
 
 # Known before pytester notes which modules there are: it forgets those that come later, and what
 # is set in them.

@@ -6,12 +6,12 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from job_samples import cell, job
+from msgspec.structs import replace
 from test_run_dispatch import Listener
 
 from harness.build import BuildError, StoreError

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from harness.machine.hand import HandSpec
 from harness.run.plan import WORTH_A_MACHINE, Cell, jobs, machine_for, repeat_command, spread

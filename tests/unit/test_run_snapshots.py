@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from job_samples import cell, job
+from msgspec.structs import replace
 
 from harness.build.store import Store
 from harness.machine.qemu import MachineSpec
