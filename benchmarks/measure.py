@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.build.kernel import BuiltKernel
 from harness.build.store import Store
@@ -31,8 +33,7 @@ LIMIT = 3600  # seconds: a kernel on a slow machine
 Measure = Callable[[], float]
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """What is measured on, and how often."""
 
     project: Project
