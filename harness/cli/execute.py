@@ -38,7 +38,8 @@ def run_columns(
 
     booted = [one for one in columns if not isinstance(one.kernel.source, RunningSource)]
     ask_ahead(column.arch.qemu for column in booted)
-    with Workers(options.jobs) as workers:  # what follows is loaded while they start
+    cells = len(columns) * len(scenarios)
+    with Workers(options.jobs, cells) as workers:  # what follows is loaded while they start
         from harness.progress import make_progress
         from harness.run.execute import Run, execute, new_run_id
         from harness.run.preflight import preflight

@@ -91,5 +91,4 @@ def read_config(path: Path | None) -> dict[str, str] | None:
 
 def config_symbols(text: str) -> dict[str, str]:
     """`CONFIG_X` -> `y` of a .config's text; those that are not set are absent."""
-    found = (re.fullmatch(r"(CONFIG_\w+)=(.*)", line) for line in text.splitlines())
-    return {match[1]: match[2] for match in found if match}
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*?)\r?$", text, re.MULTILINE))

@@ -45,8 +45,6 @@ def preflight(columns: Sequence[Column], options: Options, boot: bool = True) ->
         if isinstance(kernel.source, RunningSource):
             toolchain(arch.cross, arch.packages)
             continue
-        if boot:
-            _look_at_machine(arch, options)
         for prefix in {arch.cross, arch.guest_cross or arch.cross}:
             toolchain(prefix, arch.packages)
         check_patches(kernel.patches)  # each is named by its file: it may be an option's
@@ -55,6 +53,9 @@ def preflight(columns: Sequence[Column], options: Options, boot: bool = True) ->
             _look_at_source(column, options.store)
         except (BuildError, OSError) as error:
             raise InputError(f"{where}{error}") from None
+    for column in columns if boot else ():  # last, since QEMU takes its time to say its version
+        if not isinstance(column.kernel.source, RunningSource):
+            _look_at_machine(column.arch, options)
 
 
 def _look_at_machine(arch: Arch, options: Options) -> None:

@@ -20,15 +20,16 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Workers:
-    """As many as there are CPUs, or `jobs`; for a `with` block, which none of them outlives. It may
-    be entered once more inside: they are gone when the inner block ends.
+    """As many as there are CPUs, or `jobs`, at most `cells`; for a `with` block, which none
+    of them outlives. It may be entered once more inside: they are gone when the inner block ends.
 
     They load what a machine needs by themselves, each on a CPU of its own, while the run is
     prepared in this process. That is why nothing here imports it, and why they are forked first.
     """
 
-    def __init__(self, jobs: int = 0) -> None:
-        self.count = jobs or len(os.sched_getaffinity(0))
+    def __init__(self, jobs: int = 0, cells: int | None = None) -> None:
+        wanted = jobs or len(os.sched_getaffinity(0))
+        self.count = wanted if cells is None else max(1, min(wanted, cells))
         self._spool = Spool()
         self._pool = self._started()
 
