@@ -257,12 +257,10 @@ def read_outcome(node: Node, read: Callable[[str], _One]) -> _One:
 def _bug(node: Node, outcomes: tuple[Outcome, ...]) -> Bug:
     fields = node.record(required=("ref", "want"))
     wants = _outcomes(fields["want"], parse_wanted)
-    for outcome in outcomes:
-        if any(is_wanted(str(want), str(outcome)) for want in wants):
-            message = (
-                f"{quote(str(outcome))} is both predicted and what a correct kernel would give"
-            )
-            raise fields["want"].error(message, "remove `bug:`, or correct one of the two")
+    if all(any(is_wanted(str(want), str(one)) for want in wants) for one in outcomes):
+        given = quote(str(outcomes[0]))
+        message = f"{given} is both predicted and what a correct kernel would give"
+        raise fields["want"].error(message, "remove `bug:`, or correct one of the two")
     return Bug(fields["ref"].text(), wants)
 
 

@@ -295,6 +295,7 @@ def test_rows_that_can_match(project: Project, rows: tuple[str, ...]) -> None:
         ("outcome: ok, becuase: b", "unknown key 'becuase'\n  did you mean because?"),
         ("outcome: ok, because: b, bug: {ref: a}", "the key 'want' is missing"),
         ("outcome: ok, because: b, bug: {ref: a, want: ok}", "both predicted and"),
+        ("outcome: [ok, oops], because: b, bug: {ref: a, want: [ok, oops]}", "both predicted and"),
         ("outcome: ok, because: b, when: {}", "`when:` is empty"),
         ("outcome: ok, because: b, when: {acel: kvm}", "unknown key 'acel'\n  did you mean accel?"),
         ("outcome: ok, because: b, when: {config: SMP}", "expected a line of a .config"),
