@@ -53,9 +53,10 @@ def start(setting: Setting) -> None:
 
 
 def one(setting: Setting) -> None:
-    """one scenario on one arch, warm, against a bare boot by hand; each arch"""
+    """one scenario on one arch, warm, against a boot by hand whose init runs it; each arch"""
     for arch in setting.arches:
-        boot, run = bare(setting, arch), setting.run(ONE, arches=[arch])
+        boot = bare(setting, arch, does=f"faultline.run={ONE}")
+        run = setting.run(ONE, arches=[arch])
         ways = {"": run} | ({"booted": [*run, "--no-snapshots"]} if arch.snapshot else {})
         for how, words in ways.items():
             seconds(words)  # warm: built, and a snapshot taken

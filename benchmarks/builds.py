@@ -76,7 +76,7 @@ def kernel(setting: Setting) -> None:
         def by_hand(arch: Arch = arch, tree: Path | None = tree) -> float:
             assert tree is not None
             objects = _configured(setting, arch, "kernel")
-            return seconds(plain_make(arch, tree, objects, *arch.make_targets))
+            return seconds(plain_make(arch, tree, objects, *arch.make_targets), **NO_CCACHE)
 
         def subject(build: list[str] = build) -> float:
             with _empty_store(setting.work) as store:

@@ -118,11 +118,13 @@ def built(setting: Setting, arch: Arch) -> BuiltKernel:
     return build(column, Options(store=Store()), lambda line: None)
 
 
-def bare(setting: Setting, arch: Arch, image: Path | None = None) -> list[str]:
-    """The QEMU command of a boot whose init powers off at once."""
+def bare(
+    setting: Setting, arch: Arch, image: Path | None = None, does: str = "faultline.bare"
+) -> list[str]:
+    """The QEMU command of a boot whose init powers off at once, or runs a scenario before that."""
     initrd = guest_initramfs(arch, setting.project, Store())
     spec = machine_spec(arch, image or built(setting, arch).image, initrd, "tcg")
-    return command(replace(spec, append=f"{spec.append} faultline.bare"), "0" * 16)
+    return command(replace(spec, append=f"{spec.append} {does}"), "0" * 16)
 
 
 # -- plain makes --

@@ -25,7 +25,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     page_size: int = 0
     cpus: int = 0
     mem_kb: int = 0
-    calibration_us: int = 0  # median of fork + wait of a scenario that does nothing
+    calibration_us: int = 0  # fork + wait of a scenario that does nothing
     cpu: str = ""  # features of the first CPU as /proc/cpuinfo has them, or its model
 
 

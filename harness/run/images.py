@@ -103,8 +103,9 @@ def _module(
     say: Say,
 ) -> Path | None:
     """The kernel module, where a scenario asks for it and it can be had for this kernel."""
-    loads = (read_config(built.config) or {}).get("CONFIG_MODULES") == "y"
-    if built.source is None or not loads or not any(one.needs.module for one in scenarios):
+    if built.source is None or not any(one.needs.module for one in scenarios):
+        return None
+    if (read_config(built.config) or {}).get("CONFIG_MODULES") != "y":
         return None
 
     def look() -> BuiltKernel:
