@@ -21,6 +21,7 @@
 #define RW (PROT_READ | PROT_WRITE)
 
 static int device = -1;
+static unsigned int locked;	/* FAULTLINE_LOCKED, or 0 */
 
 static void load_module(void)
 {
@@ -51,7 +52,7 @@ static void open_device(void)
 /* A page, never touched, whose faults come to this result. */
 static char *page_of(enum faultline_result kind, unsigned int index, int prot)
 {
-	off_t offset = (off_t)FAULTLINE_OFFSET(kind, index) * page_size;
+	off_t offset = (off_t)FAULTLINE_OFFSET(kind | locked, index) * page_size;
 
 	if (device < 0)
 		open_device();
@@ -357,6 +358,41 @@ static long load_from(char *page)
 void injected_kill_in_load(void)
 {
 	kill_in(load_from);
+}
+
+/* Not under the lock of the whole address space, but under that of the mapping alone. */
+static void lock_mapping(void)
+{
+	char *page;
+
+	locked = FAULTLINE_LOCKED;
+	page = page_of(FAULTLINE_PAGE, 0, RW);
+	*page = 1;
+	if (ioctl(device, FAULTLINE_UNDER_LOCK) != 1)
+		not_applicable("a driver's faults do not come under the lock of the mapping alone");
+	must("munmap", munmap(page, page_size));
+}
+
+void injected_locked_kill_in_load(void)
+{
+	lock_mapping();
+	kill_in(load_from);
+}
+
+void injected_locked_results(void)
+{
+	static const struct {
+		const char *label;
+		enum faultline_result kind;
+	} each[] = {
+		{ "retry", FAULTLINE_RETRY }, { "sigsegv", FAULTLINE_SIGSEGV },
+		{ "sigbus", FAULTLINE_SIGBUS }, { "hwpoison", FAULTLINE_HWPOISON },
+	};
+
+	lock_mapping();
+	for (size_t i = 0; i < ARRAY_SIZE(each); i++)
+		load(each[i].label, page_of(each[i].kind, 0, RW) + 8, INT);
+	prove("each under the lock", ioctl(device, FAULTLINE_UNDER_LOCK) == 1 + ARRAY_SIZE(each));
 }
 
 void injected_kill_in_open(void)

@@ -21,17 +21,40 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 
-/* write(2) to a file of n bytes, of which `good` can be read. */
-static void write_tail(size_t good, size_t n)
+/* write(2) to an empty file of n bytes, of which `good` can be read. */
+static void write_tail_to(int fd, size_t good, size_t n)
 {
 	char *end = edge();
-	int fd = tmpfile_of(0);
 	long done;
 
 	fill(end - good, good);
 	call_begin("", end);
 	done = write(fd, end - good, n);
 	call_end(done, n, file_filled(fd, done));
+}
+
+static void write_tail(size_t good, size_t n)
+{
+	write_tail_to(tmpfile_of(0), good, n);
+}
+
+/* File systems that have a loop of their own around the copy. */
+static void write_tail_on(const char *disk)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/tail", mount_disk(disk));
+	write_tail_to(must("open", open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)), 3, 128);
+}
+
+void uaccess_btrfs_tail_write(void)
+{
+	write_tail_on("btrfs");
+}
+
+void uaccess_gfs2_tail_write(void)
+{
+	write_tail_on("gfs2");
 }
 
 void uaccess_tail_write_1(void)

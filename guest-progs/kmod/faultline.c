@@ -15,9 +15,18 @@
 
 #include "faultline.h"
 
+/* From 6.6 on a driver may be asked under the lock of the VMA alone, and can give that back. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define UNDER_VMA_LOCK(vmf)	((vmf)->flags & FAULT_FLAG_VMA_LOCK)
+#else
+#define UNDER_VMA_LOCK(vmf)	0
+#define release_fault_lock(vmf)	mmap_read_unlock((vmf)->vma->vm_mm)
+#endif
+
 struct faultline {
 	struct page *page;
 	atomic_t waiting;
+	atomic_t under_lock;
 };
 
 static vm_fault_t give_page(struct vm_fault *vmf, struct faultline *state)
@@ -34,13 +43,10 @@ static vm_fault_t insert_page(struct vm_fault *vmf, struct faultline *state)
 	return err && err != -EBUSY ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
 }
 
-/*
- * VM_FAULT_RETRY says that the lock has been dropped. It is the mmap lock: without ->map_pages
- * no fault comes here under the lock of a VMA.
- */
+/* VM_FAULT_RETRY says that the lock has been dropped. */
 static vm_fault_t drop_lock(struct vm_fault *vmf)
 {
-	mmap_read_unlock(vmf->vma->vm_mm);
+	release_fault_lock(vmf);
 	return VM_FAULT_RETRY;
 }
 
@@ -76,6 +82,8 @@ static vm_fault_t faultline_fault(struct vm_fault *vmf)
 	struct faultline *state = vmf->vma->vm_private_data;
 	unsigned int index = FAULTLINE_INDEX_OF(vmf->pgoff);
 
+	if (UNDER_VMA_LOCK(vmf))
+		atomic_inc(&state->under_lock);
 	/* Who faults without end is to be seen, and killed, also where the kernel never preempts. */
 	cond_resched();
 	switch (FAULTLINE_RESULT(vmf->pgoff)) {
@@ -107,9 +115,24 @@ static vm_fault_t faultline_fault(struct vm_fault *vmf)
 	return VM_FAULT_SIGBUS;
 }
 
+/* Without ->map_pages no fault comes here under the lock of the VMA alone. */
 static const struct vm_operations_struct faultline_vm_ops = {
 	.fault = faultline_fault,
 };
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+static vm_fault_t map_nothing(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
+{
+	return 0;
+}
+
+static const struct vm_operations_struct faultline_locked_vm_ops = {
+	.fault = faultline_fault,
+	.map_pages = map_nothing,
+};
+#else
+#define faultline_locked_vm_ops faultline_vm_ops
+#endif
 
 static int faultline_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -122,7 +145,7 @@ static int faultline_mmap(struct file *file, struct vm_area_struct *vma)
 	vma->vm_flags |= VM_MIXEDMAP;
 #endif
 	vma->vm_private_data = file->private_data;
-	vma->vm_ops = &faultline_vm_ops;
+	vma->vm_ops = vma->vm_pgoff & FAULTLINE_LOCKED ? &faultline_locked_vm_ops : &faultline_vm_ops;
 	return 0;
 }
 
@@ -162,6 +185,8 @@ static long faultline_ioctl(struct file *file, unsigned int cmd, unsigned long a
 
 	if (cmd == FAULTLINE_WAITING)
 		return atomic_read(&state->waiting);
+	if (cmd == FAULTLINE_UNDER_LOCK)
+		return atomic_read(&state->under_lock);
 	if (cmd != FAULTLINE_ACCESS)
 		return -ENOTTY;
 	if (copy_from_user(&access, (void __user *)arg, sizeof(access)))

@@ -30,9 +30,12 @@ enum faultline_result {
 	FAULTLINE_HWPOISON_LARGE,	/* the index is that of a huge page size */
 };
 
+/* Beside a result: its faults may come under the lock of the VMA alone, where the kernel has one. */
+#define FAULTLINE_LOCKED	0x80
+
 /* The page offset of the mapping; times the size of a page, the offset for mmap(2). */
 #define FAULTLINE_OFFSET(result, index)	((result) | (index) << 8)
-#define FAULTLINE_RESULT(offset)	((offset) & 0xff)
+#define FAULTLINE_RESULT(offset)	((offset) & 0x7f)
 #define FAULTLINE_INDEX_OF(offset)	((offset) >> 8)
 
 /* An access to user memory by the function of that name. */
@@ -57,5 +60,7 @@ struct faultline_access {
 #define FAULTLINE_ACCESS	_IOW('F', 1, struct faultline_access)
 /* How many tasks sleep in FAULTLINE_WAIT. */
 #define FAULTLINE_WAITING	_IO('F', 2)
+/* How many faults of this open file came under the lock of the VMA alone. */
+#define FAULTLINE_UNDER_LOCK	_IO('F', 3)
 
 #endif
