@@ -32,11 +32,10 @@ NO_CCACHE = {"CCACHE_DISABLE": "1"}  # what was compiled before would be no kern
 def edit(setting: Setting) -> None:
     """verdict after an edit of arch/X/mm/fault.c, against `make` by hand and the bare boot
 
-    The tree is a git repository, a copy of the kernel's source. Two builds to begin with.
+    The tree is a git repository, a copy of the kernel's source. Two builds an arch to begin with.
     """
-    tree = _tree(setting)
     for arch in setting.arches:
-        _edit(setting, tree, arch)
+        _edit(setting, _tree(setting, arch), arch)
 
 
 def _edit(setting: Setting, tree: Path, arch: Arch) -> None:
@@ -147,12 +146,14 @@ def _stage(line: str) -> str:
 # -- trees and folders --
 
 
-def _tree(setting: Setting) -> Path:
-    """A copy of the kernel's source that may be edited, in a git repository."""
-    source = built(setting, setting.arches[0]).source
-    tree = setting.work / "tree"
+def _tree(setting: Setting, arch: Arch) -> Path:
+    """A copy of the kernel's source that may be edited, in a git repository. Some arches have
+    patches of their own, without which they do not compile.
+    """
+    source = built(setting, arch).source
     if source is None:
         sys.exit(f"{setting.kernel.name} has no source here: name a kernel that is built")
+    tree = setting.work / f"tree-{source.parents[1].name}"
     if not (tree / ".git").is_dir():
         shutil.rmtree(tree, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", source, tree], check=True)
