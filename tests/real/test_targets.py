@@ -53,7 +53,6 @@ def test_this_machine_and_what_it_refuses(tmp_path: Path) -> None:
     assert all(not r.observation.outcome for r in results.last() if r.scenario in refused)
 
 
-@pytest.mark.skipif(not shutil.which("qemu-m68k"), reason="qemu-user is not installed")
 def test_a_machine_at_hand_is_asked_as_often_and_in_the_order_that_was_asked_for(
     tmp_path: Path,
 ) -> None:
@@ -68,6 +67,7 @@ def test_a_machine_at_hand_is_asked_as_often_and_in_the_order_that_was_asked_for
     assert orders[0] == orders[2] != orders[1]
 
 
+@pytest.mark.skipif(not shutil.which("qemu-m68k"), reason="qemu-user is not installed")
 def test_user_mode_of_qemu(tmp_path: Path) -> None:
     words = ("--target", "qemu-user", "--arch", "m68k", "hole/read", "stack/past-rlimit")
     code, results, said = run(tmp_path, *words)

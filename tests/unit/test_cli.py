@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.shell_completion import ShellComplete
 
 from harness.build import BuildError, InputError, Unavailable, kept
 from harness.build.store import Store
+from harness.build.tools import HOST_TOOLS
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
@@ -129,6 +131,8 @@ def test_a_tree_that_is_none_is_wrong_input(project: Path, tmp_path: Path) -> No
 def test_missing_qemu_is_named_before_anything_is_written(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for tool in (*HOST_TOOLS, "m68k-linux-gnu-gcc", "m68k-linux-gnu-ld"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
     monkeypatch.setenv("PATH", str(tmp_path))
     _known.clear()
     done = call("run", "--arch", "m68k", "hole/read")
