@@ -105,8 +105,7 @@ def merge(fragments: Iterable[Path], scope: Scope) -> dict[str, Request]:
 
 def read_config(text: str) -> dict[str, str]:
     """Symbol -> value of a .config; what is not set has no entry."""
-    pairs = re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)
-    return dict(pairs)
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*?)\r?$", text, re.MULTILINE))
 
 
 def apply(config: str, requests: Mapping[str, Request]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.build.evidence import look_up, read_source
+from harness.build.kconfig import read_config
 from harness.build.kept import Kept
 from harness.build.kernel import BuiltKernel
 from harness.catalog.arches import Arch
@@ -20,7 +21,7 @@ from harness.run.plan import Cell, Column, cell
 
 def facts_of(column: Column, built: BuiltKernel, cpu: str, accel: str, qemu: str) -> Facts:
     """What rows and prerequisites of a column may ask; `qemu` is its version."""
-    config = read_config(built.config)
+    config = config_of(built)
     return Facts(
         arch=column.arch,
         version=parse_version(built.version),
@@ -84,11 +85,8 @@ def page_size(config: Mapping[str, str] | None) -> int | None:
     return next((1024 * int(match[1] or match[2]) for match in found if match), None)
 
 
-def read_config(path: Path | None) -> dict[str, str] | None:
-    """Symbols of a .config, see `config_symbols`."""
-    return None if path is None else config_symbols(path.read_text("utf-8", errors="replace"))
-
-
-def config_symbols(text: str) -> dict[str, str]:
-    """`CONFIG_X` -> `y` of a .config's text; those that are not set are absent."""
-    return dict(re.findall(r"^(CONFIG_\w+)=(.*?)\r?$", text, re.MULTILINE))
+def config_of(built: BuiltKernel) -> dict[str, str] | None:
+    """Symbol -> value of an image's .config, see `read_config`; None where nobody knows it."""
+    if built.config is None:
+        return None
+    return read_config(built.config.read_text("utf-8", errors="replace"))

@@ -19,7 +19,7 @@ from harness.build.store import Store
 from harness.catalog.arches import Arch
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
-from harness.run.facts import files_read, read_config
+from harness.run.facts import config_of, files_read
 from harness.run.options import Options, Say
 from harness.run.plan import Cell, Column, without_disks
 
@@ -103,9 +103,8 @@ def _module(
     say: Say,
 ) -> Path | None:
     """The kernel module, where a scenario asks for it and it can be had for this kernel."""
-    if built.source is None or not any(one.needs.module for one in scenarios):
-        return None
-    if (read_config(built.config) or {}).get("CONFIG_MODULES") != "y":
+    wanted = built.source is not None and any(one.needs.module for one in scenarios)
+    if not wanted or (config_of(built) or {}).get("CONFIG_MODULES") != "y":
         return None
 
     def look() -> BuiltKernel:

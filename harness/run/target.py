@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from harness.build import BuildError, InputError
 from harness.build.evidence import check_evidence
+from harness.build.kconfig import read_config
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import RunningSource
 from harness.catalog.matrix import Facts, Scenario
@@ -33,7 +34,7 @@ from harness.machine import QemuError
 from harness.machine.hand import BINARY, NONCE, HandSpec
 from harness.machine.qemu import qemu_version
 from harness.results import ColumnRecord, Evidence
-from harness.run.facts import config_symbols, page_size
+from harness.run.facts import page_size
 from harness.run.images import guest_binary
 from harness.run.judge import Expectation
 from harness.run.options import Options, Say
@@ -66,7 +67,7 @@ def look_at(source: RunningSource) -> Running:
         return _ask_over_ssh(source.host)
     release = platform.release()
     own = _own_config(release) if source.kind == "local" else ""  # of QEMU it would tell nothing
-    return Running(platform.machine(), release, config_symbols(own) or None)
+    return Running(platform.machine(), release, read_config(own) or None)
 
 
 def _own_config(release: str) -> str:
@@ -202,7 +203,7 @@ def _ask_over_ssh(host: str) -> Running:
         why = next(reversed(done.stderr.strip().splitlines()), f"exit status {done.returncode}")
         hint = "a key without a passphrase, or an agent, and a known host key are needed"
         raise BuildError(f"ssh:{host}: {why[:300]}\n  {hint}: only BatchMode is used")
-    return Running(machine[:40], release[:80], config_symbols("\n".join(config)) or None)
+    return Running(machine[:40], release[:80], read_config("\n".join(config)) or None)
 
 
 def _is_word(line: str) -> bool:

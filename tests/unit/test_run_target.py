@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.build import BuildError
+from harness.build.kconfig import read_config
 from harness.catalog.kernels import RunningSource
 from harness.catalog.project import Project, load_project
 from harness.catalog.yamlfile import DeclarationError
 from harness.results import Observation, Verdict
-from harness.run.facts import config_symbols
 from harness.run.judge import judge
 from harness.run.target import (
     _ASK,
@@ -217,6 +217,6 @@ def test_here_the_config_is_that_of_the_running_kernel() -> None:
     """Its question over ssh is for the same, so that here they have one answer."""
     said = subprocess.run(["sh", "-c", _ASK], capture_output=True, text=True, check=True).stdout
     machine, release, *config = said.splitlines()
-    symbols = config_symbols("\n".join(config)) or None
+    symbols = read_config("\n".join(config)) or None
     assert look_at(RunningSource("local")) == Running(machine, release, symbols)
     assert look_at(RunningSource("qemu-user")).config is None, "it is not this kernel's"
