@@ -62,8 +62,7 @@ def _reasons(report: Report, column: Column) -> Counter[tuple[Verdict, str]]:
 
 
 def _reason(cell: ResultRecord) -> str:
-    bug = "" if cell.verdict is Verdict.MATCH else cell.bug  # it did not show this time
-    return bug or cell.observation.cause or cell.observation.failure
+    return cell.bug or cell.observation.cause or cell.observation.failure
 
 
 def _number(count: int) -> str:

@@ -301,12 +301,13 @@ def make_record(job: Job, cell: Cell, seen: Observation, attempt: int = 1) -> Re
     )
     if expected is None:
         return record
+    unseen = record.verdict is Verdict.MATCH  # what is right of a set: no bug showed
     return replace(
         record,
         expected=list(dict.fromkeys(o for e in cell.expectations for o in e.outcomes)),
-        want=" or ".join(expected.want),
+        want="" if unseen else " or ".join(expected.want),
         because=expected.because,
-        bug=expected.bug,
+        bug="" if unseen else expected.bug,
         evidence=list(expected.evidence),
         declared=expected.declared,
     )

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 
 import report_samples as samples
-from msgspec.structs import replace
 from test_report_terminal import HOSTILE, hostile_results
 
 from harness.report.columns import render_columns
@@ -62,15 +61,6 @@ def test_a_reason_stands_under_its_verdict_and_counts_its_cells() -> None:
         "",
         "32-bit addresses",
     ]
-
-
-def test_a_bug_that_did_not_show_is_no_reason() -> None:
-    lucky = replace(samples.cell("hole/read", "debian-6.12", "m68k"), bug="a race", want="ok")
-    column = samples.column("debian-6.12", "m68k", planned=["hole/read"])
-    found = samples.results(*samples.run_records(), column, lucky)
-    (rows,) = tables(render_columns(found)).values()
-    assert rows["match", ""] == ["1"]
-    assert ("match", "a race") not in rows
 
 
 def test_what_a_column_has_not_observed_is_seen() -> None:

@@ -15,7 +15,7 @@ from harness.machine.session import BootError
 from harness.results import ColumnRecord, Observation, Record, ResultRecord, Verdict, read_results
 from harness.run.job import CellRunner, run_job
 from harness.run.plan import Cell
-from tests.unit.job_samples import HANG, cell, job
+from tests.unit.job_samples import HANG, cell, expect, job
 
 
 class FakeSession:
@@ -88,6 +88,20 @@ def test_one_boot_serves_all_that_goes_well(monkeypatch: pytest.MonkeyPatch) -> 
     assert FakeSession.boots == 1
     assert [record.verdict for record in records] == [Verdict.MATCH] * 3
     assert records[0].repeat == "faultline run a/a --kernel k --arch a"
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict", "bug", "want"),
+    [("ok", Verdict.MATCH, "", ""), (HANG, Verdict.KNOWN_BUG, "a race", "ok")],
+)
+def test_of_a_set_what_is_right_has_no_bug(
+    monkeypatch: pytest.MonkeyPatch, seen: str, verdict: Verdict, bug: str, want: str
+) -> None:
+    row = replace(expect("ok", HANG, want="ok"), bug="a race")
+    racy = replace(cell("a/a"), expectations=(row,))
+    (record,) = play(monkeypatch, lambda *_: seen, racy)
+    assert (record.verdict, record.bug, record.want) == (verdict, bug, want)
+    assert record.expected == ["ok", HANG]
 
 
 def test_what_is_known_to_be_lacking_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
