@@ -169,6 +169,6 @@ def toolchain(prefix: str, packages: Mapping[str, str]) -> Toolchain:
 @lru_cache
 def _ask_toolchain(prefix: str, path: str) -> Toolchain:
     del path  # part of the cache's key: another PATH is another compiler
-    asked = ([f"{prefix}{tool}", "--version"] for tool in ("gcc", "ld"))
-    with called(next(asked), brief=True) as gcc, called(next(asked), brief=True) as ld:
+    compiler, linker = ([f"{prefix}{tool}", "--version"] for tool in ("gcc", "ld"))
+    with called(compiler, brief=True) as gcc, called(linker, brief=True) as ld:
         return Toolchain(prefix, said(gcc).splitlines()[0], said(ld).splitlines()[0])

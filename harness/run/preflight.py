@@ -40,6 +40,7 @@ def preflight(columns: Sequence[Column], options: Options, boot: bool = True) ->
     except OSError as error:
         hint = "give --store or FAULTLINE_STORE a folder that is writable"
         raise InputError(f"{options.store.root}: {error.strerror}: {hint}") from None
+    booted: list[Arch] = []
     for column in columns:
         arch, kernel = column.arch, column.kernel
         if isinstance(kernel.source, RunningSource):
@@ -47,15 +48,15 @@ def preflight(columns: Sequence[Column], options: Options, boot: bool = True) ->
             continue
         for prefix in {arch.cross, arch.guest_cross or arch.cross}:
             toolchain(prefix, arch.packages)
+        booted.append(arch)
         check_patches(kernel.patches)  # each is named by its file: it may be an option's
         where = f"{kernel.file}:{kernel.line}: " if kernel.file else ""
         try:
             _look_at_source(column, options.store)
         except (BuildError, OSError) as error:
             raise InputError(f"{where}{error}") from None
-    for column in columns if boot else ():  # last, since QEMU takes its time to say its version
-        if not isinstance(column.kernel.source, RunningSource):
-            _look_at_machine(column.arch, options)
+    for arch in booted if boot else ():  # last, since QEMU takes its time to say its version
+        _look_at_machine(arch, options)
 
 
 def _look_at_machine(arch: Arch, options: Options) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,9 +28,8 @@ class Workers:
     prepared in this process. That is why nothing here imports it, and why they are forked first.
     """
 
-    def __init__(self, jobs: int = 0, cells: int | None = None) -> None:
-        wanted = jobs or len(os.sched_getaffinity(0))
-        self.count = wanted if cells is None else max(1, min(wanted, cells))
+    def __init__(self, jobs: int = 0, cells: int = sys.maxsize) -> None:
+        self.count = max(1, min(jobs or len(os.sched_getaffinity(0)), cells))
         self._spool = Spool()
         self._pool = self._started()
 
