@@ -11,12 +11,25 @@ from pathlib import Path
 import pytest
 
 from harness import interrupt
+from harness.build.store import Store
+from harness.catalog.arches import Arch
 from harness.machine import monitor, session
 from tests.unit.bless_samples import demo_project
+from tests.unit.build_fakes import fake_arch
 from tests.unit.small_project import repository, small_project
 
 ROOT = Path(__file__).parents[2]
 DECLARED = ("kernels.yaml", "arches", "flavours", "expectations", "patches", "guest-progs")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def arch(tmp_path: Path) -> Arch:
+    return fake_arch(tmp_path / "root")
 
 
 @pytest.fixture(autouse=True)

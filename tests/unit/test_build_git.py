@@ -33,11 +33,6 @@ def commit(tree: Path, text: str) -> str:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
 def tree(tmp_path: Path) -> Path:
     tree = fake_tree(tmp_path / "my linux")
     git(tree, "init", "--initial-branch=master")

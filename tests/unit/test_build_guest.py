@@ -59,11 +59,6 @@ def arch(root: Path) -> Arch:
     return fake_arch(root)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def test_the_table() -> None:
     table = scenario_table([scenario("stack/below-usp-257"), scenario("hole/read", 'a "b" ?\\ é')])
     assert table == (

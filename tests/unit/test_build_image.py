@@ -13,19 +13,8 @@ from harness.build.store import Store
 from harness.build.tools import file_digest
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import ImageSource, Kernel
-from tests.unit.build_fakes import fake_arch
 
 ELF = b"\x7fELF\x02\x02".ljust(18, b"\0")  # 64 bits, big-endian
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def arch(tmp_path: Path) -> Arch:
-    return fake_arch(tmp_path / "root")
 
 
 def test_ready_images(tmp_path: Path, arch: Arch, store: Store) -> None:

@@ -20,7 +20,6 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, Patch, TarballSource, TreeSource
 from tests.unit.build_fakes import fake_arch, fake_tree, flip_unseen, tarball
 
-ELF = b"\x7fELF\x02\x02".ljust(18, b"\0")  # 64 bits, big-endian
 PATCH = "--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n-one\n+uno\n two\n three\n"
 
 
@@ -34,18 +33,8 @@ def no_real_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
 def tree(tmp_path: Path) -> Path:
     return fake_tree(tmp_path / "tree")
-
-
-@pytest.fixture
-def arch(tmp_path: Path) -> Arch:
-    return fake_arch(tmp_path / "root")
 
 
 def packaged(tree: Path, tmp_path: Path, *patches: Patch) -> Kernel:

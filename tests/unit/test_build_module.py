@@ -61,11 +61,6 @@ def built(tmp_path: Path) -> BuiltKernel:
     return BuiltKernel(tmp_path / "vmlinux", config, "6.12.117", tree, key="a1b2")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def test_built_with_the_kernels_config_and_kept(
     root: Path, arch: Arch, built: BuiltKernel, store: Store
 ) -> None:

@@ -196,11 +196,6 @@ def test_text_of_a_file_may_look_like_a_patch(tree: Path, tmp_path: Path) -> Non
 # -- through the store --
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def kernel_of(tree: Path, tmp_path: Path, *patches: Patch) -> Kernel:
     path = tmp_path / "linux.tar"
     if not path.exists():

@@ -20,11 +20,6 @@ from harness.catalog.kernels import Kernel, TarballSource
 from tests.unit.build_fakes import MAKEFILE, fake_tree, tarball
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def tarball_kernel(path: Path, sha256: str = "") -> Kernel:
     return Kernel("tar", TarballSource(path, None, sha256 or file_digest(path)))
 
