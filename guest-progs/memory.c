@@ -179,8 +179,8 @@ static int mincore_errno(uintptr_t page)
 }
 
 /*
- * That there is nothing mincore() says of a page, at a tenth of what a look into /proc/self/maps costs
- * under emulation. That there is something it also says of what QEMU's user mode keeps free.
+ * mincore() is believed where it says that there is nothing, which spares the text of /proc/self/maps.
+ * Where it says that there is something, that may be what QEMU's user mode keeps free for itself.
  */
 bool unmapped(const void *addr, size_t n)
 {

@@ -21,7 +21,7 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 
-/* write(2) to an empty file of n bytes, of which `good` can be read. */
+/* write(2) of n bytes, of which `good` can be read, to an empty file. */
 static void write_tail_to(int fd, size_t good, size_t n)
 {
 	char *end = edge();
