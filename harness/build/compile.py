@@ -25,6 +25,7 @@ from harness.build.store import Store
 from harness.build.tools import HOST_TOOLS, digest, file_digest, need, output
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
+from harness.catalog.version import parse_version
 
 SMALL_VMLINUX = 64 << 20  # bytes; a larger one is not kept beside the image
 
@@ -100,12 +101,14 @@ def objects_of(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> Iterat
 
 
 def _configure(make: Make, plan: Blueprint, tree: Path, objects: Path) -> None:
-    """tinyconfig, the requests on top, olddefconfig. Raises BuildError naming what got lost."""
+    """tinyconfig and the requests on top. Raises BuildError naming what got lost."""
     config, tools = objects / ".config", (plan.tools.compiler, plan.tools.binutils)
     if is_configured(objects, tools):
         return
-    make.run("configure", ["tinyconfig"])
-    config.write_text(kc.apply(config.read_text(), plan.requests))
+    words, fragments = kc.tinyconfig(tree, plan.arch.kernel_arch)
+    make.run("configure", words)
+    tiny = kc.merge(fragments, kc.Scope(parse_version(plan.source.version)))
+    config.write_text(kc.apply(config.read_text(), tiny | plan.requests))
     make.run("configure", ["olddefconfig"])
     text = config.read_text()
     lost = kc.lost(text, plan.requests)

@@ -1,4 +1,4 @@
-"""kconfig: fragments merged onto tinyconfig, and what became of the symbols they ask for.
+"""kconfig: fragments merged onto the kernel's own tinyconfig, and what became of their symbols.
 
 A fragment has lines `CONFIG_X=value` and `# CONFIG_X is not set`. A line may end in
 `# kernel: >=6.4, <6.9`, `# arch: x86_64 arm64`, or both with a `;` between them: it counts for
@@ -92,6 +92,19 @@ def _counts(comment: str, scope: Scope) -> bool:
                 )
             counts &= any(name in scope.arch for name in names)
     return counts
+
+
+def tinyconfig(tree: Path, kernel_arch: str) -> tuple[list[str], list[Path]]:
+    """What `make tinyconfig` is made of: words for make, and fragments that are merged on top.
+
+    With the fragments of others behind them kconfig runs twice, where tinyconfig and what is put
+    on top of it would be three runs.
+    """
+    base = tree / "kernel" / "configs"
+    folders = base, tree / "arch" / kernel_arch / "configs"
+    fragments = [path / "tiny.config" for path in folders]
+    words = [f"KCONFIG_ALLCONFIG={base / 'tiny-base.config'}", "allnoconfig"]
+    return words, [path for path in fragments if path.is_file()]
 
 
 def merge(fragments: Iterable[Path], scope: Scope) -> dict[str, Request]:

@@ -74,7 +74,7 @@ PHASES = {
     "unpack": Phase(program="tar", word=" --extract "),
     "patch": Phase(program="patch", word="small.patch --fuzz=0 "),
     "guest": Phase(program="small-gcc", word=" main.o "),
-    "configure": Phase(program="make", word="tinyconfig"),
+    "configure": Phase(program="make", word="allnoconfig"),
     "compile": Phase(program="make", word="vmlinux"),
     "collect": Phase(event="shutil.copyfile .*/kernel--"),
     "kernel-kept": Phase(event="os.rename .*/kernel--"),

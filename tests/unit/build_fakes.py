@@ -19,9 +19,9 @@ NAME = Baby Opossum Posse
 
 all: vmlinux
 
-tinyconfig:
+allnoconfig:
 \t@mkdir -p $(O)/include/config
-\t@printf '# tiny\\nCONFIG_TINY=y\\n# CONFIG_DEEP is not set\\n' > $(O)/.config
+\t@cp $(KCONFIG_ALLCONFIG) $(O)/.config
 
 olddefconfig:
 \t@sed -i '/CONFIG_LOST/d; /CONFIG_STUCK/d' $(O)/.config
@@ -49,12 +49,23 @@ config SELECTOR
 """
 
 
+TINY = {
+    "kernel/configs/tiny-base.config": "# tiny\nCONFIG_TINY=y\n# CONFIG_DEEP is not set\n",
+    "kernel/configs/tiny.config": "CONFIG_SMALL=y\nCONFIG_LOST=y\n# CONFIG_A is not set\n",
+    "arch/m68k/configs/tiny.config": "CONFIG_SMALL=m\n",
+}
+
+
 def fake_tree(folder: Path) -> Path:
-    """A tree that `make tinyconfig olddefconfig vmlinux` works in, out of tree."""
+    """A tree that `make allnoconfig olddefconfig vmlinux` works in, out of tree."""
     folder.mkdir(parents=True)
     (folder / "Makefile").write_text(MAKEFILE)
     (folder / "Kconfig").write_text(KCONFIG)
     (folder / "text").write_text("one\ntwo\nthree\nfour\nfive\nsix\n")
+    for name, config in TINY.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(config)
     (folder / "mm").mkdir()
     (folder / "mm" / "memory.c").write_text("int fault(void)\n{\n\treturn VM_FAULT_SIGBUS;\n}\n")
     return folder

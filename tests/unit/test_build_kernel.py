@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.build import BuildError, blueprint, compile
+from harness.build.kconfig import read_config
 from harness.build.kernel import BuiltKernel, build_kernel, find_kernel
 from harness.build.make import excerpt
 from harness.build.prune import entries, prune, verify
@@ -105,6 +106,16 @@ def test_patches_are_applied_and_told(tree: Path, tmp_path: Path, arch: Arch, st
     assert "uno two" in built.image.read_text()
     assert built.provenance["patches"] == "uno.patch"
     assert built.source is not None and "uno" in (built.source / "text").read_text()
+
+
+def test_requests_are_put_over_tinyconfig(tree: Path, arch: Arch, store: Store) -> None:
+    """Its arch's part over the common one; what it asks for in vain nobody has to have."""
+    built = build_kernel(Kernel("t", TreeSource(tree)), arch, "core", store)
+    assert built.config is not None
+    config = read_config(built.config.read_text())
+    wanted = {"CONFIG_TINY": "y", "CONFIG_SMALL": "m", "CONFIG_A": "y"}
+    assert wanted.items() <= config.items()
+    assert "CONFIG_LOST" not in config
 
 
 def test_lost_symbols_are_named(tree: Path, tmp_path: Path, store: Store) -> None:
