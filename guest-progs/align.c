@@ -6,6 +6,7 @@
 #include "fault.h"
 
 #include <linux/prctl.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -192,6 +193,30 @@ void align_atomic(void)
 	char *at = filled_pages(1) + 15;
 
 	execute("", code_atomic, at, at);
+}
+
+static sigjmp_buf over;
+static volatile sig_atomic_t times;
+
+static void once_more(int sig)
+{
+	(void)sig;
+	if (++times == 2)
+		siglongjmp(over, 1);
+}
+
+/* A handler that mends nothing: what it returns to is the access, which comes to the same again. */
+void align_atomic_again(void)
+{
+	char *at = filled_pages(1) + 15;
+
+	if (!code_atomic)
+		not_applicable("no such instruction on this arch");
+	must("signal", signal(SIGBUS, once_more) == SIG_ERR ? -1 : 0);
+	step("");
+	if (!sigsetjmp(over, 1))
+		call_code(code_atomic, at);
+	result("ok(%d)", (int)times);
 }
 
 void align_pair(void)

@@ -55,6 +55,18 @@ void counters_cow(void)
 	store("", page, INT);
 }
 
+/* Memory that is locked is never without its pages: also what it grew by, where it was moved to. */
+void counters_mremap_locked(void)
+{
+	char *old = anon_pages(1, RW), *to = anon_pages(4, RW);
+
+	must("mlock", mlock(old, page_size));
+	count_faults();
+	call("mremap", old, mremap(old, page_size, 4 * page_size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1);
+	store("old", to, INT);
+	store("new", to + 3 * page_size, INT);
+}
+
 /* A hole in a file of ramfs, which needs no disk: the page is not in the cache, and has to be read. */
 void counters_uncached_load(void)
 {

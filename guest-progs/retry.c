@@ -99,6 +99,23 @@ static void load_from(char *page)
 	arch_load(page, INT);
 }
 
+/* m68k has a system call for it, which brings the page in by the fault handler itself. */
+static void exchange_in(char *page)
+{
+#ifdef CMPXCHG
+	tell("cmpxchg", CMPXCHG(page, 0, 1));
+#else
+	(void)page;
+#endif
+}
+
+static void only_with_exchange(void)
+{
+#ifndef CMPXCHG
+	not_applicable("no system call exchanges a word on this arch");
+#endif
+}
+
 /* What becomes of a child that waits in act when it is killed. */
 static void kill_in(void (*act)(char *page))
 {
@@ -145,6 +162,12 @@ void retry_kill_in_get_user(void)
 void retry_kill_in_iovec(void)
 {
 	kill_in(vector_from);
+}
+
+void retry_kill_in_cmpxchg(void)
+{
+	only_with_exchange();
+	kill_in(exchange_in);
 }
 
 void retry_kill_in_futex(void)
@@ -288,6 +311,12 @@ void retry_alarm_in_get_user(void)
 	alarm_in(flag_from);
 }
 
+void retry_alarm_in_cmpxchg(void)
+{
+	only_with_exchange();
+	alarm_in(exchange_in);
+}
+
 void retry_alarm_in_exec_arguments(void)
 {
 	alarm_in(exec_with_arguments);
@@ -302,6 +331,47 @@ void retry_alarm_in_gup(void)
 void retry_alarm_in_load(void)
 {
 	alarm_in(load_from);
+}
+
+static volatile sig_atomic_t first_ran, second_ran;
+
+static void on_first(int sig)
+{
+	(void)sig;
+	first_ran++;
+}
+
+static void on_second(int sig)
+{
+	(void)sig;
+	second_ran++;
+}
+
+static void load_between_handlers(char *page)
+{
+	must("signal", signal(SIGUSR1, on_first) == SIG_ERR ? -1 : 0);
+	must("signal", signal(SIGUSR2, on_second) == SIG_ERR ? -1 : 0);
+	load_data("load", page, INT, pattern(0, INT));
+	step("first");
+	result("ok(%d)", (int)first_ran);
+	step("second");
+	result("ok(%d)", (int)second_ran);
+}
+
+/* Both come while it is stopped on its way out of the fault: one frame is built over the other. */
+void retry_two_signals_in_load(void)
+{
+	struct stuck child = stuck_child(load_between_handlers);
+	int status;
+
+	must("kill", kill(child.pid, SIGSTOP));
+	must("waitpid", waitpid(child.pid, &status, WUNTRACED));
+	prove("it has stopped", WIFSTOPPED(status));
+	must("kill", kill(child.pid, SIGUSR1));
+	must("kill", kill(child.pid, SIGUSR2));
+	must("kill", kill(child.pid, SIGCONT));
+	resolve(&child);
+	join_child(child.pid);
 }
 
 /* -- the page of a disk that answers no more ------------------------------------------------------ */

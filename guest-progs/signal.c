@@ -185,6 +185,51 @@ void signal_altstack_too_small(void)
 	raise_above(data, SIGUSR1);
 }
 
+static char *first_info;
+
+static void see_info(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	first_info = (char *)info;
+	frame = context;
+}
+
+/* The child's frame for a signal begins in memory that cannot be written, and this is the first byte that can. */
+static void fate_of_cut_frame(const char *label, char *end, const char *from)
+{
+	char *stack = anon_pages(2 * STACK_PAGES, PROT_READ | PROT_WRITE);
+	/* As far from its end as from the other one, but for what keeps the frame aligned as it was. */
+	char *top = stack + STACK_PAGES * page_size + ((end - from - 16) & ~63L);
+	stack_t altstack = { .ss_sp = stack, .ss_size = top - stack };
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		handle(SIGSEGV, SIG_DFL, 0);
+		must("mprotect", mprotect(stack, STACK_PAGES * page_size, PROT_READ));
+		must("sigaltstack", sigaltstack(&altstack, NULL));
+		must("kill", kill(getpid(), SIGUSR1));
+		child_done();
+	}
+	step(label);
+	result_fate(pid);
+}
+
+/* A part of the frame has its place, another has none. */
+void signal_frame_cut(void)
+{
+	struct sigaction action = { .sa_sigaction = see_info, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	char *stack = anon_pages(STACK_PAGES, PROT_READ | PROT_WRITE);
+	stack_t altstack = { .ss_sp = stack, .ss_size = STACK_PAGES * page_size };
+	char *end = stack + altstack.ss_size;
+
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+	must("kill", kill(getpid(), SIGUSR1));
+	prove("a frame was there", stack < first_info && first_info < end && frame < end);
+	fate_of_cut_frame("info", end, first_info);
+	fate_of_cut_frame("context", end, frame);
+}
+
 static int inside_errno;
 
 static void change_stack(int sig)

@@ -6,6 +6,7 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -658,13 +660,13 @@ static struct held *one_held(void)
 	return held;
 }
 
-/* The list of held locks is read when the task ends. */
-static pid_t end_with(void *list, uint32_t *word)
+/* The list of held locks is read when the task ends; `waiters` is what is said beside the owner. */
+static pid_t end_with(void *list, uint32_t *word, uint32_t waiters)
 {
 	pid_t pid = fork_child();
 
 	if (pid == 0) {
-		*word = getpid();
+		*word = getpid() | waiters;
 		must("set_robust_list", syscall(SYS_set_robust_list, list, sizeof(struct robust_list_head)));
 		child_done();
 	}
@@ -682,15 +684,44 @@ void uaccess_robust_list_hole(void)
 	char *hole = hole_page();
 	uint32_t none;
 
-	join_child(end_with(&good->list, &good->word));
+	join_child(end_with(&good->list, &good->word, 0));
 	prove("lists are walked", owner_died(good));
 	step("head");
-	result_fate(end_with(hole, &none));
+	result_fate(end_with(hole, &none, 0));
 	torn->lock.next = (struct robust_list *)hole;
 	step("next");
-	result_fate(end_with(&torn->list, &torn->word));
+	result_fate(end_with(&torn->list, &torn->word, 0));
 	step("owner-died");
 	result("ok(%d)", owner_died(torn));
+}
+
+/* The sign of the word is set, with which an exchange must find it equal none the less. */
+void uaccess_robust_list_waiters(void)
+{
+	struct held *held = one_held();
+
+	step("end");
+	result_fate(end_with(&held->list, &held->word, FUTEX_WAITERS));
+	step("owner-died");
+	result("ok(%d)", owner_died(held));
+	step("waiters");
+	result("ok(%d)", (held->word & FUTEX_WAITERS) != 0);
+}
+
+/* -- strings that are longer than the kernel takes ----------------------------------------- */
+
+void uaccess_string_limit(void)
+{
+	static const char name[] = "a name of more than fifteen bytes";
+	char *path = anon_pages(3, RW), cut[16] = "";
+	long ret;
+
+	memset(path, 'a', 2 * PATH_MAX);
+	call_begin("name", NULL);
+	ret = prctl(PR_SET_NAME, name);
+	must("PR_GET_NAME", prctl(PR_GET_NAME, cut));
+	call_end(ret, -1, strncmp(cut, name, sizeof(cut) - 1) == 0 && strlen(cut) == sizeof(cut) - 1);
+	call("path", NULL, open(path, O_RDONLY));
 }
 
 /* -- poll and epoll ------------------------------------------------------------------------ */
@@ -906,6 +937,66 @@ void uaccess_put_2_ro(void)
 	call("", ro, syscall(SYS_getresuid, ro, ro + 2, ro + 4));
 }
 
+/* -- m68k's exchange of a word: a system call that calls the fault handler as a function ----------- */
+
+/* `from` becomes one more, where it is what is found; the word and what is found are to be right. */
+static void exchange(const char *label, int *word, int from, int found)
+{
+#ifdef CMPXCHG
+	long got;
+
+	call_begin(label, word);
+	got = CMPXCHG(word, from, from + 1);
+	call_end(0, -1, got == found && *word == (found == from ? from + 1 : found));
+#else
+	(void)label, (void)word, (void)from, (void)found;
+	not_applicable("no system call exchanges a word on this arch");
+#endif
+}
+
+/* One that cannot be done; nothing it could return would say so. */
+static void exchange_fails(void *word)
+{
+#ifdef CMPXCHG
+	call("", word, (CMPXCHG(word, 0, 1), 0));
+#else
+	(void)word;
+	not_applicable("no system call exchanges a word on this arch");
+#endif
+}
+
+void uaccess_cmpxchg_pages(void)
+{
+	int *word = (int *)anon_pages(1, RW);
+
+	exchange("fresh", word, 0, 0);
+	exchange("other", word, 5, 1);
+	if (fork_child() == 0)
+		for (;;)
+			pause();
+	exchange("after-fork", word, 1, 1);
+}
+
+void uaccess_cmpxchg_hole(void)
+{
+	exchange_fails(hole_page());
+}
+
+/* It was written before, so that its entry in the page table is that of a dirty page. */
+void uaccess_cmpxchg_ro(void)
+{
+	char *page = anon_pages(1, RW);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	exchange_fails(page);
+}
+
+void uaccess_cmpxchg_eof(void)
+{
+	exchange_fails(map_file(tmpfile_of(0), 1, RW, MAP_SHARED));
+}
+
 /* -- flushing caches: what a JIT calls when it has written code ---------------------------------- */
 
 static void flush(char *start, char *end, const char *touch)
@@ -923,6 +1014,13 @@ void uaccess_flush_hole(void)
 	char *end = edge();
 
 	flush(end - 64, end + 64, end);
+}
+
+void uaccess_flush_to_end(void)
+{
+	char *end = edge();
+
+	flush(end - 64, end, end);
 }
 
 void uaccess_flush_backwards(void)

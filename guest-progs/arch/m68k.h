@@ -68,6 +68,8 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 #define CACHEFLUSH(start, end) syscall(SYS_cacheflush, start, FLUSH_SCOPE_LINE, FLUSH_CACHE_BOTH, \
 				       (char *)(end) - (char *)(start))
 
+#define CMPXCHG(mem, from, to) syscall(SYS_atomic_cmpxchg_32, to, from, 0, 0, 0, mem)
+
 #define CPU_FEATURES "CPU"
 
 #define TRAP_WORDS "formatvec"
