@@ -82,6 +82,14 @@ void protection_xonly_read(void)
 	load_known("", fresh_page(PROT_EXEC), INT, 0);
 }
 
+void protection_xonly_back(void)
+{
+	char *page = fresh_page(PROT_EXEC);
+
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	load_known("", page, INT, 0);
+}
+
 void protection_xonly_exec(void)
 {
 	int fd = tmpfile_of(1);
