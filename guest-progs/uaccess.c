@@ -553,6 +553,23 @@ void uaccess_futex_op_ro(void)
 	call("", ro, syscall(FUTEX, good, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, 1, ro, set_to_1));
 }
 
+/* The kernel takes the lock for its caller: it exchanges the word that nobody holds by a thread's number. */
+static long lock_pi(uint32_t *word)
+{
+	return syscall(FUTEX, word, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0);
+}
+
+void uaccess_futex_lock_ro(void)
+{
+	uint32_t *fresh = (uint32_t *)anon_pages(1, RW), *ro = (uint32_t *)anon_pages(1, PROT_READ);
+	long ret;
+
+	call_begin("fresh", fresh);
+	ret = lock_pi(fresh);
+	call_end(ret, -1, *fresh == (uint32_t)getpid());
+	call("ro", ro, lock_pi(ro));
+}
+
 /* -- results that the kernel cannot give back, after it has done what was asked ------------ */
 
 #define SIGSET_BYTES 8		/* the kernel's, on each arch */
