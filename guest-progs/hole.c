@@ -20,6 +20,22 @@ void hole_exec(void)
 	jump("", hole_page());
 }
 
+/* The second half of an instruction is missing: what faults is not at the pc. */
+void hole_exec_across(void)
+{
+#ifdef HALF_INSTRUCTION
+	static const unsigned char half[] = HALF_INSTRUCTION;
+	char *end = edge(), *start = end - sizeof(half);
+
+	memcpy(start, half, sizeof(half));
+	arch_sync_code(start, sizeof(half));
+	must("mprotect", mprotect(end - page_size, page_size, PROT_READ | PROT_EXEC));
+	execute("", start, NULL, end);
+#else
+	not_applicable("no instruction lies across two pages on this arch");
+#endif
+}
+
 void hole_read_offset(void)
 {
 	load("", hole_page() + 0xabc, INT);

@@ -10,6 +10,7 @@
 #define KERNEL_ADDR 0xfffff000UL
 #define USER_END(highest) 0xffffe000UL
 #define RETURN_STUB { 0xc3 }
+#define HALF_INSTRUCTION { 0x81, 0xc0 }	/* add $..., %eax */
 
 static inline uint64_t arch_load(const void *addr, int width)
 {

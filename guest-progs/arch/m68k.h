@@ -14,6 +14,7 @@
 #define USER_END(highest) 0xf0000000UL
 #define DEVICE_WINDOW 0xff001000UL	/* the virt board's devices, translated for the kernel alone */
 #define RETURN_STUB { 0x4e, 0x75 }
+#define HALF_INSTRUCTION { 0x20, 0x3c }	/* move.l #..., %d0 */
 
 static inline uint64_t arch_load(const void *addr, int width)
 {

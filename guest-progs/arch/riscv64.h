@@ -10,6 +10,7 @@
 /* 38, 47 or 56 bits: Sv39, Sv48, Sv57. */
 #define USER_END(highest) (1UL << (64 - __builtin_clzl((highest) - 1)))
 #define RETURN_STUB { 0x82, 0x80 }	/* c.ret */
+#define HALF_INSTRUCTION { 0x13, 0x00 }	/* of nop, the long one */
 
 static inline uint64_t arch_load(const void *addr, int width)
 {

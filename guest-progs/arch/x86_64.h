@@ -11,6 +11,7 @@
 #define KERNEL_DATA 0xffff888000008000UL	/* memory below 64 KiB, which nobody uses */
 #define USER_END(highest) 0x7ffffffff000UL	/* with LA57 too: nobody asked for more */
 #define RETURN_STUB { 0xc3 }
+#define HALF_INSTRUCTION { 0x81, 0xc0 }	/* add $..., %eax */
 
 static inline uint64_t arch_load(const void *addr, int width)
 {
