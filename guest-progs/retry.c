@@ -334,23 +334,22 @@ void retry_alarm_in_load(void)
 }
 
 static volatile sig_atomic_t first_ran, second_ran;
+static int frame_flags;		/* SA_SIGINFO: on some arches another frame, made by other code */
 
-static void on_first(int sig)
+static void count_signal(int sig)
 {
-	(void)sig;
-	first_ran++;
-}
-
-static void on_second(int sig)
-{
-	(void)sig;
-	second_ran++;
+	if (sig == SIGUSR1)
+		first_ran++;
+	else
+		second_ran++;
 }
 
 static void load_between_handlers(char *page)
 {
-	must("signal", signal(SIGUSR1, on_first) == SIG_ERR ? -1 : 0);
-	must("signal", signal(SIGUSR2, on_second) == SIG_ERR ? -1 : 0);
+	struct sigaction action = { .sa_handler = count_signal, .sa_flags = frame_flags };
+
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+	must("sigaction", sigaction(SIGUSR2, &action, NULL));
 	load_data("load", page, INT, pattern(0, INT));
 	step("first");
 	result("ok(%d)", (int)first_ran);
@@ -359,11 +358,13 @@ static void load_between_handlers(char *page)
 }
 
 /* Both come while it is stopped on its way out of the fault: one frame is built over the other. */
-void retry_two_signals_in_load(void)
+static void two_signals_in_load(int flags)
 {
-	struct stuck child = stuck_child(load_between_handlers);
+	struct stuck child;
 	int status;
 
+	frame_flags = flags;
+	child = stuck_child(load_between_handlers);
 	must("kill", kill(child.pid, SIGSTOP));
 	must("waitpid", waitpid(child.pid, &status, WUNTRACED));
 	prove("it has stopped", WIFSTOPPED(status));
@@ -372,6 +373,16 @@ void retry_two_signals_in_load(void)
 	must("kill", kill(child.pid, SIGCONT));
 	resolve(&child);
 	join_child(child.pid);
+}
+
+void retry_two_signals_in_load(void)
+{
+	two_signals_in_load(0);
+}
+
+void retry_two_signals_info_in_load(void)
+{
+	two_signals_in_load(SA_SIGINFO);
 }
 
 /* -- the page of a disk that answers no more ------------------------------------------------------ */
