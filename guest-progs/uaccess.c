@@ -561,9 +561,11 @@ static long lock_pi(uint32_t *word)
 
 void uaccess_futex_lock_ro(void)
 {
-	uint32_t *fresh = (uint32_t *)anon_pages(1, RW), *ro = (uint32_t *)anon_pages(1, PROT_READ);
+	uint32_t *fresh = (uint32_t *)anon_pages(1, RW), *ro = (uint32_t *)anon_pages(1, RW);
 	long ret;
 
+	*ro = 0;	/* its page is there: the load of the exchange does not fault */
+	must("mprotect", mprotect(ro, page_size, PROT_READ));
 	call_begin("fresh", fresh);
 	ret = lock_pi(fresh);
 	call_end(ret, -1, *fresh == (uint32_t)getpid());
