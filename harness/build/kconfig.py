@@ -103,8 +103,9 @@ def tinyconfig(tree: Path, kernel_arch: str) -> tuple[list[str], list[Path]]:
     base = tree / "kernel" / "configs"
     folders = base, tree / "arch" / kernel_arch / "configs"
     fragments = [path / "tiny.config" for path in folders]
-    words = [f"KCONFIG_ALLCONFIG={base / 'tiny-base.config'}", "allnoconfig"]
-    return words, [path for path in fragments if path.is_file()]
+    seed = base / "tiny-base.config"  # before 5.13 allnoconfig knows by itself
+    words = [f"KCONFIG_ALLCONFIG={seed}"] if seed.is_file() else []
+    return [*words, "allnoconfig"], [path for path in fragments if path.is_file()]
 
 
 def merge(fragments: Iterable[Path], scope: Scope) -> dict[str, Request]:

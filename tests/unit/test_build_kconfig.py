@@ -8,7 +8,16 @@ import pytest
 from packaging.version import Version
 
 from harness.build import BuildError
-from harness.build.kconfig import NOT_SET, Request, Scope, apply, describe_lost, lost, merge
+from harness.build.kconfig import (
+    NOT_SET,
+    Request,
+    Scope,
+    apply,
+    describe_lost,
+    lost,
+    merge,
+    tinyconfig,
+)
 
 NEW = Scope(Version("6.12.117"))
 
@@ -96,6 +105,19 @@ def test_applied_over_a_config(tmp_path: Path) -> None:
     assert apply(config, requests) == (
         "# made by make\nCONFIG_AB=y\nCONFIG_A=y\n# CONFIG_B is not set\n"
     )
+
+
+def test_what_tinyconfig_is_made_of(tmp_path: Path) -> None:
+    """The parts that a tree has: the seed came with 5.13, and few arches have a fragment."""
+    assert tinyconfig(tmp_path, "m68k") == (["allnoconfig"], [])
+    common, own = tmp_path / "kernel" / "configs", tmp_path / "arch" / "m68k" / "configs"
+    for folder in (common, own):
+        folder.mkdir(parents=True)
+        (folder / "tiny.config").touch()
+    (common / "tiny-base.config").touch()
+    words = [f"KCONFIG_ALLCONFIG={common}/tiny-base.config", "allnoconfig"]
+    assert tinyconfig(tmp_path, "m68k") == (words, [common / "tiny.config", own / "tiny.config"])
+    assert tinyconfig(tmp_path, "alpha") == (words, [common / "tiny.config"])
 
 
 def test_lost_symbols(tmp_path: Path) -> None:
