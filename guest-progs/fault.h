@@ -60,6 +60,12 @@
 #ifndef DEVICE_WINDOW
 #define DEVICE_WINDOW 0
 #endif
+#ifdef CMPXCHG
+#define only_with_exchange() ((void)0)
+#else
+#define CMPXCHG(mem, from, to) ((void)(mem), (void)(from), (void)(to), -1L)
+#define only_with_exchange() not_applicable("no system call exchanges a word on this arch")
+#endif
 #ifndef ODD_RETURN_STUB
 #define ODD_RETURN_STUB RETURN_STUB
 #endif

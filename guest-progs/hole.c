@@ -32,7 +32,7 @@ void hole_exec_across(void)
 	must("mprotect", mprotect(end - page_size, page_size, PROT_READ | PROT_EXEC));
 	execute("", start, NULL, end);
 #else
-	not_applicable("no instruction lies across two pages on this arch");
+	not_applicable("no instruction that lies across two pages is known for this arch");
 #endif
 }
 

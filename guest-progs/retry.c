@@ -102,18 +102,7 @@ static void load_from(char *page)
 /* m68k has a system call for it, which brings the page in by the fault handler itself. */
 static void exchange_in(char *page)
 {
-#ifdef CMPXCHG
 	tell("cmpxchg", CMPXCHG(page, 0, 1));
-#else
-	(void)page;
-#endif
-}
-
-static void only_with_exchange(void)
-{
-#ifndef CMPXCHG
-	not_applicable("no system call exchanges a word on this arch");
-#endif
 }
 
 /* What becomes of a child that waits in act when it is killed. */
