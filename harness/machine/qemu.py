@@ -59,7 +59,7 @@ def kernel_parameters(spec: MachineSpec, nonce: str) -> str:
     """The kernel command line.
 
     panic=-1 with -no-reboot: a panic ends QEMU at once. 512 BSD ptys, which nobody opens, cost a
-    boot 0.06 to 0.14 s (pty.legacy_count).
+    boot 0.1 to 0.3 s (pty.legacy_count).
     """
     words = [f"console={spec.console}", "panic=-1", "printk.devkmsg=on", "pty.legacy_count=0"]
     return " ".join([*words, *filter(None, [spec.append]), f"faultline.nonce={nonce}"])
