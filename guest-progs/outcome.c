@@ -153,6 +153,12 @@ void run_line(struct run *run, char *line)
 	}
 }
 
+/* A signal ended the set-up: a fault handler's, say. SIGKILL may be for want of memory. */
+static bool set_up_died(const struct run *run, const char *text)
+{
+	return !run->failure[0] && !strncmp(text, "killed(", 7) && strcmp(text, "killed(SIGKILL)");
+}
+
 /* Every step under way gets this result; with none, something after the last one does. */
 void run_end_steps(struct run *run, const char *text)
 {
@@ -166,19 +172,31 @@ void run_end_steps(struct run *run, const char *text)
 	}
 	if (any)
 		return;
+	if (!run->steps && set_up_died(run, text))
+		begin_step(run, "start");
 	if (run->steps)
 		end_step(run, text);
 	else
 		fail(run, "start %s", text);
 }
 
-/* Behind a failure there is no outcome: it stands with that. */
+/*
+ * Behind a failure there is no outcome: it stands with that. Unless nothing ends the task: whatever
+ * made the set-up fail, that is the kernel's doing, and what there is to be told.
+ */
 static bool beside_failure(struct run *run, const char *text)
 {
 	size_t n = strlen(run->failure);
 
 	if (!n)
 		return false;
+	if (!strncmp(text, "hang(unkillable", 15) && !run->too_much) {
+		run_add_detail(run, "setup", run->failure);
+		run->failure[0] = '\0';
+		while (run->steps && run->step[run->steps - 1].open)
+			run->steps--;
+		return false;
+	}
 	snprintf(run->failure + n, sizeof(run->failure) - n, ", then %s", text);
 	return true;
 }
@@ -295,8 +313,11 @@ void run_conclude(struct run *run)
 		run_compose(run, run->outcome, sizeof(run->outcome));
 	if (strlen(run->outcome) == sizeof(run->outcome) - 1)
 		run_too_much(run);	/* it is cut */
-	if (run->failure[0])
+	if (run->failure[0]) {
+		if (run->steps && !run->too_much)
+			run_add_detail(run, "seen", run->outcome);	/* what it came to is not lost */
 		run->cause[0] = run->outcome[0] = '\0';
+	}
 	if (run->truncated)
 		run_add_detail(run, "truncated", "1");
 }

@@ -29,7 +29,7 @@ from harness.results import (
     Verdict,
     exit_code,
 )
-from harness.run.judge import LATE
+from harness.run.judge import LATE, second_look_is_due
 from harness.text import OUTCOME_LIMIT, clean
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class ColumnCollector(pytest.Collector):
         """Observe one cell; what cannot be built or booted is verdict infra."""
         from harness.build import BuildError
         from harness.machine import QemuError
+        from harness.run.job import unconfirmed
 
         if not self._run_id:
             self._begin()
@@ -139,6 +140,11 @@ class ColumnCollector(pytest.Collector):
             except (QemuError, BuildError, OSError) as error:
                 failure = f"{type(error).__name__}: {error}"
         verdict = Verdict.INFRA
+        last = self._last(scenario)
+        if last is not None and last.observation.outcome and second_look_is_due(last):
+            record = unconfirmed(last, failure)
+            self._write(record)
+            return record
         seen = Observation(scenario=scenario, failure=failure, alive=False)
         if self._unavailable:
             verdict = Verdict.NOT_APPLICABLE
@@ -149,16 +155,17 @@ class ColumnCollector(pytest.Collector):
             run_id=self._run_id,
             column=self.column.id,
             scenario=scenario,
-            attempt=self._attempts(scenario) + 1,
+            attempt=last.attempt + 1 if last else 1,
             verdict=verdict,
             observation=seen,
         )
         self._write(record)
         return record
 
-    def _attempts(self, scenario: str) -> int:
-        """How many are on record."""
-        return sum(name == scenario for *_, name, _ in self._records.results)
+    def _last(self, scenario: str) -> ResultRecord | None:
+        """Its last record, if there is one."""
+        records = (one for one in self._records.results.values() if one.scenario == scenario)
+        return max(records, key=lambda one: one.attempt, default=None)
 
     def settle(self, scenario: str) -> list[ResultRecord]:
         """The last record of this scenario, if it was amended after it had ended; told once."""

@@ -17,6 +17,18 @@ from harness.machine.console import Excerpt, Sign
 from harness.machine.port import End
 
 FATAL = ("panic", "oops")  # words of the kernel after which a machine cannot be trusted
+RESET = ("exit status 0", "killed by SIGABRT")
+
+
+class Words(Struct, frozen=True):
+    """What was heard of a machine between two scenarios: it is about the one before.
+
+    `word` is one of the outcome grammar, the worst of what the kernel said, or how the machine was
+    lost; "" for nothing. `lines` are those of the console.
+    """
+
+    word: str = ""
+    lines: list[str] = []
 
 
 class Cell(Struct):
@@ -56,15 +68,15 @@ def compose(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]
     end all the same, the kernel stands beside it as an actor of its own.
     """
     end, word = cell.end, word_of(cell.signs)
-    if cell.error:
-        return "", f"agent: {cell.error}"
     if word == "panic":
-        return cell.text + "panic", ""
+        return _ended_by("panic", cell.text), ""
     if word == "oops":
         if end is None or end.f or not end.o:
-            return cell.text + "oops", ""
+            return _ended_by("oops", cell.text), ""
         if _DEATH.search(end.o):
             return _DEATH.sub("oops", end.o), ""
+    if cell.error:
+        return "", f"agent: {cell.error}"
     if end is None:
         return _without_end(cell, lost, ending, damaged)
     if end.f:
@@ -80,14 +92,37 @@ def _without_end(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str,
     """A machine that did not come to the end of a scenario and has not said why."""
     if lost not in ("gone", "silent"):  # no machine of ours: that may be anything
         return "", lost
-    if lost == "gone" and ending in ("exit status 0", "killed by SIGABRT"):
-        # With -no-reboot a reset ends QEMU in good order; what no CPU can do makes it abort.
-        return cell.text + "lost", ""
-    if lost == "gone":  # the guest has no means to do that
+    word = lost_word(lost, ending)
+    if not word:  # the guest has no means to do that
         return "", f"QEMU ended during the scenario: {ending}"
-    if damaged:
+    if word == "silent" and damaged:
         return "", f"no end frame, and {damaged} damaged ones: it may have been among them"
-    return cell.text + "silent", ""
+    return _ended_by(word, cell.text), ""
+
+
+def lost_word(lost: str, ending: str) -> str:
+    """How a machine of ours was lost, in the outcome grammar; "" if by nothing that it did.
+
+    With -no-reboot a reset ends QEMU in good order; what no CPU can do makes it abort.
+    """
+    if lost == "gone":
+        return "lost" if ending in RESET else ""
+    return "silent" if lost == "silent" else ""
+
+
+_DUE = re.compile(r"(^|=|: )(?=$|; | \| )")  # where a result is due in the text of step frames
+
+
+def _ended_by(word: str, text: str) -> str:
+    """The outcome so far, with a word of the machine's end for each result that is due."""
+    outcome = _DUE.sub(rf"\g<1>{word}", text)
+    if outcome == text:
+        outcome = beside_kernel(text, word)
+    try:
+        parse(outcome)
+    except OutcomeError:  # the guest is free to write what it likes
+        return word
+    return outcome
 
 
 def _tainted(end: End) -> str:
@@ -106,8 +141,13 @@ def word_of(signs: list[Sign]) -> str:
 
 
 def beside_kernel(outcome: str, word: str) -> str:
-    """An outcome with what the kernel said meanwhile, as an actor of its own."""
-    if not word or outcome == "n/a":
+    """An outcome with what the kernel said meanwhile, as an actor of its own.
+
+    Beside "n/a" it is all that there is: what does not apply must not make a kernel speak.
+    """
+    if not word:
         return outcome
+    if outcome == "n/a":
+        return f"kernel: {word}"
     actors = outcome if outcome.startswith("A: ") else f"A: {outcome}"
     return f"{actors} | kernel: {word}"

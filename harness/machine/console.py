@@ -42,7 +42,7 @@ _ALPHA_DEATH = re.compile(
 )
 
 # First match wins. Repetitions are bounded or of one class that its follower is not in: time is
-# linear. The texts are of 6.1 and 6.12; where these differ both are here.
+# linear. The texts are of 6.1, 6.12 and 7.2; where these differ all are here.
 _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
     (kind, name, re.compile(pattern))
     for kind, name, pattern in (
@@ -53,7 +53,12 @@ _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
             r"WARNING: (?:(?:possible|inconsistent|suspicious|bad|held|lock|Nested|nested) [a-zR]"
             r"|chain_key collision|[\w-]{1,24}-safe -> |.{1,15}/\d{1,10} still has locks held)",
         ),
-        ("warn", "", r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S+ (?P<name>[A-Za-z_][\w.]*)\+0x"),
+        (
+            "warn",
+            "",
+            r"WARNING: (?:CPU: \d+ PID: \d+ )?(?:at )?(?:\S{1,160}:\d+ )?(?:at )?"
+            r"(?P<name>[A-Za-z_][\w.]*)\+0x",
+        ),
         ("warn", "", r"WARNING: (?P<name>[A-Za-z_][\w.]*)"),
         ("oops", "", r"BUG: (?:unable to handle |kernel NULL pointer |invalid or fatal FRED)"),
         ("oops", "", r"BUG: \S{1,24} stack guard page was hit at "),  # x86
@@ -77,12 +82,15 @@ _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
         ("warn", "ubsan", r"UBSAN: [^:]{1,80} in \S{1,160}$"),
         ("warn", "slab", r"BUG \S{1,80} +\((?:Not tainted|Tainted)"),
         ("warn", "bug", r"BUG: .{11}"),  # what else there is, if it is longer than a name
+        ("warn", "bad-page-table", r"\S{1,160}:\d{1,9}: bad (?:pgd|p4d|pud|pmd)\b"),
         # Text, error code, number of the oops, and words of the configuration up to the end: x86,
-        # arm64, "divide error: 0000 [#1] PREEMPT SMP". 6.12 puts "Oops: " before it on x86.
+        # arm64, "divide error: 0000 [#1] PREEMPT SMP". 6.12 puts "Oops: " before it on x86. The
+        # code of arm has no leading zeros.
         (
             "oops",
             "",
-            r"(?:Oops: |Internal error: )?[\w ,()#-]{0,120}: [0-9a-f]{4,16} "
+            r"(?:(?:Oops: )?[\w ,()#-]{0,120}: [0-9a-f]{4,16}"
+            r"|Internal error: [\w ,():#-]{0,120}: [0-9a-f]{1,16}) "
             r"\[#\d{1,9}\](?: [A-Z][\w()]{1,20}){0,8}$",
         ),
         ("oops", "", r"Oops\b[^\[]{0,120}\[#\d{1,9}\](?: [A-Z][\w()]{1,20}){0,8}$"),  # others

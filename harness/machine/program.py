@@ -128,7 +128,7 @@ class ProgramSession(Session):
         return self._heard(lost)
 
     def _heard(self, lost: str) -> Ending:
-        kernel, console = self._said(), self._cell.console.lines()
+        kernel, console = self._said(), [*self._late_console.lines(), *self._cell.console.lines()]
         if not kernel and self._gone and any(map(_REBOOT.search, console)):
             kernel = "reboot"
         return Ending(ended=self._ended, lost=lost, kernel=kernel, console=console)

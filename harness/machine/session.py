@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from harness.machine.cell import FATAL, Cell, compose, word_of
+from harness.machine.cell import FATAL, RESET, Cell, Words, compose, lost_word, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.hand import HandProcess
 from harness.machine.monitor import Monitor
@@ -82,7 +82,7 @@ class Session(Wire):
         self.boot_seconds = 0.0
         self._runner = asyncio.Runner()
         self._monitor: Monitor | None = None
-        self.overdue = ""  # as `late`, but said after that was asked and before the last one began
+        self.overdue = Words()  # as `late`, but after that was asked and before the last one began
 
     def __enter__(self) -> Self:
         try:
@@ -179,24 +179,32 @@ class Session(Wire):
         self._qemu.close()
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell, self.boot_console = Cell(""), Excerpt()
-        self.hello, self._late, self._gone = None, [], False
+        self.hello, self._gone = None, False
+        self._take_late()
 
     def observe(self, scenario: str, scale: float = 1.0) -> Observation:
         """Run one scenario. `scale` multiplies the time limit, for a second look."""
         return self._runner.run(self._observe(scenario, scale))
 
-    def late(self, patience: float = 0.0) -> str:
-        """What the kernel said since the last scenario ended: "", or a word of the grammar.
+    def late(self, patience: float = 0.0) -> Words:
+        """What was heard since the last scenario ended.
 
         It is waited for `patience` seconds. It is told once; what comes after that is `overdue`
-        when the next scenario has been observed. Of both an oops or a panic means that the machine
-        cannot be trusted.
+        when the next scenario has been observed. A machine of which something was heard is not
+        what it was: a lock is left behind, or what warns once is silent now.
         """
         self._drain()
         if patience:
             self._runner.run(self._linger(time.monotonic() + patience))
-        signs, self._late = self._late, []
-        return word_of(signs)
+        ending = self._runner.run(self._ending()) if self._gone and self._monitor else ""
+        signs, lines = self._take_late()
+        return Words(word_of(signs) or ("lost" if ending in RESET else ""), lines)
+
+    def _take_late(self) -> tuple[list[Sign], list[str]]:
+        """What has come between two scenarios; it is told once."""
+        told = self._late, self._late_console.lines()
+        self._late, self._late_console = [], Excerpt()
+        return told
 
     async def _linger(self, deadline: float) -> None:
         while not self._late and not self._gone and await self._wait(deadline):
@@ -279,22 +287,24 @@ class Session(Wire):
             details = await self._look()
             lost = "" if cell.end else lost  # it was only late
         damaged = self._frames.damaged - damaged_before
-        # What came ahead of its mark is about the one before; and if that was lost, about this one.
-        own = first or (not cell.begun and cell.heard)
-        self.overdue, before = "" if own else word_of(self._late), self._late if own else []
-        cell.signs, self._late = [*before, *cell.signs], []
         ending = await self._ending() if lost == "gone" else ""
+        # What came ahead of its mark is about the one before; and if that was lost, about this one.
+        (signs, lines), self.overdue = self._take_late(), Words()
+        if first or (not cell.begun and cell.heard):
+            cell.signs, lines = [*signs, *cell.signs], lines if signs else []
+        else:
+            end_before = "" if cell.begun else lost_word(lost, ending)
+            self.overdue, lines = Words(word_of(signs) or end_before, lines), []
         outcome, failure = compose(cell, lost, ending, damaged)
         if ending:
             details["ending"] = ending
-        if outcome == "n/a" and word_of(cell.signs):
-            details["kernel"] = word_of(cell.signs)
         if damaged:
             details["damaged_frames"] = str(damaged)
         stuck = "unkillable" in outcome + failure or bool(cell.end and "leftover" in cell.end.d)
         # Nobody but the agent writes to the port: else what comes next may not be its word.
         forged = bool(damaged) or self._frames.lost != lost_before
-        broken = self.overdue in FATAL or word_of(cell.signs) in FATAL
+        # A lock is left behind, what warns once is silent now, an oops has left anything.
+        broken = self.overdue.word or cell.signs or "warn(" in outcome
         if lost or stuck or forged or broken:
             alive = False
         cell.begun = not alive  # what comes now is late, unless the machine is past its end
@@ -305,7 +315,7 @@ class Session(Wire):
             cause=end.n[:300],
             failure=failure,
             details={**end.d, **details},
-            console=cell.console.lines(),
+            console=[*lines, *cell.console.lines()],
             ms=int((time.monotonic() - started) * 1000),
             alive=alive,
         )

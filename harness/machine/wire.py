@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 
-from harness.machine.cell import Cell
+from harness.machine.cell import FATAL, Cell
 from harness.machine.console import Excerpt, LineReader, Sign, classify
 from harness.machine.hand import HandProcess
 from harness.machine.port import (
@@ -24,7 +24,7 @@ from harness.machine.port import (
 from harness.machine.qemu import QemuProcess
 
 DRAINING = 2.0  # seconds that what the console has may take
-MAX_SIGNS = 100  # kept of one scenario
+MAX_SIGNS = 100  # kept of one scenario, besides those that end it
 
 
 class Wire:
@@ -38,7 +38,9 @@ class Wire:
         self._lines, self._frames = LineReader(), FrameReader(self.nonce)
         self._cell = Cell("")
         self._ended: Ended | None = None
-        self._late: list[Sign] = []  # said between two scenarios: about the one before
+        # Said between two scenarios: about the one before.
+        self._late: list[Sign] = []
+        self._late_console = Excerpt()
         self._gone = False  # console or port at end of file: QEMU is about to exit
         self._last_byte = 0.0
 
@@ -81,11 +83,16 @@ class Wire:
         if sign is not None and sign.kind == "begin":
             cell.begun |= sign.name == cell.name
             return
-        (cell.console if self.hello else self.boot_console).add(line)
+        if not self.hello:
+            signs, console = cell.signs, self.boot_console
+        elif cell.begun:
+            signs, console = cell.signs, cell.console
+        else:
+            signs, console = self._late, self._late_console
+        console.add(line)
         if sign is None:
             return
-        signs = cell.signs if cell.begun or not self.hello else self._late
-        if sign not in signs and len(signs) < MAX_SIGNS:
+        if sign not in signs and (len(signs) < MAX_SIGNS or sign.kind in FATAL):
             signs.append(sign)
         self._changed.set()
 

@@ -23,7 +23,7 @@ from harness.machine.cell import compose
 from harness.machine.hand import HandSpec
 from harness.machine.port import MAX_FRAME, PROTOCOL, Begin, End, Hello, Plan, Refused, decode
 from harness.results import ColumnRecord, Observation, ResultRecord, Verdict
-from harness.run.job import make_record
+from harness.run.job import make_record, weight
 from harness.run.plan import Cell, Job
 from harness.run.target import Running, claimed_cells
 
@@ -170,7 +170,10 @@ def _told(boots: Iterable[Boot]) -> set[str]:
 
 
 def _results(job: Job, cell: Cell, boots: Iterable[Boot]) -> list[ResultRecord]:
-    """One record for each boot that tells of the scenario; the last one counts."""
+    """One record for each boot that tells of the scenario; the last one counts.
+
+    What one boot proved no other takes back: where it is not the last, it is said again.
+    """
     records: list[ResultRecord] = []
     for boot in boots:
         attempt = len(records) + 1
@@ -185,6 +188,9 @@ def _results(job: Job, cell: Cell, boots: Iterable[Boot]) -> list[ResultRecord]:
             record = make_record(job, cell, observed, attempt)
         records.append(replace(record, repeat=f"faults {cell.scenario}"))
     observed_ = {r.observation.outcome for r in records if r.observation.outcome}
+    best = max(reversed(records), key=weight, default=None)
+    if best is not None and best is not records[-1] and best.verdict is Verdict.MISMATCH:
+        records.append(replace(best, attempt=len(records) + 1))
     if len(observed_) > 1:
         records[-1] = replace(records[-1], confirmation="flake")
     return records

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.machine import QemuError
-from harness.machine.cell import FATAL, beside_kernel
+from harness.machine.cell import FATAL, Words, beside_kernel
 from harness.machine.hand import HandSpec
 from harness.machine.hand_session import HandSession
 from harness.machine.qemu import MachineSpec
@@ -102,7 +102,7 @@ class CellRunner:
         if len(tally) > 1:
             if not last.written:
                 self._put(last)
-            best = max((one.record for one in reversed(looks)), key=_weight)
+            best = max((one.record for one in reversed(looks)), key=weight)
             last.record = replace(best, confirmation="flake")
         last.record = replace(last.record, tally=tally)
         self._put(last)
@@ -142,20 +142,20 @@ class CellRunner:
         if self._session is not None:
             self._amend(self._session.late())
 
-    def _amend(self, word: str) -> None:
-        """What the kernel said late is about the last cell of this machine."""
+    def _amend(self, words: Words) -> None:
+        """What was heard late is about the last cell of this machine, which is not used again."""
         look = self._last
-        if word and look is not None:
+        if words.word and look is not None:
             if not look.written:
                 self._put(look)
-            seen = with_late(look.record.observation, word)
+            seen = with_late(look.record.observation, words)
             tally = _amended(look.record, seen.outcome)
             record = make_record(self._job, look.cell, seen)
             look.record = replace(record, confirmation=LATE, tally=tally)
             self._put(look)
             if self._job.times == 1 and surprising(look.record):
                 self._due.append(look)
-        if word in FATAL:
+        if words.word:
             self._drop()
 
     def _drop(self) -> None:
@@ -207,12 +207,18 @@ class CellRunner:
         return _strongest("flake", first, second, third)
 
     def _look_again(self, cell: Cell, late: bool) -> ResultRecord:
-        """With a longer time limit; where words came `late`, they are waited for."""
+        """With a longer time limit; where words came `late`, they are waited for, and if there are
+        none the machine is asked whether it still is one.
+        """
         record = self._look(cell, CONFIRM_SCALE).record
-        word = self._session.late(LATE_LIMIT) if late and self._session else ""
-        if word in FATAL:
-            self._drop()
-        return make_record(self._job, cell, with_late(record.observation, word)) if word else record
+        if not late or self._session is None:
+            return record
+        words = self._session.late(LATE_LIMIT)
+        if not words.word:
+            self._session.observe(cell.scenario, CONFIRM_SCALE)
+            words = self._session.overdue
+        self._drop()
+        return make_record(self._job, cell, with_late(record.observation, words))
 
     def _look(self, cell: Cell, scale: float = 1.0) -> Look:
         record = make_record(self._job, cell, self._observe(cell, scale))
@@ -233,8 +239,9 @@ class CellRunner:
             )
         self._before.append(cell.scenario)
         seen = session.observe(cell.scenario, scale)
-        self._amend(session.overdue)
-        if session.overdue in FATAL:  # it was run on a machine that could not be trusted
+        if session.overdue.word:  # it was run on a machine that was not what it had been
+            self._amend(session.overdue)
+            self._drop()
             return self._observe(cell, scale)
         if not seen.alive:
             self._drop()
@@ -313,9 +320,18 @@ def make_record(job: Job, cell: Cell, seen: Observation, attempt: int = 1) -> Re
     )
 
 
-def with_late(seen: Observation, word: str) -> Observation:
-    """An observation, with what the kernel said after its end."""
-    seen = replace(seen, alive=seen.alive and word not in FATAL)
+def unconfirmed(record: ResultRecord, why: str) -> ResultRecord:
+    """What was seen stays so where the second look at it came to nothing."""
+    confirmation = f"not looked at again({why[:200]})"
+    return replace(record, attempt=record.attempt + 1, confirmation=confirmation)
+
+
+def with_late(seen: Observation, words: Words) -> Observation:
+    """An observation, with what was heard after its end."""
+    word = words.word
+    if not word:
+        return seen
+    seen = replace(seen, alive=False, console=[*seen.console, *words.lines])
     if not seen.failure:
         return replace(seen, outcome=beside_kernel(seen.outcome, word))
     if word in FATAL:
@@ -341,7 +357,7 @@ def _amended(record: ResultRecord, outcome: str) -> dict[str, int]:
 _WEIGHTS = {Verdict.MISMATCH: 3, Verdict.NO_EXPECTATION: 2, Verdict.INFRA: 0}
 
 
-def _weight(record: ResultRecord) -> tuple[int, int]:
+def weight(record: ResultRecord) -> tuple[int, int]:
     """Of several observations of a cell the one that is not as expected counts."""
     return _WEIGHTS.get(record.verdict, 1), _strength(record)
 
@@ -351,19 +367,20 @@ def _strength(record: ResultRecord) -> int:
     seen = record.observation
     if seen.failure:
         return 0
-    if any(word in seen.outcome for word in FATAL):
+    if any(word in seen.outcome for word in (*FATAL, "lost")):
         return 4
     if "warn(" in seen.outcome:
         return 3
-    return 1 if any(word in seen.outcome for word in ("hang(", "silent", "lost")) else 2
+    return 1 if any(word in seen.outcome for word in ("hang(", "silent")) else 2
 
 
 def _strongest(confirmation: str, *records: ResultRecord) -> list[ResultRecord]:
     """All attempts but the first, which is written, and at the end the one that counts.
 
-    An oops that does not come back has been seen all the same, and so has a warning.
+    An oops that does not come back has been seen all the same, and so has a warning, or a reset.
+    Of two that prove as much it is the one that is not as expected.
     """
-    best = max(reversed(records), key=_strength)
+    best = max(reversed(records), key=lambda one: (_strength(one), weight(one)))
     if best is not records[-1]:
         records = (*records, best)
     return [*records[1:-1], replace(records[-1], confirmation=confirmation)]

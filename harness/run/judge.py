@@ -81,7 +81,8 @@ def surprising(record: ResultRecord) -> bool:
     if seen.failure.startswith(BOOT):
         return False
     lost = not seen.alive or bool(seen.failure)
-    return lost or "hang(" in seen.outcome or record.confirmation == LATE
+    said = "hang(" in seen.outcome or "warn(" in seen.outcome
+    return lost or said or record.confirmation == LATE
 
 
 def second_look_is_due(record: ResultRecord) -> bool:

@@ -71,11 +71,10 @@ def prints(text: str) -> Act:
     return lambda name: console(text)
 
 
-def late_for(
-    next_one: str,
-    text: str = "WARNING: CPU: 0 PID: 40 at a.c:1 zap+0x1/0x4",
-    status: int | None = None,
-) -> Act:
+WARNED = "WARNING: CPU: 0 PID: 40 at a.c:1 zap+0x1/0x4"
+
+
+def late_for(next_one: str, text: str = WARNED, status: int | None = None) -> Act:
     """Prints on behalf of the scenario that ran before this one, and may end the machine."""
 
     def act(name: str) -> None:
@@ -85,6 +84,18 @@ def late_for(
                 sys.exit(status)
 
     return act
+
+
+def after_another(act: Act) -> Act:
+    """On a machine that has run something already."""
+    ran: list[str] = []
+
+    def perhaps(name: str) -> None:
+        if ran:
+            act(name)
+        ran.append(name)
+
+    return perhaps
 
 
 def exits(status: int) -> Act:
@@ -212,6 +223,9 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     # The scenario before has something to say yet.
     "before-mark": (late_for("hole/write"), mark, end()),
     "panic-before-mark": (late_for("hole/write", "Kernel panic - not syncing: x", 0), mark, end()),
+    "after-another": (after_another(prints(WARNED)), mark, end()),
+    "reset-after-another": (after_another(exits(0)), mark, end()),
+    "dark-after-another": (after_another(waits(60)), mark, end()),
     "after-end": (mark, end(), waits(0.2), prints("Oops: 0000 [#1]")),
     "warn": (
         mark, prints("WARNING: CPU: 0 PID: 40 at mm/memory.c:6030 handle_mm_fault+0x1c/0x40"),

@@ -36,6 +36,9 @@ SAID = {  # by the formats of 6.1 and 6.12
     # arm64
     "Internal error: Oops: 0000000096000004 [#1] SMP": OOPS,
     "Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP": OOPS,
+    "Internal error: Oops - undefined instruction: 0 [#1] ARM": OOPS,  # arm: no leading zeros
+    "Internal error: Oops: 805 [#2] SMP ARM": OOPS,
+    "Internal error: : 1 [#1] ARM": OOPS,  # arm: a fault that has no name
     "Internal error: synchronous external abort: 0000000096000010 [#1] SMP": OOPS,
     "Unable to handle kernel paging request at virtual address 0000": OOPS,
     # alpha
@@ -61,6 +64,14 @@ SAID = {  # by the formats of 6.1 and 6.12
     "kernel BUG at arch/m68k/mm/fault.c:161!": OOPS,
     "Kernel BUG at fixup_exception+0x1/0x2 [verbose debug info unavailable]": OOPS,
     "WARNING: CPU: 0 PID: 1 at mm/gup.c:10 fixup+0x1/0x2": Sign("warn", "fixup"),
+    "WARNING: CPU: 0 PID: 1 at fixup+0x1/0x2": Sign("warn", "fixup"),  # without BUGVERBOSE
+    "WARNING: mm/gup.c:10 at fixup+0x1/0x2, CPU#0: faults/12": Sign("warn", "fixup"),  # 7.2
+    "WARNING: ./include/linux/mm.h:1 at f.isra.0+0x1/0x2, CPU#0: a/1": Sign("warn", "f.isra.0"),
+    "WARNING: at fixup+0x1/0x2, CPU#0: faults/12": Sign("warn", "fixup"),
+    "mm/pgtable-generic.c:54: bad pmd 00000000deadbeef.": Sign("warn", "bad-page-table"),
+    "arch/x86/mm/pgtable.c:7: bad pgd 0000000012345678(0000000000000000)": Sign(
+        "warn", "bad-page-table"
+    ),
     "WARNING: possible circular locking dependency detected": Sign("warn", "lockdep"),
     "WARNING: lock held when returning to user space!": Sign("warn", "lockdep"),
     "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected": Sign("warn", "lockdep"),

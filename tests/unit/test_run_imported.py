@@ -120,6 +120,9 @@ def test_two_runs_in_one_log_are_kept_apart(project: Project) -> None:
     found = results(project, b"\n".join(mixed))
     assert [r.observation.outcome for r in found["hole/read"]] == [FAULT, "ok"]
     assert found["hole/read"][-1].confirmation == "flake"
+    found = results(project, other + good())  # what the first one proved is not taken back
+    seen = [(r.attempt, r.observation.outcome, r.confirmation) for r in found["hole/read"]]
+    assert seen == [(1, "ok", ""), (2, FAULT, ""), (3, "ok", "flake")]
     again = results(project, good() + good())  # the same run twice is one
     assert [r.attempt for r in again["hole/read"]] == [1]
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 from msgspec.structs import replace
 
+from harness.machine.cell import Words
 from harness.machine.port import Hello
 from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError
@@ -29,7 +30,7 @@ class FakeSession:
         self.spec, self.count, self.boot_seconds = spec, 0, 0.5
         self.command, self.restored = ["qemu"], False
         self.hello = Hello(protocol=1, release="6.1.0", version="#1", cpu="half thumb ")
-        self.overdue = ""
+        self.overdue = Words()
 
     def boot(self) -> None:
         type(self).boots += 1
@@ -40,7 +41,7 @@ class FakeSession:
         self.count += 1
         self.scales.append(scale)
         outcome = self.answer(self.boots, name, self.count)
-        self.overdue = self.answer(self.boots, "overdue", self.count)[3:]
+        self.overdue = self._words("overdue")
         alive = not any(word in outcome for word in ("unkillable", "oops", "lost"))
         if outcome == "lost":
             return Observation(scenario=name, failure="machine lost", alive=False)
@@ -48,8 +49,14 @@ class FakeSession:
             return Observation(scenario=name, failure="set-up failed: open ENOSPC")
         return Observation(scenario=name, outcome=outcome, alive=alive)
 
-    def late(self, patience: float = 0.0) -> str:
-        return self.answer(self.boots, "late" if patience < 1 else "waited", self.count)[3:]
+    def late(self, patience: float = 0.0) -> Words:
+        return self._words("late" if patience < 1 else "waited")
+
+    def _words(self, when: str) -> Words:
+        if when == "overdue" and self.count == 1:  # on a fresh machine there was nobody before
+            return Words()
+        word = self.answer(self.boots, when, self.count)
+        return Words(word[3:], [f"{when} words"]) if word.startswith("ok ") else Words()
 
     def close(self) -> None:
         pass
@@ -233,6 +240,7 @@ def test_late_words_that_are_expected_are_not_looked_at_again(
 
     records = play(monkeypatch, answer, cell("a/a", "A: ok | kernel: warn(f)"))
     assert told(records)[1:] == [("a/a", 2, "A: ok | kernel: warn(f)", "late")]
+    assert records[-1].observation.console == ["late words"]
     assert FakeSession.boots == 1
 
 
@@ -240,7 +248,7 @@ def test_late_words_that_are_expected_are_not_looked_at_again(
 def test_words_that_are_overdue_are_about_the_one_before(
     word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where they end the machine's trust, what it was asked for meanwhile is asked of another."""
+    """What this machine was asked for meanwhile is asked of another."""
 
     def answer(boot: int, name: str, nth: int) -> str:
         if name == "overdue":
@@ -255,7 +263,8 @@ def test_words_that_are_overdue_are_about_the_one_before(
         ("a/a", 3, "ok", ""),
         ("a/a", 4, f"A: ok | kernel: {word}", "flake"),
     ]
-    assert FakeSession.boots == (3 if word == "oops" else 2)
+    assert records[1].observation.console == ["overdue words"]
+    assert FakeSession.boots == 3
 
 
 @pytest.mark.parametrize("when", ["overdue", "late"])
@@ -266,9 +275,8 @@ def test_of_a_repeated_cell_late_words_amend_the_right_attempt(
 
     def answer(boot: int, name: str, nth: int) -> str:
         if name in ("overdue", "late"):
-            return (
-                "ok warn(f)" if name == when and nth == (2 if name == "overdue" else 1) else "ok "
-            )
+            due = (boot, name, nth) == (1, when, 2 if name == "overdue" else 1)
+            return "ok warn(f)" if due else "ok "
         return "ok"
 
     warned = "A: ok | kernel: warn(f)"
@@ -281,17 +289,25 @@ def test_of_a_repeated_cell_late_words_amend_the_right_attempt(
         ("a/a", 5, warned, "flake"),
     ]
     assert records[-1].tally == {"ok": 2, warned: 1}
-    assert FakeSession.boots == 1
+    assert FakeSession.boots == 2
 
 
-def test_a_job_blames_late_words_of_a_real_session_on_the_right_scenario(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("play", "said"), [("after-another", "warn(zap)"), ("reset-after-another", "lost")]
+)
+@pytest.mark.usefixtures("short_limits")
+def test_what_a_scenario_left_behind_is_blamed_on_it(play: str, said: str, tmp_path: Path) -> None:
+    """By real sessions: not on the one that came next, nor is it lost when that is looked at."""
     out = tmp_path / "r.jsonl"
-    run_job(job(cell("hole/read"), cell("hole/write"), cell("hole/exec"), play="before-mark"), out)
-    assert {r.scenario: r.observation.outcome for r in read_results([out]).last()} == {
-        "hole/read": "A: ok | kernel: warn(zap)",
-        "hole/write": "ok",
-        "hole/exec": "ok",
+    run_job(job(cell("hole/read"), cell("hole/write"), play=play), out)
+    found = read_results([out])
+    last = {r.scenario: (r.observation.outcome, r.confirmation) for r in found.last()}
+    assert last == {
+        "hole/read": (f"A: ok | kernel: {said}", "confirmed"),
+        "hole/write": ("ok", ""),
     }
+    read = [r for r in found.results.values() if r.scenario == "hole/read"]
+    assert ("zap" in "".join(read[1].observation.console)) == (said == "warn(zap)")
 
 
 def test_a_failed_set_up_stays_one_when_the_kernel_warns_late(
