@@ -11,6 +11,22 @@ void control_nothing(void)
 	result("ok");
 }
 
+/* Whatever says WARN, BUG or oops, and what finds a page in a state that it cannot be in. */
+#define TROUBLE (1UL << 5 | 1UL << 7 | 1UL << 9 | 1UL << 14)
+
+void control_untainted(void)
+{
+	FILE *file = fopen("/proc/sys/kernel/tainted", "r");
+	unsigned long taint = 0;
+
+	if (!file)
+		not_applicable("no /proc/sys/kernel/tainted: %s", errno_name(errno));
+	prove("a number", fscanf(file, "%lu", &taint) == 1);
+	fclose(file);
+	step("");
+	result(taint & TROUBLE ? "ok(%lu)" : "ok", taint & TROUBLE);
+}
+
 void control_touch(void)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);

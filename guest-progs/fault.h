@@ -70,6 +70,11 @@
 #define ODD_RETURN_STUB RETURN_STUB
 #endif
 
+/* As in all tables of system calls but alpha's; 6.10. */
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
+
 /* Of 32 bits a kernel need not have the one without 64-bit time. */
 #ifdef SYS_futex_time64
 #define FUTEX SYS_futex_time64
@@ -209,6 +214,8 @@ DECLARE_CODE(move_sp);		/* the stack pointer to arg and back; 16 behind whether 
 DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */
 DECLARE_CODE(store_int);	/* likewise */
 DECLARE_CODE(grant_keys);	/* a signal handler that grants itself all keys, then granted_handler */
+DECLARE_CODE(load_swapped);	/* an int at arg, with the data of the other endianness */
+DECLARE_CODE(checks_off);	/* this thread's accesses are not checked for tags any more */
 DECLARE_CODE(set_tag);		/* gives the granule at arg the tag in arg */
 
 /* -- memory.c: building edges and proving them --------------------------------------- */

@@ -210,6 +210,25 @@ void mte_unchecked(void)
 	load_tagged("", page, BAD);
 }
 
+static char *badly_tagged;
+
+static void load_bad(int sig)
+{
+	(void)sig;
+	load_tagged("handler", badly_tagged, BAD);
+}
+
+/* What a thread does where it must not be checked is none of its handlers' business. */
+void mte_in_handler(void)
+{
+	badly_tagged = tagged_page(GRANULE, GOOD);
+	check_tags(PR_MTE_TCF_SYNC);
+	must("signal", signal(SIGUSR1, load_bad) == SIG_ERR ? -1 : 0);
+	call_code(code_checks_off, NULL);
+	load_tagged("off", badly_tagged, BAD);
+	must("kill", kill(getpid(), SIGUSR1));
+}
+
 void mte_async_load(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);

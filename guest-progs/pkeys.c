@@ -182,3 +182,18 @@ void pkeys_in_handler(void)
 	load_known("before", handler_page, INT, pattern(0, INT));
 	load("load", hole, INT);
 }
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+/* The kernel writes the frame with rights of its own: the thread must get its own back. */
+void pkeys_after_handler(void)
+{
+	char *page = keyed_page(PKEY_DISABLE_ACCESS);
+
+	must("signal", signal(SIGUSR1, nothing) == SIG_ERR ? -1 : 0);
+	call("signal", NULL, kill(getpid(), SIGUSR1));
+	load("load", page + 8, INT);
+}

@@ -82,6 +82,15 @@ void protection_xonly_read(void)
 	load_known("", fresh_page(PROT_EXEC), INT, 0);
 }
 
+void protection_xonly_read_present(void)
+{
+	char *page = fresh_page(PROT_READ | PROT_WRITE);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_EXEC));
+	load_known("", page, INT, pattern(0, INT));
+}
+
 void protection_xonly_back(void)
 {
 	char *page = fresh_page(PROT_EXEC);
@@ -175,4 +184,21 @@ void protection_dontneed(void)
 	call("madvise", page, madvise(page, page_size, MADV_DONTNEED));
 	prove("page absent", !present(page));
 	load_data("load", page, INT, 0);
+}
+
+/* What is sealed stays as it is; and read-only memory of nobody's file would be zeroes. */
+void protection_sealed(void)
+{
+	char *page = fresh_page(PROT_READ | PROT_WRITE), *room = anon_pages(2, PROT_NONE);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	if (syscall(SYS_mseal, page, page_size, 0) != 0 && errno == ENOSYS)
+		not_applicable("memory cannot be sealed: mseal says ENOSYS");
+	call("protect", NULL, mprotect(page, page_size, PROT_READ | PROT_WRITE));
+	call("unmap", NULL, munmap(page, page_size));
+	call("move", NULL, mremap(page, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+				  room) == MAP_FAILED ? -1 : 0);
+	call("discard", NULL, madvise(page, page_size, MADV_DONTNEED));
+	load_data("load", page, INT, pattern(0, INT));
 }

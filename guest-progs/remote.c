@@ -101,6 +101,20 @@ void remote_peek_edge(void)
 	peek_once(edge() - sizeof(long) / 2);
 }
 
+/* A word that looks like an error where errors come in the same register. */
+void remote_peek_negative(void)
+{
+	long *words = (long *)anon_pages(1, RW);
+	pid_t pid;
+
+	words[0] = -1;
+	words[1] = 1UL << (8 * sizeof(long) - 1);
+	pid = fork_tracee();
+	peek_known("all-ones", pid, (char *)&words[0], words[0]);
+	peek_known("top-bit", pid, (char *)&words[1], words[1]);
+	end_tracee(pid);
+}
+
 /* What a breakpoint is: the child has its own copy then, and the file and we have not. */
 void remote_poke_ro(void)
 {

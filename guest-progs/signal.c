@@ -5,9 +5,13 @@
  */
 #include "fault.h"
 
+#include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* -- small parts ------------------------------------------------------------------------- */
 
@@ -123,6 +127,47 @@ void signal_altstack_overflow(void)
 static void nothing(int sig)
 {
 	(void)sig;
+}
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1U << 31)
+#endif
+
+static int on_it, armed;
+
+static int alternate_stack(void)
+{
+	stack_t now;
+
+	return sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE);
+}
+
+static void look_at_stack(int sig, siginfo_t *info, void *context)
+{
+	char here;
+
+	(void)sig, (void)info, (void)context;
+	on_it += (size_t)(&here - stack_start) < STACK_PAGES * page_size;
+	armed += alternate_stack();
+}
+
+/* The kernel takes the stack away while the handler runs, and its return gives it back. */
+void signal_altstack_disarmed(void)
+{
+	struct sigaction action = { .sa_sigaction = look_at_stack, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	stack_t altstack = { .ss_flags = SS_AUTODISARM, .ss_size = STACK_PAGES * page_size };
+
+	altstack.ss_sp = stack_start = anon_pages(STACK_PAGES, PROT_READ | PROT_WRITE);
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+	call("first", NULL, kill(getpid(), SIGUSR1));
+	call("second", NULL, kill(getpid(), SIGUSR1));
+	step("on-it");
+	result("ok(%d)", on_it);
+	step("inside");
+	result("ok(%d)", armed);
+	step("after");
+	result("ok(%d)", alternate_stack());
 }
 
 /* The alternate stack is the smallest that sigaltstack() takes. Gives its size. */
@@ -603,4 +648,30 @@ void signal_int_overflow(void)
 void signal_fp_div0(void)
 {
 	execute("", code_fdiv0, NULL, code_fdiv0);
+}
+
+/* -- system calls that a handler ends ------------------------------------------------------- */
+
+/* Those that know what was left of their time: they go on after a stop, and not after a handler. */
+void signal_interrupted_sleep(void)
+{
+	static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
+	static const struct timespec minute = { .tv_sec = 60 };
+	static const int64_t a_minute[2] = { 60 };	/* as FUTEX has it, also on 32 bits */
+	static int word;
+
+	handle(SIGALRM, nothing, SA_RESTART);
+	must("setitimer", setitimer(ITIMER_REAL, &often, NULL));
+	call("sleep", NULL, nanosleep(&minute, NULL));
+	call("poll", NULL, poll(NULL, 0, 60000));
+	call("futex", NULL, syscall(FUTEX, &word, FUTEX_WAIT, 0, a_minute, NULL, 0));
+}
+
+/* -- how a handler starts ------------------------------------------------------------------- */
+
+void signal_swapped_data(void)
+{
+	char *hole = hole_page();
+
+	execute("", code_load_swapped, hole, hole);
 }

@@ -331,6 +331,19 @@ void userfault_poison_load(void)
 	load("load", poisoned() + 8, INT);
 }
 
+/* The mark is in the page table, and that is copied. */
+void userfault_poison_fork(void)
+{
+	char *page = poisoned();
+	pid_t child = fork_child();
+
+	if (child == 0) {
+		load("child", page + 8, INT);
+		child_done();
+	}
+	join_child(child);
+}
+
 void userfault_poison_store(void)
 {
 	store("store", poisoned() + 8, INT);

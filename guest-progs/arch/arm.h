@@ -99,6 +99,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_multiple, "ldm r0, {r1, r2}; bx lr") \
 	CODE(load_vector, ".fpu neon; vld1.64 {d0}, [r0:64]; bx lr") \
 	CODE(prefetch, "pld [r0]; bx lr") \
+	CODE(load_swapped, "setend be; ldr r1, [r0]; setend le; bx lr") \
 	CODE(load_sp, "mov r1, sp; mov sp, r0; ldr r2, [sp]; mov sp, r1; bx lr") \
 	CODE(push_at, "mov r1, sp; mov sp, r0; push {r1}; mov sp, r1; bx lr") \
 	CODE(sigreturn_at, "mov sp, r0; mov r7, #173; svc #0; .inst 0xe7f000f0")

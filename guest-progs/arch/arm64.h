@@ -103,6 +103,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(sigreturn_at, "mov sp, x0; mov x8, #139; svc #0; .inst 0") \
 	CODE(load_int, "ldr w0, [x0]; ret") \
 	CODE(store_int, "str w0, [x0]; ret") \
-	CODE(set_tag, ".arch armv8.5-a+memtag; stg x0, [x0]; ret; .arch armv8-a")
+	CODE(set_tag, ".arch armv8.5-a+memtag; stg x0, [x0]; ret; .arch armv8-a") \
+	CODE(checks_off, ".arch armv8.5-a+memtag; msr tco, #1; ret; .arch armv8-a")
 
 #endif
