@@ -82,6 +82,7 @@ class Session(Wire):
         self.boot_seconds = 0.0
         self._runner = asyncio.Runner()
         self._monitor: Monitor | None = None
+        self.boot_word = ""  # the worst that the kernel said on its way up, in the outcome grammar
         self.overdue = Words()  # as `late`, but after that was asked and before the last one began
 
     def __enter__(self) -> Self:
@@ -240,6 +241,7 @@ class Session(Wire):
                     f"no hello from the guest after {time.monotonic() - started:.0f} s, "
                     f"console silent for {silent:.0f} s; CPUs {state['cpus']}"
                 )
+        self.boot_word = word_of(self._cell.signs)
         if self.hello.protocol != PROTOCOL:
             raise self._boot_error(
                 f"the guest speaks protocol {self.hello.protocol}, this harness {PROTOCOL}"

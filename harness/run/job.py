@@ -288,6 +288,7 @@ class CellRunner:
                 "guest_version": session.hello.version,
                 "cpu_features": session.hello.cpu.strip(),
                 "started": "from a snapshot" if session.restored else "by a boot",
+                **({"boot_said": session.boot_word} if session.boot_word else {}),
             },
             timings={"boot": round(session.boot_seconds, 3)},
         )

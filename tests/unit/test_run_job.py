@@ -30,7 +30,7 @@ class FakeSession:
         self.spec, self.count, self.boot_seconds = spec, 0, 0.5
         self.command, self.restored = ["qemu"], False
         self.hello = Hello(protocol=1, release="6.1.0", version="#1", cpu="half thumb ")
-        self.overdue = Words()
+        self.overdue, self.boot_word = Words(), "warn(f)"
 
     def boot(self) -> None:
         type(self).boots += 1
@@ -88,6 +88,7 @@ def test_what_the_guest_says_of_its_machine_is_kept(monkeypatch: pytest.MonkeyPa
     runner.run(cell("a/a"))
     (column,) = (record for record in written if isinstance(record, ColumnRecord))
     assert (column.release, column.provenance["cpu_features"]) == ("6.1.0", "half thumb")
+    assert column.provenance["boot_said"] == "warn(f)"
 
 
 def test_one_boot_serves_all_that_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:
