@@ -214,6 +214,7 @@ DECLARE_CODE(move_sp);		/* the stack pointer to arg and back; 16 behind whether 
 DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */
 DECLARE_CODE(store_int);	/* likewise */
 DECLARE_CODE(grant_keys);	/* a signal handler that grants itself all keys, then granted_handler */
+DECLARE_CODE(store_table);	/* where the table of segments is, to arg: the kernel answers that */
 DECLARE_CODE(load_swapped);	/* an int at arg, with the data of the other endianness */
 DECLARE_CODE(checks_off);	/* this thread's accesses are not checked for tags any more */
 DECLARE_CODE(set_tag);		/* gives the granule at arg the tag in arg */

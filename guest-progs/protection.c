@@ -2,7 +2,9 @@
 /* Accesses that a mapping does not permit, or that some architectures cannot refuse. */
 #include "fault.h"
 
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 
 /* A page that has never been touched, with just these rights. */
 static char *fresh_page(int prot)
@@ -201,4 +203,16 @@ void protection_sealed(void)
 				  room) == MAP_FAILED ? -1 : 0);
 	call("discard", NULL, madvise(page, page_size, MADV_DONTNEED));
 	load_data("load", page, INT, pattern(0, INT));
+}
+
+/* A segment of which the caller said that it would only read it. */
+void protection_shm_read_only(void)
+{
+	int id = must("shmget", shmget(IPC_PRIVATE, page_size, IPC_CREAT | 0600));
+	char *page = shmat(id, NULL, SHM_RDONLY);
+
+	must("shmctl", shmctl(id, IPC_RMID, NULL));
+	must("shmat", page == (char *)-1 ? -1 : 0);
+	store("store", page, INT);
+	call("mprotect", page, mprotect(page, page_size, PROT_READ | PROT_WRITE));
 }

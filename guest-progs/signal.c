@@ -675,3 +675,27 @@ void signal_swapped_data(void)
 
 	execute("", code_load_swapped, hole, hole);
 }
+
+/* -- instructions that the kernel does for the program ---------------------------------------- */
+
+static bool bring_page(siginfo_t *info)
+{
+	uintptr_t start = (uintptr_t)info->si_addr & ~(uintptr_t)(page_size - 1);
+
+	repair = NULL;
+	return mmap((void *)start, page_size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+/* A base that is no kernel's, so that nothing is told: behind a limit of 2 bytes. */
+void signal_emulated_store(void)
+{
+	static const uint64_t base = 0xfffffffffffe0000;
+	char *hole = hole_page();
+
+	execute("fault", code_store_table, hole, hole);
+	repair = bring_page;
+	execute("store", code_store_table, hole, hole);
+	step("stored");
+	result("ok data=%s", memcmp(hole + 2, &base, sizeof(base)) ? "changed" : "match");
+}

@@ -105,10 +105,11 @@ class Laboratory:
         scenarios: Sequence[Scenario],
         store: Store,
         say: Say,
+        flavour: str = "core",
     ) -> None:
         self._project, self._kernel, self._arch = project, kernel, arch
         self._scenarios, self._store, self._say = scenarios, store, say
-        self._flavour = "core"
+        self._flavour = flavour
         self._bench: Workbench
         self._job: Job | None = None
         self._unmodified = Path()  # the image

@@ -16,7 +16,7 @@ from harness.build import BuildError
 from harness.build.patches import check_names
 from harness.catalog.yamlfile import DeclarationError
 
-_HEAD = re.compile(r"^(Arch|Origin|What|Equivalent): *(.+)$")
+_HEAD = re.compile(r"^(Arch|Flavour|Origin|What|Equivalent): *(.+)$")
 _SIDES = re.compile(r"^--- (\S+).*\n\+\+\+ (\S+)", re.MULTILINE)
 _SIDE = re.compile(r"^(?:---|\+\+\+) ", re.MULTILINE)
 _OTHER = re.compile(
@@ -32,6 +32,7 @@ class Mutant(Struct, frozen=True):
     arches: tuple[str, ...]
     origin: str  # "blind", "seen", or "reverses COMMIT ..."
     what: str
+    flavour: str = "core"  # the kernel that has the code
     equivalent: str = ""  # the argument, for one that no program can tell from the original
 
     @property
@@ -73,7 +74,12 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
     if not _ORIGIN.fullmatch(head["Origin"]):
         hint = "write blind, seen, or `reverses` and the commit"
         raise DeclarationError(file, 1, f"unknown origin {head['Origin']!r}", hint)
-    return Mutant(path.stem, path, names, head["Origin"], head["What"], head.get("Equivalent", ""))
+    flavour = head.get("Flavour", "core")
+    if not (root / "flavours" / f"{flavour}.config").is_file():
+        raise DeclarationError(file, 1, f"there is no flavours/{flavour}.config", "see flavours/")
+    return Mutant(
+        path.stem, path, names, head["Origin"], head["What"], flavour, head.get("Equivalent", "")
+    )
 
 
 def _read(path: Path, file: str) -> str:

@@ -89,6 +89,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_vector, "movaps (%rdi), %xmm0; ret") \
 	CODE(load_checked, "pushfq; orl $0x40000, (%rsp); popfq; movl (%rdi), %eax; " \
 		"pushfq; andl $~0x40000, (%rsp); popfq; ret") \
+	CODE(store_table, "sgdt (%rdi); ret") \
 	CODE(prefetch, "prefetcht0 (%rdi); ret") \
 	CODE(load_sp, "movq %rsp, %rax; movq %rdi, %rsp; movl (%rsp), %ecx; movq %rax, %rsp; ret") \
 	CODE(push_at, "movq %rsp, %rax; movq %rdi, %rsp; pushq %rax; movq %rax, %rsp; ret") \
