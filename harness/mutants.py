@@ -32,8 +32,8 @@ class Mutant(Struct, frozen=True):
     arches: tuple[str, ...]
     origin: str  # "blind", "seen", or "reverses COMMIT ..."
     what: str
-    flavour: str = "core"  # the kernel that has the code
     equivalent: str = ""  # the argument, for one that no program can tell from the original
+    flavour: str = "core"  # the kernels that have the code
 
     @property
     def shared(self) -> bool:
@@ -75,11 +75,10 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
         hint = "write blind, seen, or `reverses` and the commit"
         raise DeclarationError(file, 1, f"unknown origin {head['Origin']!r}", hint)
     flavour = head.get("Flavour", "core")
-    if not (root / "flavours" / f"{flavour}.config").is_file():
+    if "Flavour" in head and not (root / "flavours" / f"{flavour}.config").is_file():
         raise DeclarationError(file, 1, f"there is no flavours/{flavour}.config", "see flavours/")
-    return Mutant(
-        path.stem, path, names, head["Origin"], head["What"], flavour, head.get("Equivalent", "")
-    )
+    equivalent = head.get("Equivalent", "")
+    return Mutant(path.stem, path, names, head["Origin"], head["What"], equivalent, flavour)
 
 
 def _read(path: Path, file: str) -> str:

@@ -59,6 +59,7 @@ def test_what_the_set_promises() -> None:
         ("Arch: m68k\nArch: alpha\nOrigin: seen\nWhat: x\n", "stands here twice"),
         ("Arch: m68k, alpha m68k\nOrigin: seen\nWhat: x\n", "arch 'm68k' stands here twice"),
         ("Arch: m68k\nOrigin: blindfold\nWhat: x\n", "unknown origin 'blindfold'"),
+        (f"Flavour: ful\n{HEAD}", "there is no flavours/ful.config"),
         ("Arch: m68k\nOrigin: reverses\nWhat: x\n", "unknown origin 'reverses'"),
         ("Arch: m68k\nOrigin: seen\nWhat: \xe9\n", "not UTF-8"),
     ],
