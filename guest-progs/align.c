@@ -219,22 +219,49 @@ void align_atomic_again(void)
 	result("ok(%d)", (int)times);
 }
 
+/* Two ints of a page of the pattern, loaded by one instruction; what it loaded goes elsewhere by two. */
+static char *load_two(const char *code)
+{
+	char *page = filled_pages(1), *at = page + 65;
+
+	if (!execute("load", code, at, at))
+		return NULL;
+	load_data("first", at + 63, INT, pattern(65, INT));
+	load_data("second", at + 67, INT, pattern(69, INT));
+	return at;
+}
+
+/*
+ * Two ints of a page of the pattern, stored elsewhere by one instruction. All of the page is
+ * looked at: the two are `to` bytes from the instruction's address, and `moved` is where it
+ * tells how far its base has moved, if it does.
+ */
+static void store_two(const char *code, int to, int moved)
+{
+	char *page = filled_pages(1), *expected = filled_pages(1), *at = page + 65;
+	const uint32_t eight = 8;
+
+	if (!execute("store", code, at, at + to))
+		return;
+	load_data("first", at + to, INT, pattern(1, INT));
+	load_data("second", at + to + 4, INT, pattern(5, INT));
+	if (moved)
+		load_data("moved", at + moved, INT, eight);
+	memcpy(expected + 65 + to, expected + 1, 8);
+	if (moved)
+		memcpy(expected + 65 + moved, &eight, sizeof(eight));
+	step("page");
+	result("ok data=%s", memcmp(page, expected, page_size) ? "changed" : "match");
+}
+
 void align_pair(void)
 {
-	char *at = filled_pages(1) + 1;
-
-	execute("", code_load_pair, at, at);
+	load_two(code_load_pair);
 }
 
 void align_pair_store(void)
 {
-	char *at = filled_pages(1) + 1;
-
-	if (!execute("store", code_store_pair, at, at))
-		return;
-	load_data("first", at, INT, 0);
-	load_data("second", at + 4, INT, 0);
-	load_data("behind", at + 8, INT, pattern(9, INT));
+	store_two(code_store_pair, 0, 0);
 }
 
 /* One and a half of the two are there. */
@@ -245,21 +272,43 @@ void align_pair_part(void)
 	execute("", code_load_pair, at, at);
 }
 
+/* Where a part of the store is made, the bytes are those of the two that were to be stored. */
 void align_pair_part_store(void)
 {
-	char *at = edge() - 6;
+	char *end = edge(), *page = end - page_size, *at = end - 6;
 
+	fill(page, page_size);
 	if (execute("store", code_store_pair, at, at))
 		return;
-	load_data("first", at, INT, pattern(page_size - 6, INT));
-	load_data("part", at + 4, HALF, pattern(page_size - 2, HALF));
+	load_data("first", at, INT, pattern(page_size - 70, INT));
+	load_data("part", at + 4, HALF, pattern(page_size - 66, HALF));
+	step("before");
+	result("ok data=%s", filled(page, page_size - 6) ? "match" : "changed");
 }
 
 void align_multiple(void)
 {
-	char *at = filled_pages(1) + 1;
+	load_two(code_load_multiple);
+}
 
-	execute("", code_load_multiple, at, at);
+void align_multiple_store(void)
+{
+	store_two(code_store_multiple, 0, 0);
+}
+
+/* With a base that is to be behind the list afterwards. */
+void align_multiple_on(void)
+{
+	char *at = load_two(code_load_multiple_on);
+
+	if (at)
+		load_data("moved", at + 71, INT, 8);
+}
+
+/* As a function's first instruction does, below the stack pointer. */
+void align_multiple_push(void)
+{
+	store_two(code_push_multiple, -8, 71);
 }
 
 void align_multiple_hole(void)

@@ -194,9 +194,12 @@ DECLARE_CODE(breakpoint);	/* what a debugger writes over an instruction */
 DECLARE_CODE(illegal);		/* what the arch promises will never be an instruction */
 DECLARE_CODE(private_call);	/* a system call that only this arch could have, and has not */
 DECLARE_CODE(atomic);		/* adds to, or swaps, the int at arg, indivisibly */
-DECLARE_CODE(load_pair);	/* two ints from arg by one instruction */
-DECLARE_CODE(store_pair);	/* two zeroes to there */
-DECLARE_CODE(load_multiple);	/* the same by one that takes a list of registers */
+DECLARE_CODE(load_pair);	/* two ints from arg by one instruction, then to 63 behind it by two */
+DECLARE_CODE(store_pair);	/* two ints that are 64 before arg to arg, by one instruction */
+DECLARE_CODE(load_multiple);	/* as the pair, by one that takes a list of registers */
+DECLARE_CODE(store_multiple);	/* likewise */
+DECLARE_CODE(load_multiple_on);	/* and moves its base on: how far, to 71 behind arg */
+DECLARE_CODE(push_multiple);	/* stores below arg and moves its base there: how far, likewise */
 DECLARE_CODE(load_vector);	/* a vector register, by the instruction that demands alignment */
 DECLARE_CODE(load_checked);	/* an int, with the program's own alignment check on */
 DECLARE_CODE(prefetch);		/* a hint to load from arg soon */

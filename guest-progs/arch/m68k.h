@@ -88,7 +88,9 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(breakpoint, "trap #15; rts") \
 	CODE(illegal, "illegal") \
 	CODE(atomic, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #1, %d1; cas.l %d0, %d1, (%a0); rts") \
-	CODE(load_multiple, "move.l 4(%sp), %a0; movem.l (%a0), %d0-%d1; rts") \
+	CODE(load_multiple, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #0, %d1; movem.l (%a0), %d0-%d1; " \
+		"move.l %d0, 63(%a0); move.l %d1, 67(%a0); rts") \
+	CODE(store_multiple, "move.l 4(%sp), %a0; movem.l -64(%a0), %d0-%d1; movem.l %d0-%d1, (%a0); rts") \
 	CODE(load_sp, "move.l %sp, %a0; move.l 4(%sp), %sp; move.l (%sp), %d0; move.l %a0, %sp; rts") \
 	CODE(push_at, "move.l %sp, %a0; move.l 4(%sp), %sp; move.l %d0, -(%sp); move.l %a0, %sp; rts") \
 	CODE(sigreturn_at, "move.l 4(%sp), %sp; move.l #173, %d0; trap #0; illegal")
