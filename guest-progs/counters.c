@@ -125,10 +125,9 @@ void counters_populated(void)
 void counters_read_into(void)
 {
 	char *page = anon_pages(1, RW);
-	int fd = pipe_holding(64);
 
 	count_faults();
-	transfer("", page, 64, read(fd, page, 64));
+	read_between("", page, 0);
 }
 
 void counters_mlock(void)
@@ -149,11 +148,9 @@ static void load_counted(char *page)
 
 static void read_counted(char *page)
 {
-	int fd = pipe_holding(64);
-
 	count_faults();
 	task('A');
-	transfer("read", page, 64, read(fd, page, 64));
+	read_between("read", page, page_size);
 }
 
 static void uffd_counted(void (*act)(char *page))

@@ -165,6 +165,12 @@ bool store_with_sp(const char *label, void *sp, void *addr, enum width width);
 void call_begin(const char *label, const void *touch);
 long call_end(long ret, long want, bool intact);
 
+/*
+ * read(2) of 64 bytes from a pipe into the middle of a page, as a step: data=changed unless they are
+ * there afterwards, and around them is what was: n bytes of the pattern and then zeroes.
+ */
+void read_between(const char *label, char *page, size_t n);
+
 /* From here on each step that completes tells how many faults it took: `ok maj=0 min=1`. */
 void count_faults(void);
 
@@ -245,10 +251,14 @@ char *huge_pages(size_t size, size_t n, int flags, int fd);
 int tmpfile_of(size_t size);
 /* n pages of a file from its start. */
 char *map_file(int fd, size_t n, int prot, int flags);
-/* The read end of a pipe that holds n bytes of the pattern; a write end somebody could read. */
+/* The read end of a pipe that holds n bytes of the pattern, or those of it from OTHER on. */
 int pipe_holding(size_t n);
+int pipe_of_others(size_t n);
+/* A write end somebody could read, and whether it holds n bytes of the pattern from there on, and */
+/* no more: nothing where n is negative. */
 int pipe_sink(void);
-/* read(2) of 64 bytes of the pattern into the page, write(2) of 64 bytes from it: a pipe each. */
+bool pipe_holds(int sink, size_t position, long n);
+/* read(2) of 64 bytes from OTHER on into the page, write(2) of 64 bytes from it: a pipe each. */
 long read_into(char *page);
 long write_from(char *page);
 /* Writes a setting of the kernel, a file in /proc or /sys; false where there is no such file. */
@@ -260,6 +270,13 @@ void put_return_stub(void *addr);
 void fill(void *addr, size_t n);
 bool filled(const void *addr, size_t n);
 bool file_filled(int fd, long n);
+/* The file is these n bytes, and ends behind them: empty where n is negative. */
+bool file_holds(int fd, long n);
+/* The same from another position on. Those from OTHER on are no others' near the start of a page. */
+#define OTHER 100
+void fill_from(void *addr, size_t n, size_t position);
+bool filled_from(const void *addr, size_t n, size_t position);
+bool zeroed(const void *addr, size_t n);
 uint64_t pattern(size_t position, enum width width);	/* as a load of that width sees it */
 
 struct vma {

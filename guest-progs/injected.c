@@ -59,6 +59,15 @@ static char *page_of(enum faultline_result kind, unsigned int index, int prot)
 	return must("mmap device", mmap(NULL, page_size, prot, MAP_SHARED, device, offset));
 }
 
+/* The page that those share which are given one: filled with the pattern. */
+static char *held_page(void)
+{
+	char *held = page_of(FAULTLINE_PAGE, 0, RW);
+
+	fill(held, page_size);
+	return held;
+}
+
 static void load_of(enum faultline_result kind)
 {
 	load("", page_of(kind, 0, RW) + 8, INT);
@@ -128,33 +137,141 @@ static long copy_string(char *page)
 	return by_module(FAULTLINE_STRNCPY_FROM_USER, page);
 }
 
+/* -- what becomes of the bytes: looked at in the page that all share, and in what the module keeps -- */
+
+/* The page from byte n on is what it was. */
+static bool kept_from(size_t n, const char *held)
+{
+	return filled_from(held + n, page_size - n, n);
+}
+
+static bool page_kept(const char *held, long ret)
+{
+	(void)ret;
+	return kept_from(0, held);
+}
+
+#define PATH "/proc/./self/./status"	/* of several words: each must be read */
+
+static bool path_kept(const char *held, long ret)
+{
+	(void)ret;
+	return !strcmp(held, PATH) && kept_from(sizeof(PATH), held);
+}
+
+static bool others_stored(const char *held, long ret)
+{
+	return ret < 0 ? kept_from(0, held) : filled_from(held, 64, OTHER) && kept_from(64, held);
+}
+
+static bool zeroes_stored(const char *held, long ret)
+{
+	return ret < 0 ? kept_from(0, held) : zeroed(held, FAULTLINE_BYTES) && kept_from(FAULTLINE_BYTES, held);
+}
+
+/* What the module keeps: it writes that to memory where nothing goes wrong. */
+static char *kept_by_module(enum faultline_function function)
+{
+	static char bytes[FAULTLINE_BYTES];
+
+	memset(bytes, 0xff, sizeof(bytes));
+	must("ask the module", by_module(function, bytes));
+	return bytes;
+}
+
+static void give_module(enum faultline_function function)
+{
+	char bytes[FAULTLINE_BYTES];
+
+	fill_from(bytes, sizeof(bytes), OTHER);
+	must("give the module", by_module(function, bytes));
+}
+
+static long put_other(char *page)
+{
+	give_module(FAULTLINE_GET_USER);
+	return put(page);
+}
+
+static long copy_others_to(char *page)
+{
+	give_module(FAULTLINE_COPY_FROM_USER);
+	return copy_to(page);
+}
+
+static bool word_stored(const char *held, long ret)
+{
+	return ret < 0 ? kept_from(0, held) : filled_from(held, INT, OTHER) && kept_from(INT, held);
+}
+
+static bool word_read(const char *held, long ret)
+{
+	return kept_from(0, held) && (ret < 0 || filled(kept_by_module(FAULTLINE_PUT_USER), INT));
+}
+
+static bool bytes_read(const char *held, long ret)
+{
+	return kept_from(0, held) &&
+	       (ret < 0 || filled(kept_by_module(FAULTLINE_COPY_TO_USER), FAULTLINE_BYTES));
+}
+
+static int sink;
+
+static long write_pipe(char *page)
+{
+	sink = pipe_sink();
+	return write(sink, page, 64);
+}
+
+static bool bytes_written(const char *held, long ret)
+{
+	return kept_from(0, held) && pipe_holds(sink, 0, ret);
+}
+
+static char buffer[FAULTLINE_BYTES];
+
+static bool buffer_filled(const char *held, long ret)
+{
+	return kept_from(0, held) && (ret < 0 || filled(buffer, sizeof(buffer)));
+}
+
 struct user_access {
 	const char *label;
 	long want;		/* bytes; -1: it does not count */
 	long (*run)(char *page);
+	bool (*intact)(const char *held, long ret);
 };
 
-/* Each is a step, on a page of its own. */
+/* Each is a step, on a page of its own: where it is given one at last, that is the one that is held. */
 static void access_each(enum faultline_result kind, const struct user_access *access, size_t n)
 {
 	for (; n > 0; n--, access++) {
-		char *page = page_of(kind, 0, RW);
+		char *page = page_of(kind, 0, RW), *held = held_page();
+		bool intact;
+		long ret;
+		int err;
 
+		if (access->run == open_path)
+			memcpy(held, PATH, sizeof(PATH));
 		call_begin(access->label, page);
-		call_end(access->run(page), access->want, true);
+		ret = access->run(page);
+		err = errno;
+		intact = access->intact(held, ret);
+		errno = err;
+		call_end(ret, access->want, intact);
 	}
 }
 
 static void uaccess_of(enum faultline_result kind)
 {
 	static const struct user_access all[] = {
-		{ "read", 64, read_into },		/* copy_to_user() */
-		{ "write", 64, write_from },	/* copy_from_user() */
-		{ "open", -1, open_path },			/* strncpy_from_user() */
-		{ "futex", -1, futex_wait },
-		{ "clear", FAULTLINE_BYTES, clear },
-		{ "get", -1, get },
-		{ "put", -1, put },
+		{ "read", 64, read_into, others_stored },		/* copy_to_user() */
+		{ "write", 64, write_pipe, bytes_written },		/* copy_from_user() */
+		{ "open", -1, open_path, path_kept },	/* strncpy_from_user() */
+		{ "futex", -1, futex_wait, page_kept },
+		{ "clear", FAULTLINE_BYTES, clear, zeroes_stored },
+		{ "get", -1, get, word_read },
+		{ "put", -1, put_other, word_stored },
 	};
 
 	access_each(kind, all, ARRAY_SIZE(all));
@@ -169,26 +286,26 @@ static long populate(char *page)
 
 static long vm_read(char *page)
 {
-	static char buffer[FAULTLINE_BYTES];
 	struct iovec from = { page, sizeof(buffer) }, to = { buffer, sizeof(buffer) };
 
+	memset(buffer, 0xff, sizeof(buffer));
 	return process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 }
 
 static long read_mem(char *page)
 {
-	static char buffer[FAULTLINE_BYTES];
 	int fd = must("open mem", open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
 
+	memset(buffer, 0xff, sizeof(buffer));
 	return pread(fd, buffer, sizeof(buffer), (uintptr_t)page);
 }
 
 static void gup_of(enum faultline_result kind)
 {
 	static const struct user_access all[] = {
-		{ "populate", -1, populate },
-		{ "vm-readv", FAULTLINE_BYTES, vm_read },
-		{ "mem", FAULTLINE_BYTES, read_mem },
+		{ "populate", -1, populate, page_kept },
+		{ "vm-readv", FAULTLINE_BYTES, vm_read, buffer_filled },
+		{ "mem", FAULTLINE_BYTES, read_mem, buffer_filled },
 	};
 
 	access_each(kind, all, ARRAY_SIZE(all));
@@ -199,9 +316,12 @@ static void gup_of(enum faultline_result kind)
 /* A result that is no error brings the page, sooner or later: for each kind of access. */
 static void user_of(enum faultline_result kind)
 {
-	load("load", page_of(kind, 0, RW), INT);
-	store("store", page_of(kind, 0, RW), INT);
-	put_return_stub(page_of(FAULTLINE_PAGE, 0, RW));	/* the same page */
+	char *held = held_page();
+
+	load_data("load", page_of(kind, 0, RW), INT, pattern(0, INT));
+	if (store("store", page_of(kind, 0, RW), INT))
+		load_data("stored", held, INT, stored(INT));
+	put_return_stub(held);	/* the same page */
 	jump("exec", page_of(kind, 0, PROT_READ | PROT_EXEC));
 }
 
@@ -590,12 +710,12 @@ void injected_hwpoison_large_gup(void)
 static void disabled_uaccess_of(enum faultline_result kind)
 {
 	static const struct user_access all[] = {
-		{ "copy-to", FAULTLINE_BYTES, copy_to },
-		{ "copy-from", FAULTLINE_BYTES, copy_from },
-		{ "clear", FAULTLINE_BYTES, clear },
-		{ "get", -1, get },
-		{ "put", -1, put },
-		{ "strncpy", -1, copy_string },
+		{ "copy-to", FAULTLINE_BYTES, copy_others_to, others_stored },
+		{ "copy-from", FAULTLINE_BYTES, copy_from, bytes_read },
+		{ "clear", FAULTLINE_BYTES, clear, zeroes_stored },
+		{ "get", -1, get, word_read },
+		{ "put", -1, put_other, word_stored },
+		{ "strncpy", -1, copy_string, page_kept },
 	};
 
 	faults_disabled = true;

@@ -48,12 +48,50 @@ bool filled(const void *addr, size_t n)
 	return same;
 }
 
+/* What is left of the period at that position, and not more than n. */
+static size_t run(size_t position, size_t n)
+{
+	size_t left = PERIOD - position % PERIOD;
+
+	return left < n ? left : n;
+}
+
+void fill_from(void *addr, size_t n, size_t position)
+{
+	size_t first = run(position, n);
+
+	memcpy(addr, period() + position % PERIOD, first);
+	fill((char *)addr + first, n - first);
+}
+
+bool filled_from(const void *addr, size_t n, size_t position)
+{
+	size_t first = run(position, n);
+
+	return !memcmp(addr, period() + position % PERIOD, first) &&
+	       filled((const char *)addr + first, n - first);
+}
+
+bool zeroed(const void *addr, size_t n)
+{
+	const char *byte = addr;
+
+	while (n && !*byte)
+		byte++, n--;
+	return !n;
+}
+
 /* The first n bytes of the file; the rest is not looked at. */
 bool file_filled(int fd, long n)
 {
 	static char buffer[4096];
 
 	return n <= 0 || (pread(fd, buffer, n, 0) == n && filled(buffer, n));
+}
+
+bool file_holds(int fd, long n)
+{
+	return lseek(fd, 0, SEEK_END) == (n > 0 ? n : 0) && file_filled(fd, n);
 }
 
 uint64_t pattern(size_t position, enum width width)
@@ -286,8 +324,9 @@ char *hole_page(void)
 {
 	char *pages = anon_pages(3, PROT_READ | PROT_WRITE), *hole = pages + page_size;
 
-	/* Touched all three: a page that outlives its VMA is to be seen as data. */
-	fill(pages, 3 * page_size);
+	/* Touched all three: a page that outlives its VMA is to be seen as data. Not from the start of */
+	/* the pattern: what is copied there is. */
+	fill_from(pages, 3 * page_size, OTHER);
 	must("munmap", munmap(hole, page_size));
 	prove("vma below hole", mincore_errno((uintptr_t)pages) == 0);
 	prove("hole unmapped", unmapped(hole, page_size));
@@ -322,16 +361,26 @@ static void make_pipe(int fds[2])
 	must("pipe", pipe2(fds, O_CLOEXEC));
 }
 
-int pipe_holding(size_t n)
+static int pipe_from(size_t position, size_t n)
 {
 	char bytes[1024];
 	int fds[2];
 
 	make_pipe(fds);
 	prove("pipe fits", n <= sizeof(bytes));
-	fill(bytes, n);
+	fill_from(bytes, n, position);
 	prove("pipe written", write(fds[1], bytes, n) == (ssize_t)n);
 	return fds[0];
+}
+
+int pipe_holding(size_t n)
+{
+	return pipe_from(0, n);
+}
+
+int pipe_of_others(size_t n)
+{
+	return pipe_from(OTHER, n);
 }
 
 int pipe_sink(void)
@@ -342,9 +391,23 @@ int pipe_sink(void)
 	return fds[1];
 }
 
+/* Its other end once more: without waiting, should there be nothing. */
+bool pipe_holds(int sink, size_t position, long n)
+{
+	char path[40], bytes[1024];
+	long there;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", sink);
+	fd = must("open pipe", open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+	there = read(fd, bytes, sizeof(bytes));
+	close(fd);
+	return n > 0 ? there == n && filled_from(bytes, n, position) : there <= 0;
+}
+
 long read_into(char *page)
 {
-	return read(pipe_holding(64), page, 64);
+	return read(pipe_of_others(64), page, 64);
 }
 
 long write_from(char *page)

@@ -44,17 +44,18 @@ static bool read_all(void)
 	char bytes[64];
 	int fds[2];
 
-	fill(bytes, sizeof(bytes));
 	must("pipe", pipe(fds));
-	for (; !shared->stop; shared->rounds++)
+	for (; !shared->stop; shared->rounds++) {
+		fill_from(bytes, sizeof(bytes), shared->rounds);	/* each byte is another in each round */
 		for (int i = 0; i < PAGES; i++) {
-			char *page = shared->pages + i * page_size + 128;
+			char *page = shared->pages + i * page_size;
 
 			if (write(fds[1], bytes, sizeof(bytes)) != sizeof(bytes) ||
-			    read(fds[0], page, sizeof(bytes)) != sizeof(bytes) ||
-			    !filled(page, sizeof(bytes)))
+			    read(fds[0], page + 128, sizeof(bytes)) != sizeof(bytes) ||
+			    !filled_from(page + 128, sizeof(bytes), shared->rounds) || !filled(page, 16))
 				return false;
 		}
+	}
 	return true;
 }
 
@@ -346,11 +347,10 @@ void migrate_device_store(void)
 
 void migrate_device_read(void)
 {
-	int fd = pipe_holding(64);
 	char *page = held_by_device(TO_DEVICE);
 
 	count_faults();
-	transfer("", page, 64, read(fd, page, 64));
+	read_between("", page, page_size);
 }
 
 void migrate_device_fork(void)
@@ -375,11 +375,10 @@ void migrate_exclusive_load(void)
 
 void migrate_exclusive_read(void)
 {
-	int fd = pipe_holding(64);
 	char *page = held_by_device(EXCLUSIVE);
 
 	count_faults();
-	transfer("", page, 64, read(fd, page, 64));
+	read_between("", page, page_size);
 }
 
 static char *device_pages(void)

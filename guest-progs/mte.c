@@ -375,19 +375,25 @@ void mte_read_across(void)
 	int fd = tmpfile_of(64);
 	long done;
 
+	memset(page + GRANULE, 0xff, 64 - GRANULE);
+	memset(tagged(page, GOOD), 0xff, GRANULE);
 	check_tags(PR_MTE_TCF_SYNC);
 	call_begin("", page + GRANULE);
 	done = pread(fd, tagged(page, GOOD), 64, 0);
-	call_end(done, 64, filled(tagged(page, GOOD), GRANULE));
+	call_end(done, 64, filled(tagged(page, GOOD), GRANULE) &&
+		 (done <= GRANULE || filled_from(page + GRANULE, done - GRANULE, GRANULE)));
 }
 
 void mte_write_across(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);
 	int fd = tmpfile_of(0);
+	long done;
 
 	check_tags(PR_MTE_TCF_SYNC);
-	transfer("", page + GRANULE, 64, write(fd, tagged(page, GOOD), 64));
+	call_begin("", page + GRANULE);
+	done = write(fd, tagged(page, GOOD), 64);
+	call_end(done, 64, file_holds(fd, done));
 }
 
 /* Right up to three bytes before the other tag: the copy's last whole word does not fit. */
@@ -395,9 +401,13 @@ void mte_write_tail(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);
 	int fd = tmpfile_of(0);
+	long done;
 
+	fill(page + GRANULE - 3, 128);
 	check_tags(PR_MTE_TCF_SYNC);
-	transfer("", page + GRANULE, 128, write(fd, tagged(page + GRANULE - 3, GOOD), 128));
+	call_begin("", page + GRANULE);
+	done = write(fd, tagged(page + GRANULE - 3, GOOD), 128);
+	call_end(done, 128, file_holds(fd, done));
 }
 
 void mte_async_read_into(void)

@@ -267,6 +267,7 @@ void remote_mem_read_none(void)
 	int fd = mem();
 	long done;
 
+	memset(bytes, 0xff, sizeof(bytes));
 	call_begin("", none);
 	done = pread(fd, bytes, sizeof(bytes), at(none));
 	call_end(done, sizeof(bytes), done <= 0 || filled(bytes, done));
@@ -296,6 +297,7 @@ void remote_mem_read_across(void)
 	long done;
 
 	fill(end - 100, 100);
+	memset(bytes, 0xff, sizeof(bytes));
 	call_begin("", end);
 	done = pread(fd, bytes, sizeof(bytes), at(end - 100));
 	call_end(done, sizeof(bytes), done <= 0 || filled(bytes, done));
@@ -317,9 +319,10 @@ void remote_mem_read_short_buffer(void)
 	long done;
 
 	fill(good, 2 * page_size);
+	memset(end - page_size, 0xff, page_size);
 	call_begin("", end);
 	done = pread(fd, end - page_size, 2 * page_size, at(good));
-	call_end(done, 2 * page_size, !filled(end - page_size, page_size));
+	call_end(done, 2 * page_size, filled(end - page_size, page_size) == (done > 0));
 }
 
 /* -- pages brought in ahead of use ------------------------------------------------------------ */

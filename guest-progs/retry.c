@@ -198,19 +198,33 @@ void retry_resolve_load(void)
 	join_child(child.pid);
 }
 
-static void read_pattern(char *page)
+/* The page comes with the pattern; what is copied there is another part of it. */
+static void read_others(char *page)
 {
-	int fd = pipe_holding(64);
-	long done;
-
-	call_begin("", page);
-	done = read(fd, page, 64);
-	call_end(done, 64, filled(page, 64));
+	read_between("", page, page_size);
 }
 
 void retry_resolve_read(void)
 {
-	struct stuck child = stuck_child(read_pattern);
+	struct stuck child = stuck_child(read_others);
+
+	resolve(&child);
+	join_child(child.pid);
+}
+
+static void write_pattern(char *page)
+{
+	int fd = pipe_sink();
+	long done;
+
+	call_begin("", page + 128);
+	done = write(fd, page + 128, 64);
+	call_end(done, 64, pipe_holds(fd, 128, done));
+}
+
+void retry_resolve_write(void)
+{
+	struct stuck child = stuck_child(write_pattern);
 
 	resolve(&child);
 	join_child(child.pid);

@@ -387,3 +387,23 @@ long call_end(long ret, long want, bool intact)
 	errno = err;
 	return ret;
 }
+
+/* What is at addr is this part of n bytes of the pattern, and zeroes behind them. */
+static bool is_part(const char *addr, size_t from, size_t to, size_t n)
+{
+	size_t end = n < from ? from : n > to ? to : n;
+
+	return filled_from(addr + from, end - from, from) && zeroed(addr + end, to - end);
+}
+
+void read_between(const char *label, char *page, size_t n)
+{
+	const size_t from = 128, size = 64;	/* not where the pattern has what is read */
+	int fd = pipe_of_others(size);
+	long done;
+
+	call_begin(label, page + from);
+	done = read(fd, page + from, size);
+	call_end(done, size, done <= 0 || (filled_from(page + from, done, OTHER) && is_part(page, 0, from, n) &&
+					   is_part(page, from + done, page_size, n)));
+}

@@ -32,7 +32,7 @@ static void write_tail_to(int fd, size_t good, size_t n)
 	fill(end - good, good);
 	call_begin("", end);
 	done = write(fd, end - good, n);
-	call_end(done, n, file_filled(fd, done));
+	call_end(done, n, file_holds(fd, done));
 }
 
 static void write_tail(size_t good, size_t n)
@@ -106,6 +106,7 @@ static void read_tail(size_t good)
 	int fd = tmpfile_of(200);
 	long done;
 
+	memset(end - good, 0xff, good);
 	call_begin("", end);
 	done = pread(fd, end - good, 200, 0);
 	call_end(done, 200, done <= 0 || filled(end - good, done));
@@ -260,14 +261,6 @@ void uaccess_copy_to_one_more(void)
 	each_tail(copy_to, ONE_MORE, 0);
 }
 
-static bool zeroed(const char *addr, long n)
-{
-	for (long i = 0; i < n; i++)
-		if (addr[i])
-			return false;
-	return true;
-}
-
 static void clear(struct tail *tail, char *end, size_t offset)
 {
 	int fd = must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC));
@@ -277,7 +270,7 @@ static void clear(struct tail *tail, char *end, size_t offset)
 	(void)offset;		/* there is no other side */
 	fill(to, tail->good);
 	done = read(fd, to, tail->asked);
-	tail_done(tail, done, zeroed(to, done));
+	tail_done(tail, done, done <= 0 || zeroed(to, done));
 	close(fd);
 }
 
@@ -325,6 +318,96 @@ void uaccess_clear_ends(void)
 	call_end(done, want, intact);
 }
 
+/* -- copies of which each byte is there ------------------------------------------------------ */
+
+#define MOST 130	/* bytes: two rounds of the longest loop, and each rest */
+#define GUARD 16	/* bytes on each side that stay */
+#define PLACES 9	/* each place in a word, on both sides */
+
+static struct {
+	int fd;			/* of a file: the kernel's side of the copy */
+	char *file;		/* the same, mapped */
+	char *end;		/* of the user's side: the edge */
+	bool intact;		/* so far */
+} whole;
+
+/* How many of the guard bytes from addr on there are. */
+static size_t guard_at(const char *addr)
+{
+	size_t left = (uintptr_t)-(uintptr_t)addr & (page_size - 1);
+
+	return left < GUARD ? left : GUARD;
+}
+
+/* A piece between guard bytes, before the copy, and what is to be there behind it. */
+static void guard(char *addr, size_t n)
+{
+	fill(addr - GUARD, GUARD + n + guard_at(addr + n));
+}
+
+static bool is_guarded(const char *addr, size_t n)
+{
+	return filled_from(addr - GUARD, GUARD, 0) && filled_from(addr, n, OTHER) &&
+	       filled_from(addr + n, guard_at(addr + n), GUARD + n);
+}
+
+/* The bytes beside what is copied are not those of the guard. */
+static long whole_copy_to(char *to, size_t offset, size_t n)
+{
+	long done;
+
+	fill_from(whole.file + offset, n + GUARD, OTHER);
+	guard(to, n);
+	done = pread(whole.fd, to, n, offset);
+	whole.intact &= is_guarded(to, n);
+	return done;
+}
+
+static long whole_copy_from(char *from, size_t offset, size_t n)
+{
+	long done;
+
+	fill_from(from, n + guard_at(from + n), OTHER);
+	guard(whole.file + offset, n);
+	done = pwrite(whole.fd, from, n, offset);
+	whole.intact &= is_guarded(whole.file + offset, n);
+	return done;
+}
+
+/* Each length, from each place to each place, and with its last byte at the edge of the user's side. */
+static void each_whole(long (*copy)(char *user, size_t offset, size_t n))
+{
+	long done = 0, want = 0;
+
+	whole.fd = tmpfile_of(0);
+	must("ftruncate", ftruncate(whole.fd, page_size));
+	whole.file = map_file(whole.fd, 1, RW, MAP_SHARED);
+	whole.end = edge();
+	whole.intact = true;
+	call_begin("", whole.end);
+	for (size_t offset = GUARD; offset < GUARD + PLACES; offset++) {
+		for (size_t n = 1; n <= MOST; n++) {
+			char *start = whole.end - page_size + GUARD;
+
+			for (size_t place = 0; place < PLACES; place++)
+				done += copy(start + place, offset, n);
+			done += copy(whole.end - n, offset, n);
+			want += (PLACES + 1) * n;
+		}
+	}
+	call_end(done, want, whole.intact);
+}
+
+void uaccess_copy_to_ends(void)
+{
+	each_whole(whole_copy_to);
+}
+
+void uaccess_copy_from_ends(void)
+{
+	each_whole(whole_copy_from);
+}
+
 /* A path whose end is the last byte that is there: it is read in full if nothing is found. */
 static void look_up(struct tail *tail, char *end, size_t offset)
 {
@@ -345,12 +428,23 @@ void uaccess_path_tails(void)
 
 /* -- pipes and vectors --------------------------------------------------------------------- */
 
+/* write(2) of n bytes of the pattern to a pipe, as a step; what is not counted is not there to be read. */
+static void write_to_pipe(const char *touch, const char *from, size_t n)
+{
+	int fd = pipe_sink();
+	long done;
+
+	call_begin("", touch);
+	done = write(fd, from, n);
+	call_end(done, n, pipe_holds(fd, 0, done));
+}
+
 void uaccess_pipe_write_tail(void)
 {
 	char *end = edge();
-	int fd = pipe_sink();
 
-	transfer("", end, 200, write(fd, end - 101, 200));
+	fill(end - 101, 101);
+	write_to_pipe(end, end - 101, 200);
 }
 
 /* What the first read could not place must still be there for the second. */
@@ -360,7 +454,10 @@ void uaccess_pipe_read_tail(void)
 	int fd = pipe_holding(200);
 	long done;
 
-	transfer("tail", end, 200, read(fd, end - 101, 200));
+	memset(end - 101, 0xff, 101);
+	call_begin("tail", end);
+	done = read(fd, end - 101, 200);
+	call_end(done, 200, done <= 0 || filled(end - 101, done));
 	call_begin("again", good);
 	done = read(fd, good, 200);
 	call_end(done, 200, done < 200 || filled(good, done));
@@ -379,6 +476,7 @@ void uaccess_pipe_read_2buf(void)
 	prove("another begun", write(fds[1], page, 100) == 100);
 	prove("100 bytes left of the first",
 	      read(fds[0], page, page_size - 100) == (ssize_t)page_size - 100);
+	memset(end - 100, 0xff, 100);
 	call_begin("", end);
 	done = read(fds[0], end - 100, 200);
 	call_end(done, 200, done <= 0 || !memcmp(end - 100, page + page_size - 100, done));
@@ -404,9 +502,8 @@ void uaccess_read_hole_3(void)
 void uaccess_write_hole(void)
 {
 	char *hole = hole_page();
-	int fd = pipe_sink();
 
-	transfer("", hole, 64, write(fd, hole, 64));
+	write_to_pipe(hole, hole, 64);
 }
 
 void uaccess_read_ro(void)
@@ -420,9 +517,8 @@ void uaccess_read_ro(void)
 void uaccess_write_none(void)
 {
 	char *page = anon_pages(1, PROT_NONE);
-	int fd = pipe_sink();
 
-	transfer("", page, 64, write(fd, page, 64));
+	write_to_pipe(page, page, 64);
 }
 
 void uaccess_writev_part(void)
@@ -435,7 +531,7 @@ void uaccess_writev_part(void)
 	fill(good, 100);
 	call_begin("", hole);
 	done = writev(fd, iov, 2);
-	call_end(done, 200, file_filled(fd, done));
+	call_end(done, 200, file_holds(fd, done));
 }
 
 /* 128 bytes: a length that each copy routine copies in full before it meets the hole. */
@@ -456,8 +552,12 @@ void uaccess_writev_pipe_part(void)
 	char *good = anon_pages(1, RW), *hole = hole_page();
 	struct iovec iov[] = { { good, 100 }, { hole, 100 } };
 	int fd = pipe_sink();
+	long done;
 
-	transfer("", hole, 200, writev(fd, iov, 2));
+	fill(good, 100);
+	call_begin("", hole);
+	done = writev(fd, iov, 2);
+	call_end(done, 200, pipe_holds(fd, 0, done));
 }
 
 void uaccess_iov_hole(void)
@@ -482,18 +582,15 @@ void uaccess_iov_edge(void)
 
 void uaccess_kernel_range(void)
 {
-	int fd = pipe_sink();
-
-	transfer("", (void *)KERNEL_ADDR, 8, write(fd, (void *)KERNEL_ADDR, 8));
+	write_to_pipe((char *)KERNEL_ADDR, (char *)KERNEL_ADDR, 8);
 }
 
 void uaccess_noncanonical(void)
 {
 #if UINTPTR_MAX > 0xffffffff
-	void *addr = (void *)0x8000000000000000;
-	int fd = pipe_sink();
+	char *addr = (char *)0x8000000000000000;
 
-	transfer("", addr, 8, write(fd, addr, 8));
+	write_to_pipe(addr, addr, 8);
 #else
 	not_applicable("32-bit addresses");
 #endif

@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 
 #define RW (PROT_READ | PROT_WRITE)
+#define CACHED 64	/* bytes of the pattern in a file of one page */
 
 /* -- what the one that brings the page does ----------------------------------------------- */
 
@@ -79,12 +80,23 @@ static void store_it(char *page)
 		load_data("load", page, INT, pattern(0, INT));
 }
 
+/* The page that comes is all of the pattern, begins with some of it, or is empty. */
 static void read_it(char *page)
 {
-	int fd = pipe_holding(64);
-
 	task('A');
-	transfer("read", page, 64, read(fd, page, 64));
+	read_between("read", page, page_size);
+}
+
+static void read_cached(char *page)
+{
+	task('A');
+	read_between("read", page, CACHED);
+}
+
+static void read_fresh(char *page)
+{
+	task('A');
+	read_between("read", page, 0);
 }
 
 static void drop(char *page)
@@ -164,7 +176,7 @@ void userfault_release_blocked(void)
 
 void userfault_release_in_read(void)
 {
-	struct stuck child = stuck_child(read_it);
+	struct stuck child = stuck_child(read_fresh);
 
 	close(child.uffd);
 	join_child(child.pid);
@@ -638,7 +650,7 @@ void userfault_coredump(void)
 
 static int cached_file(void)
 {
-	int fd = tmpfile_of(64);
+	int fd = tmpfile_of(CACHED);
 
 	must("ftruncate", ftruncate(fd, page_size));
 	return fd;
@@ -682,12 +694,12 @@ void userfault_minor_private_store(void)
 	uffd_continue("continue", child.uffd, child.page, page_size);
 	join_child(child.pid);
 	step("file");
-	result("ok data=%s", file_filled(fd, 64) ? "match" : "changed");
+	result("ok data=%s", file_filled(fd, CACHED) ? "match" : "changed");
 }
 
 void userfault_minor_read(void)
 {
-	minor_continue(MAP_SHARED, read_it);
+	minor_continue(MAP_SHARED, read_cached);
 }
 
 static void punch(int fd)

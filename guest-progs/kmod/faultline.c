@@ -27,6 +27,9 @@ struct faultline {
 	struct page *page;
 	atomic_t waiting;
 	atomic_t under_lock;
+	/* What the last access read; what the next one writes. */
+	char bytes[FAULTLINE_BYTES];
+	u32 word;
 };
 
 static vm_fault_t give_page(struct vm_fault *vmf, struct faultline *state)
@@ -155,24 +158,21 @@ static long done(unsigned long left)
 	return left == FAULTLINE_BYTES ? -EFAULT : FAULTLINE_BYTES - left;
 }
 
-static long access_user(unsigned int function, void __user *addr)
+static long access_user(struct faultline *state, unsigned int function, void __user *addr)
 {
-	char bytes[FAULTLINE_BYTES] = { };
-	u32 word = 0;
-
 	switch (function) {
 	case FAULTLINE_COPY_TO_USER:
-		return done(copy_to_user(addr, bytes, sizeof(bytes)));
+		return done(copy_to_user(addr, state->bytes, FAULTLINE_BYTES));
 	case FAULTLINE_COPY_FROM_USER:
-		return done(copy_from_user(bytes, addr, sizeof(bytes)));
+		return done(copy_from_user(state->bytes, addr, FAULTLINE_BYTES));
 	case FAULTLINE_CLEAR_USER:
 		return done(clear_user(addr, FAULTLINE_BYTES));
 	case FAULTLINE_GET_USER:
-		return get_user(word, (u32 __user *)addr);
+		return get_user(state->word, (u32 __user *)addr);
 	case FAULTLINE_PUT_USER:
-		return put_user(word, (u32 __user *)addr);
+		return put_user(state->word, (u32 __user *)addr);
 	case FAULTLINE_STRNCPY_FROM_USER:
-		return strncpy_from_user(bytes, addr, sizeof(bytes));
+		return strncpy_from_user(state->bytes, addr, FAULTLINE_BYTES);
 	}
 	return -EINVAL;
 }
@@ -193,7 +193,7 @@ static long faultline_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return -EFAULT;
 	if (access.disabled)
 		pagefault_disable();
-	ret = access_user(access.function, (void __user *)(unsigned long)access.addr);
+	ret = access_user(state, access.function, (void __user *)(unsigned long)access.addr);
 	if (access.disabled)
 		pagefault_enable();
 	return ret;

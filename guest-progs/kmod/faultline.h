@@ -38,7 +38,10 @@ enum faultline_result {
 #define FAULTLINE_RESULT(offset)	((offset) & 0x7f)
 #define FAULTLINE_INDEX_OF(offset)	((offset) >> 8)
 
-/* An access to user memory by the function of that name. */
+/*
+ * An access to user memory by the function of that name. What copies and strings read from there the
+ * open file keeps, and copies write; likewise the word of get and put.
+ */
 enum faultline_function {
 	FAULTLINE_COPY_TO_USER,
 	FAULTLINE_COPY_FROM_USER,
