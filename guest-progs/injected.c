@@ -247,18 +247,13 @@ static void access_each(enum faultline_result kind, const struct user_access *ac
 {
 	for (; n > 0; n--, access++) {
 		char *page = page_of(kind, 0, RW), *held = held_page();
-		bool intact;
 		long ret;
-		int err;
 
 		if (access->run == open_path)
 			memcpy(held, PATH, sizeof(PATH));
 		call_begin(access->label, page);
 		ret = access->run(page);
-		err = errno;
-		intact = access->intact(held, ret);
-		errno = err;
-		call_end(ret, access->want, intact);
+		call_end(ret, access->want, access->intact(held, ret));
 	}
 }
 

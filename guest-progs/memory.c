@@ -391,17 +391,18 @@ int pipe_sink(void)
 	return fds[1];
 }
 
-/* Its other end once more: without waiting, should there be nothing. */
+/* Its other end once more: without waiting, should there be nothing. errno is that of the write still. */
 bool pipe_holds(int sink, size_t position, long n)
 {
 	char path[40], bytes[1024];
+	int fd, saved_errno = errno;
 	long there;
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", sink);
 	fd = must("open pipe", open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 	there = read(fd, bytes, sizeof(bytes));
 	close(fd);
+	errno = saved_errno;
 	return n > 0 ? there == n && filled_from(bytes, n, position) : there <= 0;
 }
 
