@@ -57,6 +57,9 @@
 #ifndef KERNEL_DATA
 #define KERNEL_DATA KERNEL_ADDR
 #endif
+#ifndef HAS_TRAPNO
+#define HAS_TRAPNO(sig) 0
+#endif
 #ifndef DEVICE_WINDOW
 #define DEVICE_WINDOW 0
 #endif

@@ -17,8 +17,8 @@
 static const int handled[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
 
 struct caught {
-	int sig, code, lsb;
-	unsigned int pkey;
+	int sig, code, err, lsb;
+	unsigned int pkey, trapno;
 	uintptr_t addr;
 	uint64_t word[4];
 };
@@ -47,8 +47,11 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	if (now.open && now.n < MAX_CAUGHT) {
 		struct caught *c = &now.caught[now.n++];
 
-		*c = (struct caught){ .sig = sig, .code = info->si_code, .lsb = info->si_addr_lsb,
-				      .pkey = info->si_pkey, .addr = (uintptr_t)info->si_addr };
+		*c = (struct caught){ .sig = sig, .code = info->si_code, .err = info->si_errno,
+				      .lsb = info->si_addr_lsb, .pkey = info->si_pkey,
+				      .addr = (uintptr_t)info->si_addr };
+		/* Not each libc has a name for it. */
+		memcpy(&c->trapno, (char *)&info->si_addr + sizeof(info->si_addr), sizeof(c->trapno));
 		arch_trap(context, c->word);
 		if (now.jump)
 			siglongjmp(now.env, 1);
@@ -124,6 +127,8 @@ static const char *signal_text(const struct caught *c)
 		snprintf(text + at, sizeof(text) - at, " lsb=%d", c->lsb);
 	if (c->sig == SIGSEGV && c->code == SEGV_PKUERR)
 		snprintf(text + at, sizeof(text) - at, " pkey=%u", c->pkey);
+	if (c->code > 0 && HAS_TRAPNO(c->sig))
+		snprintf(text + at, sizeof(text) - at, " trapno=%u", c->trapno);
 	return text;
 }
 
@@ -179,6 +184,16 @@ static void close_step(void)
 		signal_details();
 }
 
+/* si_errno is never used for what is caught here: another value than 0 shows as a step of its own. */
+static void result_errnos(void)
+{
+	for (int i = 0; i < now.n; i++)
+		if (now.caught[i].err) {
+			step("extra");
+			result("%s", errno_name(now.caught[i].err));
+		}
+}
+
 /* value, then the signals from the first'th on in brackets: they did not end it. */
 static void result_value(const char *value, int first, const char *effect)
 {
@@ -192,6 +207,7 @@ static void result_value(const char *value, int first, const char *effect)
 			 now.after.ru_majflt - now.before.ru_majflt,
 			 now.after.ru_minflt - now.before.ru_minflt);
 	result("%s%s%s", text, effect, faults);
+	result_errnos();
 }
 
 /* -- accesses ------------------------------------------------------------------------- */
@@ -279,6 +295,7 @@ static bool result_access(bool completed, const char *effect)
 		step("extra");
 		result("%s", signal_text(&now.caught[i]));
 	}
+	result_errnos();
 	return false;
 }
 

@@ -83,6 +83,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[2] = uc->uc_mcontext.sc_traparg_a2;	/* -1 fetch, 0 load, 1 store */
 }
 
+#define HAS_TRAPNO(sig) ((sig) == SIGFPE || (sig) == SIGTRAP)
+
 #define PC_IGNORES 3	/* low bits of an address that a jump drops */
 
 #define TRAP_FACTS(word) { "mmcsr", (word)[1] }, { "cause", (word)[2] }
