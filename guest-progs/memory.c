@@ -324,8 +324,10 @@ char *hole_page(void)
 {
 	char *pages = anon_pages(3, PROT_READ | PROT_WRITE), *hole = pages + page_size;
 
-	/* Touched all three: a page that outlives its VMA is to be seen as data. Not from the start of */
-	/* the pattern: what is copied there is. */
+	/*
+	 * Touched all three: a page that outlives its VMA is to be seen as data. Not with the start of
+	 * the pattern, which is what scenarios copy there.
+	 */
 	fill_from(pages, 3 * page_size, OTHER);
 	must("munmap", munmap(hole, page_size));
 	prove("vma below hole", mincore_errno((uintptr_t)pages) == 0);

@@ -118,8 +118,11 @@ static void read_tagged(void)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
 	int fd = pipe_holding(16);
+	long done;
 
-	transfer("", page, 16, read(fd, tagged(page, 0x5a), 16));
+	call_begin("", page);
+	done = read(fd, tagged(page, 0x5a), 16);
+	call_end(done, 16, done > 0 ? filled(page, done) : zeroed(page, 16));
 }
 
 void mte_tbi_read(void)
@@ -413,10 +416,13 @@ void mte_write_tail(void)
 void mte_async_read_into(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);
-	int fd = pipe_holding(16);
+	int fd = pipe_of_others(16);
+	long done;
 
 	check_tags(PR_MTE_TCF_ASYNC);
-	transfer("", page, 16, read(fd, tagged(page, BAD), 16));
+	call_begin("", page);
+	done = read(fd, tagged(page, BAD), 16);
+	call_end(done, 16, done <= 0 || filled_from(tagged(page, GOOD), done, OTHER));
 }
 
 void mte_futex(void)

@@ -540,10 +540,13 @@ static void read_remote(void)
 	char *buffer = anon_pages(1, RW);
 	struct iovec to = { .iov_base = buffer, .iov_len = 64 };
 	struct iovec from = { .iov_base = remote, .iov_len = 64 };
+	long done;
 
-	fill(buffer, 64);
+	memset(buffer, 0xff, 64);
 	task('A');
-	transfer("read", buffer, 64, process_vm_readv(getppid(), &to, 1, &from, 1, 0));
+	call_begin("read", buffer);
+	done = process_vm_readv(getppid(), &to, 1, &from, 1, 0);
+	call_end(done, 64, done <= 0 || filled(buffer, done));
 }
 
 static void read_remote_until_killed(void)
