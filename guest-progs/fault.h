@@ -166,6 +166,8 @@ bool store_with_sp(const char *label, void *sp, void *addr, enum width width);
 	(call_begin(label, touch), call_end((long)(expr), (long)(want), true))
 /* The same in pieces, to look at the bytes before the step ends: not intact, data=changed. */
 void call_begin(const char *label, const void *touch);
+/* Faults that the look at the bytes takes are none of the step's. */
+void call_over(void);
 long call_end(long ret, long want, bool intact);
 
 /*

@@ -385,13 +385,22 @@ void call_begin(const char *label, const void *touch)
 	open_step(label, touch);
 }
 
+void call_over(void)
+{
+	int err = errno;
+
+	close_step();
+	errno = err;
+}
+
 long call_end(long ret, long want, bool intact)
 {
 	const char *effect = intact ? "" : " data=changed";
 	int err = errno;
 	char value[64];
 
-	close_step();
+	if (now.open)
+		close_step();
 	if (ret < 0)
 		snprintf(value, sizeof(value), "%s", errno_name(err));
 	else if (want < 0)
@@ -421,6 +430,7 @@ void read_between(const char *label, char *page, size_t n)
 
 	call_begin(label, page + from);
 	done = read(fd, page + from, size);
+	call_over();
 	call_end(done, size, done <= 0 || (filled_from(page + from, done, OTHER) && is_part(page, 0, from, n) &&
 					   is_part(page, from + done, page_size, n)));
 }
