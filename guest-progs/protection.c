@@ -127,6 +127,52 @@ void protection_xonly_write(void)
 	store("", fresh_page(PROT_EXEC), INT);
 }
 
+/* -- pages of a file that are there by a load: no fault has asked yet what may be done to them --- */
+
+static char *loaded_from(int fd, int prot, int flags)
+{
+	char *page = map_file(fd, 1, prot, flags);
+
+	arch_load(page, INT);
+	prove("page present", present(page));
+	return page;
+}
+
+static void store_to_loaded(int prot)
+{
+	int fd = tmpfile_of(4096);
+	char *private = loaded_from(fd, prot, MAP_PRIVATE);
+	char *shared = loaded_from(fd, prot, MAP_SHARED);
+
+	store("private", private, INT);
+	store("shared", shared, INT);
+	step("file");
+	result("ok data=%s", file_filled(fd, 4096) ? "match" : "changed");
+}
+
+void protection_ro_write_file(void)
+{
+	store_to_loaded(PROT_READ);
+}
+
+void protection_rx_write_file(void)
+{
+	store_to_loaded(PROT_READ | PROT_EXEC);
+}
+
+void protection_exec_nx_file(void)
+{
+	int fd = tmpfile_of(1);
+	char *shared = map_file(fd, 1, PROT_READ | PROT_WRITE, MAP_SHARED);
+
+	put_return_stub(shared);
+	prove("page present", present(shared));
+	jump("shared", shared);
+	jump("shared-ro", loaded_from(fd, PROT_READ, MAP_SHARED));
+	jump("private-ro", loaded_from(fd, PROT_READ, MAP_PRIVATE));
+	jump("private-rx", loaded_from(fd, PROT_READ | PROT_EXEC, MAP_PRIVATE));
+}
+
 /* The kernel as a reader: does it keep to what the program may do? */
 void protection_xonly_write_syscall(void)
 {
