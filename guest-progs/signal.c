@@ -7,6 +7,7 @@
 
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -705,4 +706,92 @@ void signal_emulated_store(void)
 	execute("store", code_store_table, hole, hole);
 	step("stored");
 	result("ok data=%s", memcmp(hole + 2, &base, sizeof(base)) ? "changed" : "match");
+}
+
+/* -- threads that are not the leader ----------------------------------------------------------- */
+
+static struct {
+	pid_t thread;			/* the one that faults */
+	char *page, *stack;		/* where, and its alternate stack */
+	size_t size;
+	bool own_thread, own_stack;	/* who was told, and where the frame was put */
+} lone;
+
+/* Told to somebody else, who faults would do so for ever: it is let through instead. */
+static bool note_who(siginfo_t *info)
+{
+	uintptr_t sp = (uintptr_t)&info;
+
+	lone.own_thread = syscall(SYS_gettid) == lone.thread;
+	lone.own_stack = sp - (uintptr_t)lone.stack < lone.size;
+	repair = NULL;
+	return !lone.own_thread && mprotect(lone.page, page_size, PROT_READ) == 0;
+}
+
+static void *fault_apart(void *unused)
+{
+	stack_t altstack = { .ss_sp = lone.stack, .ss_size = lone.size };
+
+	lone.thread = syscall(SYS_gettid);
+	prove("not the leader", lone.thread != getpid());
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	repair = note_who;
+	load("load", lone.page, INT);
+	return unused;
+}
+
+void signal_thread_fault(void)
+{
+	pthread_t thread;
+
+	lone.size = STACK_PAGES * page_size;
+	lone.stack = anon_pages(STACK_PAGES, PROT_READ | PROT_WRITE);
+	lone.page = anon_pages(1, PROT_NONE);
+	errno = pthread_create(&thread, NULL, fault_apart, NULL);
+	must("pthread_create", errno ? -1 : 0);
+	pthread_join(thread, NULL);
+	step("own-thread");
+	result("ok(%d)", lone.own_thread);
+	step("own-stack");
+	result("ok(%d)", lone.own_stack);
+}
+
+static volatile int leader_there;
+
+static void *fault_unhandled(void *hole)
+{
+	while (leader_there)
+		sched_yield();
+	arch_load(hole, INT);
+	child_done();
+}
+
+/* A process whose leader waits, or is gone, while its only other thread faults. */
+static pid_t thread_without_handler(char *hole, bool leader_goes)
+{
+	pid_t child = fork_child();
+	pthread_t thread;
+
+	if (child != 0)
+		return child;
+	handle(SIGSEGV, SIG_DFL, 0);
+	leader_there = leader_goes;
+	/* The kernel stores zero there when the leader has ended. */
+	syscall(SYS_set_tid_address, &leader_there);
+	errno = pthread_create(&thread, NULL, fault_unhandled, hole);
+	must("pthread_create", errno ? -1 : 0);
+	if (leader_goes)
+		syscall(SYS_exit, 0);
+	for (;;)
+		pause();
+}
+
+void signal_thread_fault_unhandled(void)
+{
+	char *hole = hole_page();
+
+	step("leader-waits");
+	result_fate(thread_without_handler(hole, false));
+	step("leader-gone");
+	result_fate(thread_without_handler(hole, true));
 }
