@@ -5,14 +5,10 @@
  */
 #include "fault.h"
 
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/shm.h>
-#include <sys/stat.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -70,16 +66,9 @@ void counters_mremap_locked(void)
 /* A hole in a file of ramfs, which needs no disk: the page is not in the cache, and has to be read. */
 void counters_uncached_load(void)
 {
-	static const char folder[] = "/tmp/ramfs";
+	int fd = file_on("ramfs", NULL);
 	char *page;
-	int fd;
 
-	if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-		setup_failed("mkdir");
-	must("unshare", unshare(CLONE_NEWNS));
-	must("mount", mount("ramfs", folder, "ramfs", 0, NULL));
-	must("chdir", chdir(folder));
-	fd = must("open", open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 	must("ftruncate", ftruncate(fd, page_size));
 	page = map_file(fd, 1, PROT_READ, MAP_SHARED);
 	count_faults();

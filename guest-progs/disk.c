@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Scratch disks: found by their serial numbers, mounted for this scenario only. */
+/* Scratch disks, found by their serial numbers, and other file systems; mounted for this scenario only. */
 #include "runtime.h"
 
 #include <dirent.h>
@@ -58,4 +58,17 @@ const char *mount_disk(const char *name)
 	if (errno == ENODEV)
 		not_applicable("this kernel has no file system %s", name);
 	setup_failed("mount");
+}
+
+/* Who is alone in its mount namespace sees it, and it goes when the last process of the scenario does. */
+int file_on(const char *type, const char *options)
+{
+	static const char folder[] = "/tmp/mounted";
+
+	if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+		setup_failed("mkdir");
+	must("unshare", unshare(CLONE_NEWNS));
+	must("mount", mount(type, folder, type, 0, options));
+	must("chdir", chdir(folder));
+	return must("open", open("file", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 }

@@ -376,6 +376,8 @@ void release(struct stuck *stuck);
 const char *disk_device(const char *name);
 /* The folder it is mounted on, as the file system of the same name, for this scenario only. */
 const char *mount_disk(const char *name);
+/* A new file on a file system of this type that needs no disk, mounted likewise. */
+int file_on(const char *type, const char *options);
 
 /* -- crowd.c: several tasks bring pages in, another maps and unmaps, all of one address space ----- */
 

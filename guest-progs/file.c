@@ -194,3 +194,127 @@ void file_dev_zero(void)
 	if (store("store", page, INT))
 		load_data("again", page, INT, stored(INT));
 }
+
+/* -- a file system without room ------------------------------------------------------------- */
+
+/* Two pages of a file on a tmpfs of one, which the first of them has taken. */
+static int fd_of_full(void)
+{
+	char options[32];
+	int fd;
+
+	snprintf(options, sizeof(options), "size=%zu", page_size);
+	fd = file_on("tmpfs", options);
+	must("ftruncate", ftruncate(fd, 2 * page_size));
+	fill(map_file(fd, 1, RW, MAP_SHARED), 64);
+	prove("no room", pwrite(fd, "", 1, page_size) < 0 && errno == ENOSPC);
+	return fd;
+}
+
+static char *page_of_full(int fd, int flags)
+{
+	char *page = map_file(fd, 2, RW, flags) + page_size;
+
+	prove("page absent", !present(page));
+	return page;
+}
+
+void file_full_load(void)
+{
+	int fd = fd_of_full();
+
+	load("shared", page_of_full(fd, MAP_SHARED) + 8, INT);
+	load("private", page_of_full(fd, MAP_PRIVATE) + 8, INT);
+}
+
+void file_full_store(void)
+{
+	int fd = fd_of_full();
+	char *page = page_of_full(fd, MAP_SHARED);
+
+	store("shared", page + 8, INT);
+	store("private", page_of_full(fd, MAP_PRIVATE) + 8, INT);
+	must("punch", fallocate(fd, PUNCH, 0, page_size));
+	if (store("room", page + 8, INT))
+		load_data("load", page + 8, INT, stored(INT));
+}
+
+void file_full_read(void)
+{
+	char *page = page_of_full(fd_of_full(), MAP_SHARED);
+	int fd = pipe_holding(64);
+
+	transfer("", page, 64, read(fd, page, 64));
+}
+
+void file_full_write(void)
+{
+	char *page = page_of_full(fd_of_full(), MAP_SHARED);
+	int fd = pipe_sink();
+
+	transfer("", page, 64, write(fd, page, 64));
+}
+
+/* -- a disk that cannot be read any more ------------------------------------------------------ */
+
+#define DEVICE_SIZE (16 * MIB)
+#define FAR (DEVICE_SIZE / 2)		/* further than is read ahead */
+
+/* A mapping of the disk, whose first page was loaded before it broke. */
+static char *broken_disk(int flags)
+{
+	const char *device = map_device(disk_device("raw"), DEVICE_SIZE);
+	int fd = must("open device", open(device, O_RDWR | O_CLOEXEC));
+	char *start = map_file(fd, DEVICE_SIZE / page_size, RW, flags);
+	unsigned char cached;
+
+	arch_load(start, INT);
+	must("mincore", mincore(start + FAR, page_size, &cached));
+	prove("page not in the cache", !(cached & 1));
+	close(fd);
+	break_device();
+	return start;
+}
+
+static void drop_disk(char *start)
+{
+	must("munmap", munmap(start, DEVICE_SIZE));
+	unmap_device();
+}
+
+void file_broken_load(void)
+{
+	char *start = broken_disk(MAP_SHARED);
+
+	load("cached", start + 8, INT);
+	load("load", start + FAR + 8, INT);
+	load("again", start + FAR + 8, INT);
+	drop_disk(start);
+}
+
+void file_broken_store(void)
+{
+	char *start = broken_disk(MAP_PRIVATE);
+
+	store("cached", start + 8, INT);
+	store("store", start + FAR + 8, INT);
+	drop_disk(start);
+}
+
+void file_broken_read(void)
+{
+	char *start = broken_disk(MAP_PRIVATE), *page = start + FAR;
+	int fd = pipe_holding(64);
+
+	transfer("", page, 64, read(fd, page, 64));
+	drop_disk(start);
+}
+
+void file_broken_write(void)
+{
+	char *start = broken_disk(MAP_SHARED), *page = start + FAR;
+	int fd = pipe_sink();
+
+	transfer("", page, 64, write(fd, page, 64));
+	drop_disk(start);
+}
