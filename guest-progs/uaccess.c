@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -840,6 +841,119 @@ void uaccess_string_limit(void)
 	must("PR_GET_NAME", prctl(PR_GET_NAME, cut));
 	call_end(ret, -1, strncmp(cut, name, sizeof(cut) - 1) == 0 && strlen(cut) == sizeof(cut) - 1);
 	call("path", NULL, open(path, O_RDONLY));
+}
+
+/* -- the arguments of a new program ---------------------------------------------------------- */
+
+/* What can be executed, but by nobody: that is found out when the arguments have been copied. */
+static const char *no_program(void)
+{
+	static const char text[] = "no program\n";
+	static char path[32];
+	int fd = must("memfd_create", memfd_create("text", MFD_CLOEXEC));
+
+	prove("file written", write(fd, text, sizeof(text)) == sizeof(text));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return path;
+}
+
+#define LIST(...) (char *[]){ __VA_ARGS__, NULL }
+
+void uaccess_exec_hole(void)
+{
+	const char *path = no_program();
+	char *hole = hole_page();
+	char **list = (char **)hole;
+
+	call("good", NULL, execve(path, LIST("a", "b"), LIST("c=d")));
+	call("argument", hole, execve(path, LIST("a", hole), LIST("c=d")));
+	call("environment", hole, execve(path, LIST("a"), LIST("c=d", hole)));
+	call("arguments", hole, execve(path, list, LIST("c=d")));
+	call("environments", hole, execve(path, LIST("a"), list));
+	list[-1] = "a";
+	call("list-edge", hole, execve(path, list - 1, LIST("c=d")));
+}
+
+#define ALIGNMENTS 16	/* more than two words */
+
+/* Strings that start in each place before the end; those refused with this error are counted. */
+static void exec_near(const char *label, char *end, int err, bool argument)
+{
+	const char *path = no_program();
+	int refused = 0;
+
+	call_begin(label, end);
+	for (char *at = end - ALIGNMENTS; at < end; at++)
+		refused += execve(path, LIST("a", argument ? at : "b"), LIST(argument ? "c=d" : at)) < 0 &&
+			   errno == err;
+	call_end(refused, ALIGNMENTS, true);
+}
+
+void uaccess_exec_edge(void)
+{
+	size_t too_long = 32 * page_size;	/* MAX_ARG_STRLEN */
+	char *string = anon_pages(33, RW), *end = edge();
+
+	memset(end - ALIGNMENTS, 'a', ALIGNMENTS);
+	exec_near("argument", end, EFAULT, true);
+	exec_near("environment", end, EFAULT, false);
+	end[-1] = '\0';
+	exec_near("whole", end, ENOEXEC, true);
+	memset(string, 'a', too_long);
+	call("too-long", NULL, execve(no_program(), LIST("a", string), LIST("c=d")));
+}
+
+/* -- a struct that is larger than the kernel's: what it does not know must be zero ------------- */
+
+#define HOW sizeof(struct open_how)
+
+/* openat2(2) with so many bytes behind the struct that the kernel knows, which ends at tail. */
+static int open_with(char *tail, size_t n)
+{
+	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC };
+	int fd;
+
+	memcpy(tail - HOW, &how, HOW);
+	fd = syscall(SYS_openat2, AT_FDCWD, "/", tail - HOW, HOW + n);
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 ? errno : 0;
+}
+
+void uaccess_struct_larger(void)
+{
+	char *page = anon_pages(1, RW), *end;
+	int zeroes = 0, behind = 0, others = 0, cut = 0;
+
+	if (open_with(page + HOW, 0) == ENOSYS)
+		not_applicable("no openat2(2)");
+	end = edge();
+	call_begin("zeroes", end);
+	for (int n = 1; n <= ALIGNMENTS; n++) {
+		memset(end - n, 0, n);
+		zeroes += open_with(end - n, n) == 0;
+	}
+	call_end(zeroes, ALIGNMENTS, true);
+	call_begin("behind", page);
+	for (int n = 1; n <= ALIGNMENTS; n++) {
+		memset(page + 64, 0, n);
+		memset(page + 64 + n, 'a', ALIGNMENTS);
+		behind += open_with(page + 64, n) == 0;
+	}
+	call_end(behind, ALIGNMENTS, true);
+	call_begin("cut", end);
+	for (int n = 0; n < ALIGNMENTS; n++) {
+		memset(end - n, 0, n);
+		cut += open_with(end - n, n + 1) == EFAULT;
+	}
+	call_end(cut, ALIGNMENTS, true);
+	call_begin("others", end);
+	for (int n = 1; n <= ALIGNMENTS; n++) {
+		memset(end - n, 0, n);
+		end[-1] = 'a';
+		others += open_with(end - n, n) == E2BIG;
+	}
+	call_end(others, ALIGNMENTS, true);
 }
 
 /* -- poll and epoll ------------------------------------------------------------------------ */
