@@ -651,6 +651,102 @@ void uaccess_futex_op_ro(void)
 	call("", ro, syscall(FUTEX, good, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, 1, ro, set_to_1));
 }
 
+/* On the second word; nobody waits at the first. */
+static long wake_op(uint32_t *word, int flag, int op)
+{
+	static uint32_t first;
+
+	return syscall(FUTEX, &first, FUTEX_WAKE_OP | flag, 1L, 1L, word, op);
+}
+
+/* Afterwards the word is to hold this. */
+static void operate(const char *label, uint32_t *word, int op, uint32_t result)
+{
+	long ret;
+
+	call_begin(label, word);
+	ret = wake_op(word, FUTEX_PRIVATE_FLAG, op);
+	call_end(ret, 0, *word == result);
+}
+
+#define OPERATE(op, arg) FUTEX_OP(FUTEX_OP_##op, arg, FUTEX_OP_CMP_EQ, 0)
+#define WORD 0x8765a5a5U	/* with its sign set */
+
+void uaccess_futex_op(void)
+{
+	uint32_t *word = (uint32_t *)anon_pages(1, RW);
+
+	*word = WORD;
+	operate("set", word, OPERATE(SET, 0x2ff), 0x2ff);
+	*word = WORD;
+	operate("add", word, OPERATE(ADD, 0x2ff), WORD + 0x2ff);
+	*word = WORD;
+	operate("add-negative", word, OPERATE(ADD, -5), WORD - 5);
+	*word = WORD;
+	operate("or", word, OPERATE(OR, 0x2ff), WORD | 0x2ff);
+	*word = WORD;
+	operate("andn", word, OPERATE(ANDN, 0x2ff), WORD & ~0x2ff);
+	*word = WORD;
+	operate("xor", word, OPERATE(XOR, 0x2ff), WORD ^ 0x2ff);
+}
+
+void uaccess_futex_op_waiter(void)
+{
+	uint32_t *word = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	struct stuck waiter;
+
+	*word = 7;
+	waiter = (struct stuck){ .pid = fork_child() };
+	if (waiter.pid == 0) {
+		syscall(FUTEX, word, FUTEX_WAIT, 7, NULL, NULL, 0);
+		child_done();
+	}
+	see_it_sleep(&waiter);
+	transfer("other", word, 0, wake_op(word, 0, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 7)));
+	transfer("equal", word, 1, wake_op(word, 0, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 8)));
+	join_child(waiter.pid);
+	step("word");
+	result("ok(%d)", *word);
+}
+
+void uaccess_futex_op_pages(void)
+{
+	uint32_t *fresh = (uint32_t *)anon_pages(1, RW), *loaded = (uint32_t *)anon_pages(1, RW);
+	uint32_t *shared = (uint32_t *)anon_pages(1, RW);
+	char byte = 0;
+	int go[2];
+	pid_t pid;
+
+	prove("zero page", arch_load(loaded, INT) == 0 && !present(fresh));
+	*shared = WORD;
+	must("pipe", pipe(go));
+	pid = fork_child();
+	if (pid == 0) {
+		must("read", read(go[0], &byte, 1));
+		load_data("child", shared, INT, WORD);
+		child_done();
+	}
+	operate("fresh", fresh, OPERATE(ADD, 5), 5);
+	operate("loaded", loaded, OPERATE(OR, 6), 6);
+	operate("after-fork", shared, OPERATE(XOR, 0x2ff), WORD ^ 0x2ff);
+	must("write", write(go[1], &byte, 1));
+	join_child(pid);
+}
+
+/* The page was written before, so that the load of the operation does not fault, and its store does. */
+void uaccess_futex_op_refused(void)
+{
+	uint32_t *ro = (uint32_t *)anon_pages(1, RW), *none = (uint32_t *)anon_pages(1, PROT_NONE);
+	char *hole;
+
+	*ro = WORD;
+	must("mprotect", mprotect(ro, page_size, PROT_READ));
+	hole = hole_page();
+	operate("ro", ro, OPERATE(ADD, 5), WORD);
+	call("none", none, wake_op(none, FUTEX_PRIVATE_FLAG, OPERATE(ADD, 5)));
+	call("hole", hole, wake_op((uint32_t *)hole, FUTEX_PRIVATE_FLAG, OPERATE(ADD, 5)));
+}
+
 /* The kernel takes the lock for its caller: it exchanges the word that nobody holds by a thread's number. */
 static long lock_pi(uint32_t *word)
 {
