@@ -119,6 +119,32 @@ void counters_read_into(void)
 	read_between("", page, 0);
 }
 
+/* Faults that come to nothing. */
+void counters_eof_load(void)
+{
+	char *page = map_file(tmpfile_of(1), 2, RW, MAP_SHARED) + page_size;
+
+	count_faults();
+	load("", page + 8, INT);
+}
+
+void counters_denied_load(void)
+{
+	char *page = anon_pages(1, PROT_NONE);
+
+	count_faults();
+	load("", page, INT);
+}
+
+void counters_eof_read(void)
+{
+	char *page = map_file(tmpfile_of(1), 2, RW, MAP_SHARED) + page_size;
+	int fd = pipe_holding(64);
+
+	count_faults();
+	transfer("", page, 64, read(fd, page, 64));
+}
+
 void counters_mlock(void)
 {
 	char *page = anon_pages(1, RW);

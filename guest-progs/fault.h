@@ -176,7 +176,7 @@ long call_end(long ret, long want, bool intact);
  */
 void read_between(const char *label, char *page, size_t n);
 
-/* From here on each step that completes tells how many faults it took: `ok maj=0 min=1`. */
+/* From here on each step tells how many faults it took: `ok maj=0 min=1`. */
 void count_faults(void);
 
 /* Runs in the handler of the next steps; where it returns true the instruction goes on. */

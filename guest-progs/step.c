@@ -194,19 +194,27 @@ static void result_errnos(void)
 		}
 }
 
-/* value, then the signals from the first'th on in brackets: they did not end it. */
-static void result_value(const char *value, int first, const char *effect)
+/* What the step took, behind its result, whether it completed or not. */
+static const char *faults_taken(void)
 {
-	char text[MAX_CAUGHT * 64], faults[64] = "";
-	int at = snprintf(text, sizeof(text), "%s", value);
+	static char faults[64];
 
-	for (int i = first; i < now.n; i++)
-		at += snprintf(text + at, sizeof(text) - at, "[%s]", signal_text(&now.caught[i]));
 	if (counting)
 		snprintf(faults, sizeof(faults), " maj=%ld min=%ld",
 			 now.after.ru_majflt - now.before.ru_majflt,
 			 now.after.ru_minflt - now.before.ru_minflt);
-	result("%s%s%s", text, effect, faults);
+	return faults;
+}
+
+/* value, then the signals from the first'th on in brackets: they did not end it. */
+static void result_value(const char *value, int first, const char *effect)
+{
+	char text[MAX_CAUGHT * 64];
+	int at = snprintf(text, sizeof(text), "%s", value);
+
+	for (int i = first; i < now.n; i++)
+		at += snprintf(text + at, sizeof(text) - at, "[%s]", signal_text(&now.caught[i]));
+	result("%s%s%s", text, effect, faults_taken());
 	result_errnos();
 }
 
@@ -266,6 +274,7 @@ void count_faults(void)
 		arch_load(at, BYTE);
 	attempt(&load, &own);
 	attempt(&store, &own);
+	memset(now.caught, 0, sizeof(now.caught));
 	getrusage(RUSAGE_SELF, &now.before);
 	getrusage(RUSAGE_SELF, &now.after);
 	counting = true;
@@ -290,7 +299,7 @@ static bool result_access(bool completed, const char *effect)
 		result_value("ok", 0, effect);
 		return true;
 	}
-	result("%s", signal_text(&now.caught[0]));
+	result("%s%s", signal_text(&now.caught[0]), faults_taken());
 	for (int i = 1; i < now.n; i++) {
 		step("extra");
 		result("%s", signal_text(&now.caught[i]));
