@@ -52,6 +52,76 @@ void control_cow_after_fork(void)
 	load_data("parent", page, INT, pattern(0, INT));
 }
 
+/* All of a page of any size but for one small page in the middle, in which stores go. */
+static char *middle(char *page, size_t size)
+{
+	return page + size / 2;
+}
+
+static void fill_each(char *page, size_t size)
+{
+	for (size_t at = 0; at < size; at += page_size)
+		fill(page + at, page_size);
+}
+
+static void look_around(const char *label, char *page, size_t size)
+{
+	bool same = true;
+
+	step(label);
+	for (size_t at = 0; at < size; at += page_size)
+		if (page + at != middle(page, size))
+			same &= filled(page + at, page_size);
+	result("ok data=%s", same ? "match" : "changed");
+}
+
+/* Each side of a fork stores while the other one is there, and each looks at all that it has. */
+static void copy_on_write(char *page, size_t size)
+{
+	char *word = middle(page, size), byte = 0;
+	int go[2];
+	pid_t child;
+
+	fill_each(page, size);
+	child = fork_child();
+	if (child == 0) {
+		store("child", word, INT);
+		load_data("child-own", word, INT, stored(INT));
+		look_around("child-rest", page, size);
+		child_done();
+	}
+	join_child(child);
+	load_data("unseen", word, INT, pattern(0, INT));
+	must("pipe", pipe(go));
+	child = fork_child();
+	if (child == 0) {
+		must("read", read(go[0], &byte, 1));
+		load_data("kept", word, INT, pattern(0, INT));
+		look_around("kept-rest", page, size);
+		child_done();
+	}
+	store("parent", word, INT);
+	look_around("parent-rest", page, size);
+	must("write", write(go[1], &byte, 1));
+	join_child(child);
+	load_data("parent-own", word, INT, stored(INT));
+}
+
+void control_cow_transparent_huge(void)
+{
+	size_t size;
+	char *page = transparent_huge_page(&size);
+
+	copy_on_write(page, size);
+}
+
+/* The pool has room for a copy. */
+void control_cow_hugetlb(void)
+{
+	huge_pool(2 * MIB, 4);
+	copy_on_write(huge_pages(2 * MIB, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1), 2 * MIB);
+}
+
 void control_unaligned(void)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);

@@ -252,6 +252,8 @@ char *edge(void);
 void huge_pool(size_t size, unsigned int pages);
 /* n of them, mapped for reading and writing. */
 char *huge_pages(size_t size, size_t n, int flags, int fd);
+/* A transparent huge page, filled, and its size; proven by what smaps says of its mapping. */
+char *transparent_huge_page(size_t *size);
 /* A tmpfs file of so many bytes of the pattern. */
 int tmpfile_of(size_t size);
 /* n pages of a file from its start. */

@@ -496,42 +496,10 @@ void hwpoison_hugetlb_read(void)
 		transfer("read", page, 64, read(fd, page, 64));
 }
 
-static size_t transparent_size(void)
-{
-	static const char path[] = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
-	FILE *file = fopen(path, "re");
-	size_t size;
-
-	if (!file)
-		not_applicable("no %s", path);
-	prove("a size", fscanf(file, "%zu", &size) == 1);
-	fclose(file);
-	return size;
-}
-
-/* A transparent huge page; proven by what smaps says of its mapping. */
-static char *transparent_huge_page(void)
-{
-	static const char knob[] = "/sys/kernel/mm/transparent_hugepage/enabled";
-	size_t size = transparent_size();
-	char *area, *page;
-
-	if (!set_knob(knob, "madvise"))		/* off in small machines */
-		not_applicable("no %s", knob);
-	if (size > 32 * MIB)
-		not_applicable("huge pages of %lu MiB are more than this machine has", size / MIB);
-	area = anon_pages(2 * size / page_size, RW);
-	page = (char *)(((uintptr_t)area + size - 1) & ~(size - 1));
-	if (madvise(page, size, MADV_HUGEPAGE) < 0)
-		not_applicable("madvise(MADV_HUGEPAGE)=%s", errno_name(errno));
-	fill(page, size);
-	prove("a huge page", smaps_kib(page, "AnonHugePages:") == size / KIB);
-	return page;
-}
-
 void hwpoison_thp(void)
 {
-	char *page = transparent_huge_page(), *bad = page + 5 * page_size;
+	size_t size;
+	char *page = transparent_huge_page(&size), *bad = page + 5 * page_size;
 
 	if (!inject(bad))
 		return;

@@ -309,6 +309,38 @@ char *huge_pages(size_t size, size_t n, int flags, int fd)
 	return must("mmap huge pages", mmap(NULL, n * size, PROT_READ | PROT_WRITE, flags, fd, 0));
 }
 
+static size_t transparent_size(void)
+{
+	static const char path[] = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
+	FILE *file = fopen(path, "re");
+	size_t size;
+
+	if (!file)
+		not_applicable("no %s", path);
+	prove("a size", fscanf(file, "%zu", &size) == 1);
+	fclose(file);
+	return size;
+}
+
+char *transparent_huge_page(size_t *size)
+{
+	static const char knob[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+	char *area, *page;
+
+	*size = transparent_size();
+	if (!set_knob(knob, "madvise"))		/* off in small machines */
+		not_applicable("no %s", knob);
+	if (*size > 32 * MIB)
+		not_applicable("huge pages of %lu MiB are more than this machine has", *size / MIB);
+	area = anon_pages(2 * *size / page_size, PROT_READ | PROT_WRITE);
+	page = (char *)(((uintptr_t)area + *size - 1) & ~(*size - 1));
+	if (madvise(page, *size, MADV_HUGEPAGE) < 0)
+		not_applicable("madvise(MADV_HUGEPAGE)=%s", errno_name(errno));
+	fill(page, *size);
+	prove("a huge page", smaps_kib(page, "AnonHugePages:") == *size / KIB);
+	return page;
+}
+
 #define MAX_HOLES 8
 
 static char *holes[MAX_HOLES];
