@@ -262,3 +262,37 @@ void protection_shm_read_only(void)
 	store("store", page, INT);
 	call("mprotect", page, mprotect(page, page_size, PROT_READ | PROT_WRITE));
 }
+
+/* -- guards that are no mapping of their own ---------------------------------------------------- */
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
+
+void protection_guard(void)
+{
+	char *pages = anon_pages(3, PROT_READ | PROT_WRITE), *guard = pages + page_size;
+	int fd = pipe_holding(64), sink = pipe_sink();
+	pid_t child;
+
+	fill(pages, 3 * page_size);
+	if (madvise(guard, page_size, MADV_GUARD_INSTALL) < 0 && errno == EINVAL)
+		not_applicable("madvise(2) knows no MADV_GUARD_INSTALL");
+	call("again", guard, madvise(guard, page_size, MADV_GUARD_INSTALL));
+	load("load", guard + 8, INT);
+	store("store", guard + 8, INT);
+	transfer("read", guard, 64, read(fd, guard, 64));
+	transfer("write", guard, 64, write(sink, guard, 64));
+	child = fork_child();
+	if (child == 0) {
+		load("child", guard + 8, INT);
+		child_done();
+	}
+	join_child(child);
+	load_data("before", guard - sizeof(int), INT, pattern(page_size - sizeof(int), INT));
+	load_data("behind", guard + page_size, INT, pattern(2 * page_size, INT));
+	call("remove", guard, madvise(guard, page_size, MADV_GUARD_REMOVE));
+	load_data("removed", guard, INT, 0);
+	store("stored", guard, INT);
+}
