@@ -138,26 +138,41 @@ static char *loaded_from(int fd, int prot, int flags)
 	return page;
 }
 
-static void store_to_loaded(int prot)
+/* A page that was dirty before it lost the right to be written, as what a JIT has made. */
+static char *written_to(int fd, int prot, int flags)
+{
+	char *page = map_file(fd, 1, PROT_READ | PROT_WRITE, flags);
+
+	fill(page, 64);
+	must("mprotect", mprotect(page, page_size, prot));
+	prove("page present", present(page));
+	return page;
+}
+
+static void store_to_present(int prot)
 {
 	int fd = tmpfile_of(4096);
 	char *private = loaded_from(fd, prot, MAP_PRIVATE);
 	char *shared = loaded_from(fd, prot, MAP_SHARED);
+	char *written_private = written_to(fd, prot, MAP_PRIVATE);
+	char *written_shared = written_to(fd, prot, MAP_SHARED);
 
 	store("private", private, INT);
 	store("shared", shared, INT);
+	store("written-private", written_private, INT);
+	store("written-shared", written_shared, INT);
 	step("file");
 	result("ok data=%s", file_filled(fd, 4096) ? "match" : "changed");
 }
 
 void protection_ro_write_file(void)
 {
-	store_to_loaded(PROT_READ);
+	store_to_present(PROT_READ);
 }
 
 void protection_rx_write_file(void)
 {
-	store_to_loaded(PROT_READ | PROT_EXEC);
+	store_to_present(PROT_READ | PROT_EXEC);
 }
 
 void protection_exec_nx_file(void)
