@@ -130,21 +130,11 @@ void control_unaligned(void)
 	load_data("", page + 1, INT, pattern(1, INT));
 }
 
-/* Where the fault is, a page appears, and the instruction goes on as if it had been there. */
-static bool map_there(siginfo_t *info)
-{
-	uintptr_t start = (uintptr_t)info->si_addr & ~(uintptr_t)(page_size - 1);
-
-	repair = NULL;
-	return mmap((void *)start, page_size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
-}
-
 void control_handler_return(void)
 {
 	char *hole = hole_page();
 
-	repair = map_there;
+	repair = bring_page;
 	load_data("", hole, INT, 0);
 }
 

@@ -181,6 +181,8 @@ void count_faults(void);
 
 /* Runs in the handler of the next steps; where it returns true the instruction goes on. */
 extern bool (*repair)(siginfo_t *info);
+/* One that works once: a page appears where the fault was, and the instruction goes on. */
+bool bring_page(siginfo_t *info);
 
 /* What the first signal of the last step said of its trap, as TRAP_WORDS; NULL without one. */
 const uint64_t *trap_words(void);
@@ -232,6 +234,32 @@ DECLARE_CODE(store_table);	/* where the table of segments is, to arg: the kernel
 DECLARE_CODE(load_swapped);	/* an int at arg, with the data of the other endianness */
 DECLARE_CODE(checks_off);	/* this thread's accesses are not checked for tags any more */
 DECLARE_CODE(set_tag);		/* gives the granule at arg the tag in arg */
+DECLARE_CODE(keep_registers);	/* all registers from in, a load from touch, then all of them to out of the struct kept at arg */
+DECLARE_CODE(behind_touch);	/* in there, behind the load and the mark that it was made */
+DECLARE_CODE(spoil_registers);	/* a signal handler: registers_handler, then other values in all registers that are kept */
+DECLARE_CODE(drop_frame);	/* a signal handler: registers_handler, then madvise(2) and rt_sigreturn(2), and no use of the stack between */
+DECLARE_CODE(red_zone);		/* 128 bytes from in to below the stack pointer, a load from touch, then they go to out */
+DECLARE_CODE(direction);	/* whether strings go down */
+
+/* What these know of places is here: assembler has no offsetof(). */
+#define AT8 __attribute__((aligned(8)))
+
+struct kept {
+	struct registers {
+		unsigned char general[256];	/* KEPT_GENERAL words */
+		unsigned char floats[512];	/* KEPT_FLOATS of KEPT_FLOAT_SIZE bytes */
+		AT8 unsigned long flags;	/* 768: of the program */
+		AT8 unsigned long float_flags;	/* 776: of its floating point */
+		AT8 unsigned long touch;	/* 784; out: the load was made */
+		AT8 unsigned long start;	/* 792: what madvise(2) is given */
+		AT8 unsigned long size;
+		AT8 unsigned long advice;
+		AT8 unsigned long ret;		/* 816: and gives */
+	} __attribute__((aligned(1024))) in, out;
+};
+
+/* Gives the struct kept that the handlers in assembler take all else from. signal.c */
+const struct kept *registers_handler(int sig, siginfo_t *info, void *context);
 
 /* -- memory.c: building edges and proving them --------------------------------------- */
 

@@ -469,3 +469,12 @@ void put_return_stub(void *addr)
 	memcpy(addr, stub, sizeof(stub));
 	arch_sync_code(addr, sizeof(stub));
 }
+
+bool bring_page(siginfo_t *info)
+{
+	char *page = (char *)((uintptr_t)info->si_addr & -page_size);
+
+	repair = NULL;
+	return mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		    -1, 0) == page;
+}

@@ -439,6 +439,192 @@ void signal_resethand(void)
 	load("second", hole, INT);
 }
 
+/* -- what a signal leaves of the registers ------------------------------------------------- */
+
+static struct sigaction runtime;
+static const struct kept *handler_gives;
+static void (*edit_frame)(ucontext_t *uc);
+static char *registers_context;
+static int registers_handled, handler_direction;
+
+const struct kept *registers_handler(int sig, siginfo_t *info, void *context)
+{
+	if (code_direction)
+		handler_direction = ((int (*)(void))code_direction)();
+	registers_handled++;
+	registers_context = context;
+	if (edit_frame && registers_handled == 1)
+		edit_frame(context);
+	else
+		runtime.sa_sigaction(sig, info, context);
+	return handler_gives;
+}
+
+/* SIGSEGV comes to this, which calls the above, which calls the runtime's handler. */
+static void enter_by(const char *code)
+{
+	struct sigaction action;
+
+	must("sigaction", sigaction(SIGSEGV, NULL, &runtime));
+	action = runtime;
+	action.sa_sigaction = (void (*)(int, siginfo_t *, void *))code;
+	must("sigaction", sigaction(SIGSEGV, &action, NULL));
+}
+
+/* Values for all registers, and others for the handler to leave in them. */
+static struct kept *registers_for(const char *touch)
+{
+	static const unsigned long flags[] = KEPT_FLAGS;
+	struct kept *kept = (void *)anon_pages(1, PROT_READ | PROT_WRITE), *other = kept + 1;
+
+	fill(kept, 2 * sizeof(*kept));
+	memset(&kept->in.flags, 0, 16);
+	kept->in.flags = flags[0];
+	kept->in.float_flags = flags[1];
+	kept->in.touch = (uintptr_t)touch;
+	memset(&kept->out, 0, sizeof(kept->out));
+	other->in.flags = other->in.float_flags = 0;
+	handler_gives = other;
+	return kept;
+}
+
+static void result_same(const char *label, const void *out, const void *in, size_t n)
+{
+	const unsigned char *is = out, *was = in;
+	size_t at = 0;
+
+	while (at < n && is[at] == was[at])
+		at++;
+	step(label);
+	if (at < n)
+		detail(label, "byte %zu", at);
+	result("ok data=%s", at == n ? "match" : "changed");
+}
+
+static void result_registers(struct kept *kept)
+{
+	result_same("general", kept->out.general, kept->in.general, KEPT_GENERAL * sizeof(long));
+	result_same("floats", kept->out.floats, kept->in.floats, KEPT_FLOATS * KEPT_FLOAT_SIZE);
+	result_same("flags", &kept->out.flags, &kept->in.flags, 16);
+}
+
+void signal_registers_kept(void)
+{
+	char *hole = hole_page();
+	struct kept *kept = registers_for(hole);
+
+	repair = bring_page;
+	enter_by(code_spoil_registers);
+	if (!execute("load", code_keep_registers, kept, hole))
+		return;
+	prove("handled, then loaded", registers_handled == 1 && kept->out.touch);
+	result_registers(kept);
+}
+
+/* The same where no signal is sent: the kernel alone could spoil them. */
+void signal_registers_fault(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	struct kept *kept = registers_for(page);
+
+	prove("page absent", !present(page));
+	if (!execute("load", code_keep_registers, kept, page))
+		return;
+	prove("page present", present(page));
+	result_registers(kept);
+}
+
+#define SWAP(a, b) do {						\
+	unsigned char swap_a[sizeof(a)];			\
+	memcpy(swap_a, &(a), sizeof(a));			\
+	memcpy(&(a), &(b), sizeof(a));				\
+	memcpy(&(b), swap_a, sizeof(a));			\
+} while (0)
+
+static void swap_in_frame(ucontext_t *uc)
+{
+	SWAP(FRAME_GENERAL(uc, 0), FRAME_GENERAL(uc, 1));
+	SWAP(FRAME_FLOAT(uc, 0), FRAME_FLOAT(uc, 1));
+	FRAME_PC(uc) = (uintptr_t)code_behind_touch;
+}
+
+/* Two registers of each kind change places, and the load is left out: its page does not appear. */
+void signal_frame_edited(void)
+{
+	char *hole = hole_page();
+	struct kept *kept = registers_for(hole);
+	unsigned long (*general)[1] = (void *)kept->in.general;
+	unsigned char (*floats)[KEPT_FLOAT_SIZE] = (void *)kept->in.floats;
+
+	edit_frame = swap_in_frame;
+	enter_by(code_spoil_registers);
+	if (!execute("load", code_keep_registers, kept, hole))
+		return;
+	prove("handled", registers_handled == 1);
+	step("pc");
+	result("ok data=%s", kept->out.touch ? "changed" : "match");
+	SWAP(general[0], general[1]);
+	SWAP(floats[0], floats[1]);
+	result_registers(kept);
+}
+
+/* The handler's stack is shared memory, and the frame stays in the file alone. */
+void signal_frame_absent(void)
+{
+	char *hole = hole_page(), *stack;
+	struct kept *kept = registers_for(hole);
+	stack_t altstack = { .ss_size = STACK_PAGES * page_size };
+	int fd = tmpfile_of(0);
+
+	must("ftruncate", ftruncate(fd, altstack.ss_size));
+	stack = map_file(fd, STACK_PAGES, PROT_READ | PROT_WRITE, MAP_SHARED);
+	altstack.ss_sp = stack;
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	kept->in.start = (uintptr_t)stack;
+	kept->in.size = altstack.ss_size;
+	kept->in.advice = MADV_DONTNEED;
+	handler_gives = kept;
+	repair = bring_page;
+	enter_by(code_drop_frame);
+	if (!execute("load", code_keep_registers, kept, hole))
+		return;
+	prove("frame was on it", (size_t)(registers_context - stack) < altstack.ss_size);
+	prove("handled, and its stack dropped", registers_handled == 1 && kept->in.ret == 0);
+	result_registers(kept);
+}
+
+/* A leaf function keeps values below the stack pointer, and a handler runs on the same stack. */
+void signal_red_zone(void)
+{
+	char *hole = hole_page(), *sp = arch_sp();
+	struct kept *kept = registers_for(hole);
+
+	change_action(SIGSEGV, 0, SA_ONSTACK);
+	repair = bring_page;
+	enter_by(code_spoil_registers);
+	if (!execute("load", code_red_zone, kept, hole))
+		return;
+	prove("frame below", registers_handled == 1 && (size_t)(sp - registers_context) < 64 * KIB);
+	result_same("below", kept->out.general, kept->in.general, 128);
+}
+
+/* Calling conventions promise each function, a handler too, that strings go up. */
+void signal_direction(void)
+{
+	char *hole = hole_page();
+	struct kept *kept = registers_for(hole);
+
+	if (!code_direction)
+		not_applicable("strings have one direction on this arch");
+	repair = bring_page;
+	enter_by(code_spoil_registers);
+	if (!execute("load", code_keep_registers, kept, hole))
+		return;
+	step("handler");
+	result("ok(%d)", handler_direction);
+	result_same("flags", &kept->out.flags, &kept->in.flags, sizeof(long));
+}
+
 /* -- a handler that changes nothing ------------------------------------------------------- */
 
 /* What becomes of a child that acts, where the handler just returns. */
@@ -685,15 +871,6 @@ void signal_swapped_data(void)
 }
 
 /* -- instructions that the kernel does for the program ---------------------------------------- */
-
-static bool bring_page(siginfo_t *info)
-{
-	uintptr_t start = (uintptr_t)info->si_addr & ~(uintptr_t)(page_size - 1);
-
-	repair = NULL;
-	return mmap((void *)start, page_size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
-}
 
 /* A base that is no kernel's, so that nothing is told: behind a limit of 2 bytes. */
 void signal_emulated_store(void)

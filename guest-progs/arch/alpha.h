@@ -90,6 +90,87 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "mmcsr", (word)[1] }, { "cause", (word)[2] }
 #define TRAP_ADDRESS(word) ((word)[0])
 
+#define FRAME_PC(uc) (uc)->uc_mcontext.sc_pc
+#define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.sc_regs[n]
+#define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.sc_fpregs[n]
+
+#define KEPT_GENERAL 28
+#define KEPT_FLOATS 31
+#define KEPT_FLOAT_SIZE 8
+#define KEPT_FLAGS { 0, 0x0c00000000000000 }
+
+/* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
+#define REGISTERS_CODE \
+	".macro load_registers\n" \
+	"ldt $f30, 776($16); excb; mt_fpcr $f30; excb\n" \
+	"spot = 256\n" \
+	".irp reg, $f0, $f1, $f2, $f3, $f4, $f5, $f6, $f7, $f8, $f9, $f10, $f11, $f12, $f13, $f14, " \
+	"$f15, $f16, $f17, $f18, $f19, $f20, $f21, $f22, $f23, $f24, $f25, $f26, $f27, $f28, $f29, $f30\n" \
+	"ldt \\reg, spot($16)\n" \
+	"spot = spot + 8\n" \
+	".endr\n" \
+	"spot = 0\n" \
+	".irp reg, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, $19, " \
+	"$20, $21, $22, $23, $24, $25, $26, $27, $28, $29\n" \
+	"ldq \\reg, spot($16)\n" \
+	"spot = spot + 8\n" \
+	".endr\n" \
+	".endm\n" \
+	".macro store_registers\n" \
+	"spot = 1024+256\n" \
+	".irp reg, $f0, $f1, $f2, $f3, $f4, $f5, $f6, $f7, $f8, $f9, $f10, $f11, $f12, $f13, $f14, " \
+	"$f15, $f16, $f17, $f18, $f19, $f20, $f21, $f22, $f23, $f24, $f25, $f26, $f27, $f28, $f29, $f30\n" \
+	"stt \\reg, spot($16)\n" \
+	"spot = spot + 8\n" \
+	".endr\n" \
+	"spot = 1024\n" \
+	".irp reg, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, $19, " \
+	"$20, $21, $22, $23, $24, $25, $26, $27, $28, $29\n" \
+	"stq \\reg, spot($16)\n" \
+	"spot = spot + 8\n" \
+	".endr\n" \
+	"excb; mf_fpcr $f30; excb; stt $f30, 1024+776($16)\n" \
+	".endm\n" \
+	CODE(keep_registers, ".set noat\n" \
+		"lda $30, -160($30); excb; mf_fpcr $f10; excb; stt $f10, 136($30)\n" \
+		"spot = 0\n" \
+		".irp reg, $26, $9, $10, $11, $12, $13, $14, $15, $29\n" \
+		"stq \\reg, spot($30)\n" \
+		"spot = spot + 8\n" \
+		".endr\n" \
+		"spot = 72\n" \
+		".irp reg, $f2, $f3, $f4, $f5, $f6, $f7, $f8, $f9\n" \
+		"stt \\reg, spot($30)\n" \
+		"spot = spot + 8\n" \
+		".endr\n" \
+		"load_registers\n" \
+		"ldq $17, 784($16); ldl $17, 0($17); stq $16, 1024+784($16)\n" \
+		".globl code_behind_touch\n" \
+		"code_behind_touch:\n" \
+		"store_registers\n" \
+		"spot = 0\n" \
+		".irp reg, $26, $9, $10, $11, $12, $13, $14, $15, $29\n" \
+		"ldq \\reg, spot($30)\n" \
+		"spot = spot + 8\n" \
+		".endr\n" \
+		"spot = 72\n" \
+		".irp reg, $f2, $f3, $f4, $f5, $f6, $f7, $f8, $f9\n" \
+		"ldt \\reg, spot($30)\n" \
+		"spot = spot + 8\n" \
+		".endr\n" \
+		"ldt $f10, 136($30); excb; mt_fpcr $f10; excb; lda $30, 160($30); ret\n" \
+		".set at") \
+	CODE(spoil_registers, ".set noat\n" \
+		"br $1, 1f; .long 0; .quad registers_handler; 1: ldq $27, 4($1)\n" \
+		"lda $30, -16($30); stq $26, 0($30); jsr $26, ($27); mov $0, $16\n" \
+		"load_registers\n" \
+		"ldq $26, 0($30); lda $30, 16($30); ret\n" \
+		".set at") \
+	CODE(drop_frame, "br $1, 1f; .long 0; .quad registers_handler; 1: ldq $27, 4($1)\n" \
+		"mov $30, $9; jsr $26, ($27); mov $0, $10\n" \
+		"ldq $16, 792($10); ldq $17, 800($10); ldq $18, 808($10); lda $0, 75($31); call_pal 0x83\n" \
+		"stq $0, 816($10); mov $9, $30; mov $9, $16; lda $0, 351($31); call_pal 0x83; .long 0x1c000000")
+
 #define ARCH_CODE \
 	CODE(overflow, "lda $1, -1($31); srl $1, 1, $1; addq/v $1, $1, $1; trapb; ret") \
 	CODE(copy_floats, "ldt $f10, 0($16); stt $f10, 64($16); " \
@@ -104,6 +185,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(prefetch, "ldl $31, 0($16); ret") \
 	CODE(load_sp, "mov $30, $1; mov $16, $30; ldl $2, 0($30); mov $1, $30; ret") \
 	CODE(push_at, "mov $30, $1; mov $16, $30; stq $1, -8($30); mov $1, $30; ret") \
-	CODE(sigreturn_at, "mov $16, $30; lda $0, 351($31); call_pal 0x83; .long 0x1c000000")
+	CODE(sigreturn_at, "mov $16, $30; lda $0, 351($31); call_pal 0x83; .long 0x1c000000") \
+	REGISTERS_CODE
 
 #endif

@@ -87,6 +87,52 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	{ "trap-no", (word)[1] }
 #define TRAP_ADDRESS(word) ((word)[2])
 
+/* The record of the floating-point registers is the first of the frame's, behind its two words of head. */
+#define FRAME_PC(uc) (uc)->uc_mcontext.arm_pc
+#define FRAME_GENERAL(uc, n) (&(uc)->uc_mcontext.arm_r2)[n]
+#define FRAME_FLOAT(uc, n) ((uint64_t *)(uc)->uc_regspace)[1 + (n)]
+
+#define KEPT_GENERAL 12
+#define KEPT_FLOATS 32
+#define KEPT_FLOAT_SIZE 8
+#define KEPT_FLAGS { 0xf8000000, 0xf0c00000 }
+
+/* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
+#define REGISTERS_CODE \
+	".macro load_registers\n" \
+	"ldr r1, [r0, #768]; msr apsr_nzcvq, r1; ldr r1, [r0, #776]; vmsr fpscr, r1\n" \
+	"add r1, r0, #256; vldmia r1!, {d0-d15}; vldmia r1, {d16-d31}\n" \
+	".set spot, 0\n" \
+	".irp reg, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr\n" \
+	"ldr \\reg, [r0, #spot]\n" \
+	".set spot, spot + 4\n" \
+	".endr\n" \
+	".endm\n" \
+	".macro store_registers\n" \
+	"mrs r1, apsr; lsr r1, r1, #27; lsl r1, r1, #27; str r1, [r0, #1024+768]\n" \
+	"vmrs r1, fpscr; str r1, [r0, #1024+776]\n" \
+	"add r1, r0, #1280; vstmia r1!, {d0-d15}; vstmia r1, {d16-d31}\n" \
+	".set spot, 1024\n" \
+	".irp reg, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr\n" \
+	"str \\reg, [r0, #spot]\n" \
+	".set spot, spot + 4\n" \
+	".endr\n" \
+	".endm\n" \
+	CODE(keep_registers, ".fpu neon\n" \
+		"push {r4-r11, lr}; vpush {d8-d15}; vmrs r1, fpscr; push {r1}\n" \
+		"load_registers\n" \
+		"ldr r1, [r0, #784]; ldr r1, [r1]; str r0, [r0, #1024+784]\n" \
+		".globl code_behind_touch\n" \
+		"code_behind_touch:\n" \
+		"store_registers\n" \
+		"pop {r1}; vmsr fpscr, r1; vpop {d8-d15}; pop {r4-r11, pc}") \
+	CODE(spoil_registers, "push {r4, lr}; bl registers_handler\n" \
+		"load_registers\n" \
+		"pop {r4, lr}; bx lr") \
+	CODE(drop_frame, "mov r4, sp; bl registers_handler; mov r5, r0\n" \
+		"ldr r0, [r5, #792]; ldr r1, [r5, #800]; ldr r2, [r5, #808]; mov r7, #220; svc #0\n" \
+		"str r0, [r5, #816]; mov sp, r4; mov r7, #173; svc #0; .inst 0xe7f000f0")
+
 #define ARCH_CODE \
 	".arm\n" \
 	CODE(div0, ".arch_extension idiv; mov r0, #1; mov r1, #0; sdiv r0, r0, r1; bx lr") \
@@ -107,6 +153,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_swapped, "setend be; ldr r1, [r0]; setend le; bx lr") \
 	CODE(load_sp, "mov r1, sp; mov sp, r0; ldr r2, [sp]; mov sp, r1; bx lr") \
 	CODE(push_at, "mov r1, sp; mov sp, r0; push {r1}; mov sp, r1; bx lr") \
-	CODE(sigreturn_at, "mov sp, r0; mov r7, #173; svc #0; .inst 0xe7f000f0")
+	CODE(sigreturn_at, "mov sp, r0; mov r7, #173; svc #0; .inst 0xe7f000f0") \
+	REGISTERS_CODE
 
 #endif

@@ -67,27 +67,98 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 
 #define TRAP_WORDS "esr", "fault-address"
 
-static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
+/* The record of that kind in the frame, or NULL. */
+static inline const void *arch_record(const ucontext_t *uc, uint32_t magic)
 {
 	const char *at = (const char *)uc->uc_mcontext.__reserved;
 	const char *end = at + sizeof(uc->uc_mcontext.__reserved);
 
-	word[1] = uc->uc_mcontext.fault_address;
 	while (end - at >= (long)sizeof(struct esr_context)) {
 		const struct _aarch64_ctx *head = (const void *)at;
 
-		if (head->magic == ESR_MAGIC)
-			word[0] = ((const struct esr_context *)at)->esr;
+		if (head->magic == magic)
+			return at;
 		if (head->magic == 0 || head->size == 0 || head->size > end - at)
-			return;
+			break;
 		at += head->size;
 	}
+	return 0;
+}
+
+static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
+{
+	const struct esr_context *record = arch_record(uc, ESR_MAGIC);
+
+	if (record)
+		word[0] = record->esr;
+	word[1] = uc->uc_mcontext.fault_address;
 }
 
 /* Of the syndrome: exception class, direction, and the kind of fault without its level. */
 #define TRAP_FACTS(word) \
 	{ "ec", (word)[0] >> 26 & 0x3f }, { "wnr", (word)[0] >> 6 & 1 }, { "fsc", (word)[0] & 0x3c }
 #define TRAP_ADDRESS(word) ((word)[1])
+
+#define FRAME_PC(uc) (uc)->uc_mcontext.pc
+#define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.regs[2 + (n)]
+#define FRAME_FLOAT(uc, n) ((struct fpsimd_context *)arch_record(uc, FPSIMD_MAGIC))->vregs[n]
+
+#define KEPT_GENERAL 29
+#define KEPT_FLOATS 32
+#define KEPT_FLOAT_SIZE 16
+#define KEPT_FLAGS { 0xf0000000, 0xc00000 }
+
+/* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
+#define REGISTERS_CODE \
+	".macro load_registers\n" \
+	"ldr x1, [x0, #768]; msr nzcv, x1; ldr x1, [x0, #776]; msr fpcr, x1\n" \
+	".set spot, 256\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, " \
+	"22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n" \
+	"ldr q\\reg, [x0, #spot]\n" \
+	".set spot, spot + 16\n" \
+	".endr\n" \
+	".set spot, 0\n" \
+	".irp reg, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, " \
+	"24, 25, 26, 27, 28, 29, 30\n" \
+	"ldr x\\reg, [x0, #spot]\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	".endm\n" \
+	".macro store_registers\n" \
+	"mrs x1, nzcv; str x1, [x0, #1024+768]; mrs x1, fpcr; str x1, [x0, #1024+776]\n" \
+	".set spot, 1024+256\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, " \
+	"22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n" \
+	"str q\\reg, [x0, #spot]\n" \
+	".set spot, spot + 16\n" \
+	".endr\n" \
+	".set spot, 1024\n" \
+	".irp reg, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, " \
+	"24, 25, 26, 27, 28, 29, 30\n" \
+	"str x\\reg, [x0, #spot]\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	".endm\n" \
+	CODE(keep_registers, "stp x29, x30, [sp, #-176]!\n" \
+		"stp x19, x20, [sp, #16]; stp x21, x22, [sp, #32]; stp x23, x24, [sp, #48]; stp x25, x26, [sp, #64]; stp x27, x28, [sp, #80]\n" \
+		"stp d8, d9, [sp, #96]; stp d10, d11, [sp, #112]; stp d12, d13, [sp, #128]; stp d14, d15, [sp, #144]\n" \
+		"mrs x1, fpcr; str x1, [sp, #160]\n" \
+		"load_registers\n" \
+		"ldr x1, [x0, #784]; ldr w1, [x1]; str x0, [x0, #1024+784]\n" \
+		".globl code_behind_touch\n" \
+		"code_behind_touch:\n" \
+		"store_registers\n" \
+		"ldr x1, [sp, #160]; msr fpcr, x1\n" \
+		"ldp x19, x20, [sp, #16]; ldp x21, x22, [sp, #32]; ldp x23, x24, [sp, #48]; ldp x25, x26, [sp, #64]; ldp x27, x28, [sp, #80]\n" \
+		"ldp d8, d9, [sp, #96]; ldp d10, d11, [sp, #112]; ldp d12, d13, [sp, #128]; ldp d14, d15, [sp, #144]\n" \
+		"ldp x29, x30, [sp], #176; ret") \
+	CODE(spoil_registers, "str x30, [sp, #-16]!; bl registers_handler\n" \
+		"load_registers\n" \
+		"ldr x30, [sp], #16; ret") \
+	CODE(drop_frame, "mov x19, sp; bl registers_handler; mov x20, x0\n" \
+		"ldr x0, [x20, #792]; ldr x1, [x20, #800]; ldr x2, [x20, #808]; mov x8, #233; svc #0\n" \
+		"str x0, [x20, #816]; mov sp, x19; mov x8, #139; svc #0; .inst 0")
 
 #define ARCH_CODE \
 	CODE(div0, "mov w0, #1; sdiv w0, w0, wzr; ret") \
@@ -104,6 +175,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_int, "ldr w0, [x0]; ret") \
 	CODE(store_int, "str w0, [x0]; ret") \
 	CODE(set_tag, ".arch armv8.5-a+memtag; stg x0, [x0]; ret; .arch armv8-a") \
-	CODE(checks_off, ".arch armv8.5-a+memtag; msr tco, #1; ret; .arch armv8-a")
+	CODE(checks_off, ".arch armv8.5-a+memtag; msr tco, #1; ret; .arch armv8-a") \
+	REGISTERS_CODE
 
 #endif

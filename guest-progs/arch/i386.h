@@ -76,6 +76,65 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "err", (word)[0] }, { "trapno", (word)[1] }
 #define TRAP_ADDRESS(word) ((word)[2])
 
+/* Of the floating-point state, what FXSAVE saves is behind the 112 bytes of FSAVE, and the vectors 160 into that. */
+#define FRAME_PC(uc) (uc)->uc_mcontext.gregs[REG_EIP]
+#define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[(n) ? REG_ECX : REG_EBX]
+#define FRAME_FLOAT(uc, n) ((unsigned char (*)[16])((char *)(uc)->uc_mcontext.fpregs + 112 + 160))[n]
+
+#define KEPT_GENERAL 5
+#define KEPT_FLOATS 8
+#define KEPT_FLOAT_SIZE 16
+#define KEPT_FLAGS { 0xed7, 0x7f80 }
+
+/* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
+#define REGISTERS_CODE \
+	".macro load_registers\n" \
+	"ldmxcsr 776(%esi)\n" \
+	".set spot, 256\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7\n" \
+	"movups spot(%esi), %xmm\\reg\n" \
+	".set spot, spot + 16\n" \
+	".endr\n" \
+	".set spot, 0\n" \
+	".irp reg, ebx, ecx, edx, edi, ebp\n" \
+	"movl spot(%esi), %\\reg\n" \
+	".set spot, spot + 4\n" \
+	".endr\n" \
+	"pushl 768(%esi)\n" \
+	"popfl\n" \
+	".endm\n" \
+	".macro store_registers\n" \
+	"pushfl\n" \
+	"popl 1024+768(%esi)\n" \
+	"stmxcsr 1024+776(%esi)\n" \
+	".set spot, 1024+256\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7\n" \
+	"movups %xmm\\reg, spot(%esi)\n" \
+	".set spot, spot + 16\n" \
+	".endr\n" \
+	".set spot, 1024\n" \
+	".irp reg, ebx, ecx, edx, edi, ebp\n" \
+	"movl %\\reg, spot(%esi)\n" \
+	".set spot, spot + 4\n" \
+	".endr\n" \
+	".endm\n" \
+	CODE(keep_registers, "movl 4(%esp), %eax; pushl %ebx; pushl %esi; pushl %edi; pushl %ebp; movl %eax, %esi\n" \
+		"subl $4, %esp; stmxcsr (%esp)\n" \
+		"load_registers\n" \
+		"movl 784(%esi), %eax; movl (%eax), %eax; movl %esi, 1024+784(%esi)\n" \
+		".globl code_behind_touch\n" \
+		"code_behind_touch:\n" \
+		"store_registers\n" \
+		"cld; ldmxcsr (%esp); addl $4, %esp\n" \
+		"popl %ebp; popl %edi; popl %esi; popl %ebx; ret") \
+	CODE(spoil_registers, "pushl 12(%esp); pushl 12(%esp); pushl 12(%esp); call registers_handler; addl $12, %esp; movl %eax, %esi\n" \
+		"load_registers\n" \
+		"ret") \
+	CODE(drop_frame, "pushl 12(%esp); pushl 12(%esp); pushl 12(%esp); call registers_handler; addl $16, %esp; movl %eax, %esi\n" \
+		"movl 792(%esi), %ebx; movl 800(%esi), %ecx; movl 808(%esi), %edx; movl $219, %eax; int $0x80\n" \
+		"movl %eax, 816(%esi); movl $173, %eax; int $0x80; ud2") \
+	CODE(direction, "pushfl; popl %eax; shrl $10, %eax; andl $1, %eax; ret")
+
 #define ARCH_CODE \
 	CODE(div0, "xorl %ecx, %ecx; xorl %edx, %edx; divl %ecx; ret") \
 	CODE(fdiv0, "fninit; pushl $0x37b; fldcw (%esp); fld1; movl $0, (%esp); " \
@@ -92,6 +151,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(push_at, "movl %esp, %eax; movl 4(%esp), %esp; pushl %eax; movl %eax, %esp; ret") \
 	CODE(grant_keys, "xorl %eax, %eax; xorl %ecx, %ecx; xorl %edx, %edx; wrpkru; " \
 		"jmp *granted_handler") \
-	CODE(sigreturn_at, "movl 4(%esp), %esp; movl $173, %eax; int $0x80; ud2")
+	CODE(sigreturn_at, "movl 4(%esp), %esp; movl $173, %eax; int $0x80; ud2") \
+	REGISTERS_CODE
 
 #endif

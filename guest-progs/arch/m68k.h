@@ -82,6 +82,53 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 
 #define TRAP_FACTS(word) { "format", (word)[0] >> 12 & 15 }, { "vector", (word)[0] >> 2 & 0xff }
 
+#define FRAME_PC(uc) (uc)->uc_mcontext.gregs[16]
+#define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[n]
+#define FRAME_FLOAT(uc, n) ((int (*)[3])(uc)->uc_mcontext.fpregs.f_fpregs)[n]
+
+#define KEPT_GENERAL 13
+#define KEPT_FLOATS 8
+#define KEPT_FLOAT_SIZE 8
+#define KEPT_FLAGS { 0x1f, 0x10 }
+
+/* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
+#define REGISTERS_CODE \
+	".macro load_registers\n" \
+	"fmove.l 776(%a0), %fpcr\n" \
+	".set spot, 256\n" \
+	".irp reg, fp0, fp1, fp2, fp3, fp4, fp5, fp6, fp7\n" \
+	"fmove.d spot(%a0), %\\reg\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	"movem.l (%a0), %d0-%d7/%a2-%a6\n" \
+	"move.w 768+2(%a0), %ccr\n" \
+	".endm\n" \
+	".macro store_registers\n" \
+	"move.w %ccr, 1024+768+2(%a0)\n" \
+	"movem.l %d0-%d7/%a2-%a6, 1024(%a0)\n" \
+	"fmove.l %fpcr, 1024+776(%a0)\n" \
+	".set spot, 1024+256\n" \
+	".irp reg, fp0, fp1, fp2, fp3, fp4, fp5, fp6, fp7\n" \
+	"fmove.d %\\reg, spot(%a0)\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	".endm\n" \
+	CODE(keep_registers, "move.l 4(%sp), %a0; movem.l %d2-%d7/%a2-%a6, -(%sp)\n" \
+		"fmovem.x %fp2-%fp7, -(%sp); fmove.l %fpcr, -(%sp)\n" \
+		"load_registers\n" \
+		"move.l 784(%a0), %a1; move.l (%a1), %a1; movem.l %a0, 1024+784(%a0)\n" \
+		".globl code_behind_touch\n" \
+		"code_behind_touch:\n" \
+		"store_registers\n" \
+		"fmove.l (%sp)+, %fpcr; fmovem.x (%sp)+, %fp2-%fp7\n" \
+		"movem.l (%sp)+, %d2-%d7/%a2-%a6; rts") \
+	CODE(spoil_registers, "move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); jsr registers_handler; lea 12(%sp), %sp; move.l %d0, %a0\n" \
+		"load_registers\n" \
+		"rts") \
+	CODE(drop_frame, "move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); jsr registers_handler; lea 16(%sp), %sp; move.l %d0, %a2\n" \
+		"move.l 792(%a2), %d1; move.l 800(%a2), %d2; move.l 808(%a2), %d3; move.l #238, %d0; trap #0\n" \
+		"move.l %d0, 816(%a2); move.l #173, %d0; trap #0; illegal")
+
 #define ARCH_CODE \
 	CODE(overflow, "move.l #0x7fffffff, %d0; add.l %d0, %d0; trapv; rts") \
 	CODE(div0, "moveq #1, %d0; moveq #0, %d1; divu.l %d1, %d0; rts") \
@@ -93,6 +140,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(store_multiple, "move.l 4(%sp), %a0; movem.l -64(%a0), %d0-%d1; movem.l %d0-%d1, (%a0); rts") \
 	CODE(load_sp, "move.l %sp, %a0; move.l 4(%sp), %sp; move.l (%sp), %d0; move.l %a0, %sp; rts") \
 	CODE(push_at, "move.l %sp, %a0; move.l 4(%sp), %sp; move.l %d0, -(%sp); move.l %a0, %sp; rts") \
-	CODE(sigreturn_at, "move.l 4(%sp), %sp; move.l #173, %d0; trap #0; illegal")
+	CODE(sigreturn_at, "move.l 4(%sp), %sp; move.l #173, %d0; trap #0; illegal") \
+	REGISTERS_CODE
 
 #endif

@@ -79,6 +79,72 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "err", (word)[0] }, { "trapno", (word)[1] }
 #define TRAP_ADDRESS(word) ((word)[2])
 
+#define FRAME_PC(uc) (uc)->uc_mcontext.gregs[REG_RIP]
+#define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[(n) ? REG_RCX : REG_RBX]
+#define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.fpregs->_xmm[n]
+
+#define KEPT_GENERAL 13
+#define KEPT_FLOATS 16
+#define KEPT_FLOAT_SIZE 16
+#define KEPT_FLAGS { 0xed7, 0x7f80 }
+
+/* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
+#define REGISTERS_CODE \
+	".macro load_registers\n" \
+	"ldmxcsr 776(%rdi)\n" \
+	".set spot, 256\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n" \
+	"movups spot(%rdi), %xmm\\reg\n" \
+	".set spot, spot + 16\n" \
+	".endr\n" \
+	".set spot, 0\n" \
+	".irp reg, rbx, rcx, rdx, rsi, rbp, r8, r9, r10, r11, r12, r13, r14, r15\n" \
+	"movq spot(%rdi), %\\reg\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	"pushq 768(%rdi)\n" \
+	"popfq\n" \
+	".endm\n" \
+	".macro store_registers\n" \
+	"pushfq\n" \
+	"popq 1024+768(%rdi)\n" \
+	"stmxcsr 1024+776(%rdi)\n" \
+	".set spot, 1024+256\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n" \
+	"movups %xmm\\reg, spot(%rdi)\n" \
+	".set spot, spot + 16\n" \
+	".endr\n" \
+	".set spot, 1024\n" \
+	".irp reg, rbx, rcx, rdx, rsi, rbp, r8, r9, r10, r11, r12, r13, r14, r15\n" \
+	"movq %\\reg, spot(%rdi)\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	".endm\n" \
+	CODE(keep_registers, "pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15\n" \
+		"subq $8, %rsp; stmxcsr (%rsp)\n" \
+		"load_registers\n" \
+		"movq 784(%rdi), %rax; movl (%rax), %eax; movq %rdi, 1024+784(%rdi)\n" \
+		".globl code_behind_touch\n" \
+		"code_behind_touch:\n" \
+		"store_registers\n" \
+		"cld; ldmxcsr (%rsp); addq $8, %rsp\n" \
+		"popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx; ret") \
+	CODE(spoil_registers, "subq $8, %rsp; call registers_handler; addq $8, %rsp; movq %rax, %rdi\n" \
+		"load_registers\n" \
+		"ret") \
+	CODE(drop_frame, "subq $8, %rsp; call registers_handler; addq $16, %rsp; movq %rax, %rbx\n" \
+		"movq 792(%rbx), %rdi; movq 800(%rbx), %rsi; movq 808(%rbx), %rdx; movl $28, %eax; syscall\n" \
+		"movq %rax, 816(%rbx); movl $15, %eax; syscall; ud2") \
+	CODE(red_zone, ".irp reg, 0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120\n" \
+		"movq \\reg(%rdi), %rax; movq %rax, \\reg-128(%rsp)\n" \
+		".endr\n" \
+		"movq 784(%rdi), %rax; movl (%rax), %eax\n" \
+		".irp reg, 0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120\n" \
+		"movq \\reg-128(%rsp), %rax; movq %rax, 1024+\\reg(%rdi)\n" \
+		".endr\n" \
+		"ret") \
+	CODE(direction, "pushfq; popq %rax; shrl $10, %eax; andl $1, %eax; ret")
+
 #define ARCH_CODE \
 	CODE(div0, "xorl %ecx, %ecx; xorl %edx, %edx; divl %ecx; ret") \
 	CODE(fdiv0, "fninit; pushq $0x37b; fldcw (%rsp); fld1; movl $0, (%rsp); " \
@@ -103,6 +169,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(vsyscall_getcpu_to, "movq %rdi, %rsi; xorl %edi, %edi; " \
 		"movq $0xffffffffff600800, %rax; call *%rax; ret") \
 	CODE(vsyscall_at_sp, "movq %rdi, %rsp; xorl %edi, %edi; " \
-		"movq $0xffffffffff600400, %rax; jmp *%rax")
+		"movq $0xffffffffff600400, %rax; jmp *%rax") \
+	REGISTERS_CODE
 
 #endif
