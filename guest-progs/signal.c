@@ -472,7 +472,7 @@ static void enter_by(const char *code)
 }
 
 /* Values for all registers, and others for the handler to leave in them. */
-static struct kept *registers_for(const char *touch)
+static struct kept *fill_registers(void)
 {
 	static const unsigned long flags[] = KEPT_FLAGS;
 	struct kept *kept = (void *)anon_pages(1, PROT_READ | PROT_WRITE), *other = kept + 1;
@@ -481,11 +481,19 @@ static struct kept *registers_for(const char *touch)
 	memset(&kept->in.flags, 0, 16);
 	kept->in.flags = flags[0];
 	kept->in.float_flags = flags[1];
-	kept->in.touch = (uintptr_t)touch;
 	memset(&kept->out, 0, sizeof(kept->out));
 	other->in.flags = other->in.float_flags = 0;
 	handler_gives = other;
 	return kept;
+}
+
+/* A hole that the load is from. */
+static char *hole_for(struct kept *kept)
+{
+	char *hole = hole_page();
+
+	kept->in.touch = (uintptr_t)hole;
+	return hole;
 }
 
 static void result_same(const char *label, const void *out, const void *in, size_t n)
@@ -510,8 +518,8 @@ static void result_registers(struct kept *kept)
 
 void signal_registers_kept(void)
 {
-	char *hole = hole_page();
-	struct kept *kept = registers_for(hole);
+	struct kept *kept = fill_registers();
+	char *hole = hole_for(kept);
 
 	repair = bring_page;
 	enter_by(code_spoil_registers);
@@ -524,9 +532,10 @@ void signal_registers_kept(void)
 /* The same where no signal is sent: the kernel alone could spoil them. */
 void signal_registers_fault(void)
 {
+	struct kept *kept = fill_registers();
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
-	struct kept *kept = registers_for(page);
 
+	kept->in.touch = (uintptr_t)page;
 	prove("page absent", !present(page));
 	if (!execute("load", code_keep_registers, kept, page))
 		return;
@@ -551,8 +560,8 @@ static void swap_in_frame(ucontext_t *uc)
 /* Two registers of each kind change places, and the load is left out: its page does not appear. */
 void signal_frame_edited(void)
 {
-	char *hole = hole_page();
-	struct kept *kept = registers_for(hole);
+	struct kept *kept = fill_registers();
+	char *hole = hole_for(kept);
 	unsigned long (*general)[1] = (void *)kept->in.general;
 	unsigned char (*floats)[KEPT_FLOAT_SIZE] = (void *)kept->in.floats;
 
@@ -571,8 +580,8 @@ void signal_frame_edited(void)
 /* The handler's stack is shared memory, and the frame stays in the file alone. */
 void signal_frame_absent(void)
 {
-	char *hole = hole_page(), *stack;
-	struct kept *kept = registers_for(hole);
+	struct kept *kept = fill_registers();
+	char *stack, *hole;
 	stack_t altstack = { .ss_size = STACK_PAGES * page_size };
 	int fd = tmpfile_of(0);
 
@@ -584,6 +593,7 @@ void signal_frame_absent(void)
 	kept->in.size = altstack.ss_size;
 	kept->in.advice = MADV_DONTNEED;
 	handler_gives = kept;
+	hole = hole_for(kept);
 	repair = bring_page;
 	enter_by(code_drop_frame);
 	if (!execute("load", code_keep_registers, kept, hole))
@@ -596,8 +606,8 @@ void signal_frame_absent(void)
 /* A leaf function keeps values below the stack pointer, and a handler runs on the same stack. */
 void signal_red_zone(void)
 {
-	char *hole = hole_page(), *sp = arch_sp();
-	struct kept *kept = registers_for(hole);
+	struct kept *kept = fill_registers();
+	char *hole = hole_for(kept), *sp = arch_sp();
 
 	change_action(SIGSEGV, 0, SA_ONSTACK);
 	repair = bring_page;
@@ -611,8 +621,8 @@ void signal_red_zone(void)
 /* Calling conventions promise each function, a handler too, that strings go up. */
 void signal_direction(void)
 {
-	char *hole = hole_page();
-	struct kept *kept = registers_for(hole);
+	struct kept *kept = fill_registers();
+	char *hole = hole_for(kept);
 
 	if (!code_direction)
 		not_applicable("strings have one direction on this arch");
