@@ -18,12 +18,28 @@ static char *filled_pages(size_t n)
 	return pages;
 }
 
+/* What was stored is what the page held there again: nothing beside it may have changed. */
+static void put_back(char *page, char *place, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		place[i] = pattern(place - page + i, BYTE);
+}
+
+static void result_around(const char *page)
+{
+	step("around");
+	result("ok data=%s", filled(page, page_size) ? "match" : "changed");
+}
+
 void align_store(void)
 {
-	char *at = filled_pages(1) + 1;
+	char *page = filled_pages(1), *at = page + 1;
 
-	if (store("store", at, INT))
-		load_known("load", at, INT, stored(INT));
+	if (!store("store", at, INT))
+		return;
+	load_known("load", at, INT, stored(INT));
+	put_back(page, at, INT);
+	result_around(page);
 }
 
 /* At each offset that is not aligned, by each width: emulations have a way of their own for each. */
@@ -39,12 +55,19 @@ static void store_and_load(enum width width)
 		snprintf(label, sizeof(label), "s%zu", at);
 		if (store(label, place, width))
 			load_known(label, place, width, stored(width));
+		put_back(page, place, width);
 	}
+	result_around(page);
 }
 
 void align_half(void)
 {
 	store_and_load(HALF);
+}
+
+void align_int(void)
+{
+	store_and_load(INT);
 }
 
 void align_long(void)
@@ -57,12 +80,53 @@ void align_long(void)
 /* Through registers that an emulation reaches in another way than those of integers. */
 void align_float(void)
 {
-	char *at = filled_pages(1) + 1;
+	char *page = filled_pages(1), *at = page + 1;
 
 	if (!execute("copy", code_copy_floats, at, at))
 		return;
 	load_data("double", at + 64, LONG, pattern(1, LONG));
 	load_data("single", at + 80, INT, pattern(1 + 16, INT));
+	put_back(page, at + 64, LONG);
+	put_back(page, at + 80, INT);
+	result_around(page);
+}
+
+/* Each register is loaded and stored once: an emulation finds them by tables. */
+void align_registers(void)
+{
+	static const unsigned long flags[] = KEPT_FLAGS;
+	char *page = filled_pages(1), *out = page + 1 + offsetof(struct kept, out);
+	char *in = page + 1, *touch = filled_pages(1);
+	uintptr_t where = (uintptr_t)touch;
+
+	if (!code_copy_floats)
+		not_applicable("nothing of the kernel would tell registers from each other");
+	memset(out, 0, sizeof(struct registers));
+	memcpy(in + offsetof(struct registers, touch), &where, sizeof(where));
+	memcpy(in + offsetof(struct registers, float_flags), &flags[1], sizeof(flags[1]));
+	if (!execute("copy", code_keep_registers, in, in))
+		return;
+	step("general");
+	result("ok data=%s", memcmp(out, in, KEPT_GENERAL * sizeof(long)) ? "changed" : "match");
+	step("floats");
+	result("ok data=%s", memcmp(out + offsetof(struct registers, floats),
+				    in + offsetof(struct registers, floats),
+				    KEPT_FLOATS * KEPT_FLOAT_SIZE) ? "changed" : "match");
+	/* The register that holds where all this is. */
+	load_data("pointer", out + offsetof(struct registers, touch), LONG, (uintptr_t)in);
+}
+
+/* A register is wider than what was loaded. */
+void align_extend(void)
+{
+	char *page = filled_pages(1), *at = page + 1;
+	uint32_t negative = 0x80418283;
+
+	memcpy(at, &negative, sizeof(negative));
+	if (!execute("load", code_load_extended, at, at))
+		return;
+	load_data("int", at + 16, LONG, 0xffffffff80418283);
+	load_data("half", at + 32, LONG, 0x8283);
 }
 
 /* A register holds a single as a double, and not each goes by the common rule. */

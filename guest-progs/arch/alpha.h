@@ -176,6 +176,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(copy_floats, "ldt $f10, 0($16); stt $f10, 64($16); " \
 		"lds $f11, 16($16); sts $f11, 80($16); ret") \
 	CODE(widen_float, "lds $f10, 0($16); stt $f10, 64($16); ret") \
+	CODE(load_extended, "ldl $1, 0($16); stq $1, 16($16); ldwu $1, 0($16); stq $1, 32($16); ret") \
 	CODE(move_sp, "mov $30, $1; stq $30, 0($16); lda $30, -64($30); ldq $30, 0($16); " \
 		"cmpeq $30, $1, $2; mov $1, $30; stq $2, 16($16); stq $31, 32($16); ret") \
 	CODE(div0, "lda $16, -2($31); call_pal 0xaa; ret") \
