@@ -42,14 +42,19 @@ void align_store(void)
 	result_around(page);
 }
 
-/* At each offset that is not aligned, by each width: emulations have a way of their own for each. */
+/*
+ * At each offset in a quadword that is not aligned, by each width: emulations have a way of their own
+ * for each width, and for what lies in two quadwords.
+ */
 static void store_and_load(enum width width)
 {
 	char *page = filled_pages(1), label[8];
 
-	for (size_t at = 1; at < width; at++) {
+	for (size_t at = 1; at < 8; at++) {
 		char *place = page + 64 * at + at;
 
+		if (at % width == 0)
+			continue;
 		snprintf(label, sizeof(label), "l%zu", at);
 		load_data(label, place, width, pattern(place - page, width));
 		snprintf(label, sizeof(label), "s%zu", at);
