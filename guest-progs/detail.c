@@ -120,6 +120,66 @@ void detail_kernel_store(void)
 		facts(kernel);
 }
 
+void detail_kernel_jump(void)
+{
+	char *kernel = (char *)KERNEL_ADDR;
+
+	ask();
+	if (!jump("jump", kernel))
+		facts(kernel);
+}
+
+/* The pointer's top byte is no part of the address. */
+void detail_tagged_load(void)
+{
+	char *hole = hole_page();
+
+	ask();
+	if (!code_set_tag)
+		not_applicable("the top byte belongs to the address on this arch");
+	if (!execute("load", code_load_int, (char *)((uintptr_t)hole | (uintptr_t)0x5a << (sizeof(long) * 8 - 8)),
+		     hole))
+		facts(hole);
+}
+
+static char *denied_page(void)
+{
+	char *page = keyed_page(PKEY_DISABLE_ACCESS);
+
+	prove("page present", present(page));
+	return page;
+}
+
+void detail_key_load(void)
+{
+	char *page = denied_page();
+
+	ask();
+	if (!load("load", page, INT))
+		facts(page);
+}
+
+void detail_key_store(void)
+{
+	char *page = denied_page();
+
+	ask();
+	if (!store("store", page, INT))
+		facts(page);
+}
+
+/* The machine finds no page, and so no key. */
+void detail_key_absent(void)
+{
+	char *page = keyed_page(PKEY_DISABLE_ACCESS);
+
+	ask();
+	must("madvise", madvise(page, page_size, MADV_DONTNEED));
+	prove("page absent", !present(page));
+	if (!load("load", page, INT))
+		facts(page);
+}
+
 /* A trap without an address, after one that had one. */
 void detail_after_illegal(void)
 {

@@ -69,6 +69,9 @@
 #define CMPXCHG(mem, from, to) ((void)(mem), (void)(from), (void)(to), -1L)
 #define only_with_exchange() not_applicable("no system call exchanges a word on this arch")
 #endif
+#ifndef HALF_IS_ODD
+#define HALF_IS_ODD 0
+#endif
 #ifndef ODD_RETURN_STUB
 #define ODD_RETURN_STUB RETURN_STUB
 #endif
@@ -186,6 +189,8 @@ bool bring_page(siginfo_t *info);
 
 /* What the first signal of the last step said of its trap, as TRAP_WORDS; NULL without one. */
 const uint64_t *trap_words(void);
+/* The pc that its frame had. */
+uintptr_t trap_pc(void);
 
 /* -- code.c: single instructions, as functions of one argument ------------------------ */
 
@@ -297,6 +302,8 @@ bool pipe_holds(int sink, size_t position, long n);
 /* read(2) of 64 bytes from OTHER on into the page, write(2) of 64 bytes from it: a pipe each. */
 long read_into(char *page);
 long write_from(char *page);
+/* A page of the pattern under a key with these rights of this thread denied; n/a without keys: pkeys.c. */
+char *keyed_page(int denied);
 /* Writes a setting of the kernel, a file in /proc or /sys; false where there is no such file. */
 bool set_knob(const char *path, const char *value);
 /* A page of a file or of memory that holds just a return instruction, visible to fetches. */

@@ -17,8 +17,7 @@ static int new_key(void)
 	return must("pkey_alloc", key);
 }
 
-/* A page of the pattern under a key with these rights of this thread denied. */
-static char *keyed_page(int denied)
+char *keyed_page(int denied)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
 	int key = new_key();

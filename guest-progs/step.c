@@ -19,7 +19,7 @@ static const int handled[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS 
 struct caught {
 	int sig, code, err, lsb;
 	unsigned int pkey, trapno;
-	uintptr_t addr;
+	uintptr_t addr, pc;
 	uint64_t word[4];
 };
 
@@ -52,6 +52,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 				      .addr = (uintptr_t)info->si_addr };
 		/* Not each libc has a name for it. */
 		memcpy(&c->trapno, (char *)&info->si_addr + sizeof(info->si_addr), sizeof(c->trapno));
+		c->pc = FRAME_PC((ucontext_t *)context);
 		arch_trap(context, c->word);
 		if (now.jump)
 			siglongjmp(now.env, 1);
@@ -158,6 +159,11 @@ static void signal_details(void)
 const uint64_t *trap_words(void)
 {
 	return now.n ? now.caught[0].word : NULL;
+}
+
+uintptr_t trap_pc(void)
+{
+	return now.n ? now.caught[0].pc : 0;
 }
 
 static void open_step(const char *label, const void *touch)

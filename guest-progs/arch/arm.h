@@ -80,6 +80,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 
 /* An odd address is Thumb code, where a return is another one: bx lr. */
 #define ODD_RETURN_STUB { 0x70, 0x47 }
+#define HALF_INSTRUCTION { 0x4f, 0xf0 }	/* of T32's long mov r0, #... */
+#define HALF_IS_ODD 1
 #define PC_IGNORES 1	/* low bits of an address that a jump drops */
 
 #define TRAP_FACTS(word) \

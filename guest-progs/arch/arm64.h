@@ -7,8 +7,12 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-#define KERNEL_ADDR 0xffff800080000000UL	/* upper half, whatever the kernel's VA_BITS */
 #define USER_END(highest) (1UL << (64 - __builtin_clzl((highest) - 1)))	/* 39 or 48 bits */
+/*
+ * The kernel's half is as large as the user's, and its own upper half has, 2 GiB from its start, kernel
+ * text from 6.5 on, where KASLR is off, and before that nothing.
+ */
+#define KERNEL_ADDR (0x80000000UL - USER_END((uintptr_t)__builtin_frame_address(0)) / 2)
 #define RETURN_STUB { 0xc0, 0x03, 0x5f, 0xd6 }
 
 static inline uint64_t arch_load(const void *addr, int width)
@@ -94,9 +98,13 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[1] = uc->uc_mcontext.fault_address;
 }
 
-/* Of the syndrome: exception class, direction, and the kind of fault without its level. */
+/*
+ * Of the syndrome: exception class, direction, and the kind of fault without its level, which depends on
+ * what else is mapped. Not so for a kernel address: it must not tell.
+ */
 #define TRAP_FACTS(word) \
-	{ "ec", (word)[0] >> 26 & 0x3f }, { "wnr", (word)[0] >> 6 & 1 }, { "fsc", (word)[0] & 0x3c }
+	{ "ec", (word)[0] >> 26 & 0x3f }, { "wnr", (word)[0] >> 6 & 1 }, \
+	{ "fsc", (word)[0] & ((word)[1] >> 63 ? 0x3f : 0x3c) }
 #define TRAP_ADDRESS(word) ((word)[1])
 
 #define FRAME_PC(uc) (uc)->uc_mcontext.pc

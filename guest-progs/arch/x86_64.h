@@ -4,14 +4,24 @@
 #define ARCH_X86_64_H
 
 #include <stdint.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #define KERNEL_HOLE 0xffffec0000000000UL	/* where KASAN would be */
 #define KERNEL_ADDR 0xffffffff81000000UL	/* kernel text, where KASLR is off */
-#define KERNEL_DATA 0xffff888000008000UL	/* memory below 64 KiB, which nobody uses */
+#define KERNEL_DATA (arch_direct_map() + 0x8000)	/* memory below 64 KiB, which nobody uses */
 #define USER_END(highest) 0x7ffffffff000UL	/* with LA57 too: nobody asked for more */
 #define RETURN_STUB { 0xc3 }
 #define HALF_INSTRUCTION { 0x81, 0xc0 }	/* add $..., %eax */
+
+/* Where the kernel has all memory, KASLR off: with page tables of five levels, who asks gets more addresses, too. */
+static inline uint64_t arch_direct_map(void)
+{
+	void *high = mmap((void *)(1UL << 52), 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(high, 1);
+	return (uint64_t)high >> 47 ? 0xff11000000000000 : 0xffff888000000000;
+}
 
 static inline uint64_t arch_load(const void *addr, int width)
 {
