@@ -149,7 +149,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	".endr\n" \
 	".endm\n" \
 	CODE(keep_registers, "stp x29, x30, [sp, #-176]!\n" \
-		"stp x19, x20, [sp, #16]; stp x21, x22, [sp, #32]; stp x23, x24, [sp, #48]; stp x25, x26, [sp, #64]; stp x27, x28, [sp, #80]\n" \
+		"stp x19, x20, [sp, #16]; stp x21, x22, [sp, #32]; stp x23, x24, [sp, #48]; " \
+		"stp x25, x26, [sp, #64]; stp x27, x28, [sp, #80]\n" \
 		"stp d8, d9, [sp, #96]; stp d10, d11, [sp, #112]; stp d12, d13, [sp, #128]; stp d14, d15, [sp, #144]\n" \
 		"mrs x1, fpcr; str x1, [sp, #160]\n" \
 		"load_registers\n" \
@@ -158,7 +159,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"code_behind_touch:\n" \
 		"store_registers\n" \
 		"ldr x1, [sp, #160]; msr fpcr, x1\n" \
-		"ldp x19, x20, [sp, #16]; ldp x21, x22, [sp, #32]; ldp x23, x24, [sp, #48]; ldp x25, x26, [sp, #64]; ldp x27, x28, [sp, #80]\n" \
+		"ldp x19, x20, [sp, #16]; ldp x21, x22, [sp, #32]; ldp x23, x24, [sp, #48]; " \
+		"ldp x25, x26, [sp, #64]; ldp x27, x28, [sp, #80]\n" \
 		"ldp d8, d9, [sp, #96]; ldp d10, d11, [sp, #112]; ldp d12, d13, [sp, #128]; ldp d14, d15, [sp, #144]\n" \
 		"ldp x29, x30, [sp], #176; ret") \
 	CODE(spoil_registers, "str x30, [sp, #-16]!; bl registers_handler\n" \

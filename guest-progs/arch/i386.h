@@ -118,7 +118,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	".set spot, spot + 4\n" \
 	".endr\n" \
 	".endm\n" \
-	CODE(keep_registers, "movl 4(%esp), %eax; pushl %ebx; pushl %esi; pushl %edi; pushl %ebp; movl %eax, %esi\n" \
+	CODE(keep_registers, "movl 4(%esp), %eax; pushl %ebx; pushl %esi; pushl %edi; pushl %ebp; " \
+		"movl %eax, %esi\n" \
 		"subl $4, %esp; stmxcsr (%esp)\n" \
 		"load_registers\n" \
 		"movl 784(%esi), %eax; movl (%eax), %eax; movl %esi, 1024+784(%esi)\n" \
@@ -127,10 +128,12 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"store_registers\n" \
 		"cld; ldmxcsr (%esp); addl $4, %esp\n" \
 		"popl %ebp; popl %edi; popl %esi; popl %ebx; ret") \
-	CODE(spoil_registers, "pushl 12(%esp); pushl 12(%esp); pushl 12(%esp); call registers_handler; addl $12, %esp; movl %eax, %esi\n" \
+	CODE(spoil_registers, "pushl 12(%esp); pushl 12(%esp); pushl 12(%esp); call registers_handler; " \
+		"addl $12, %esp; movl %eax, %esi\n" \
 		"load_registers\n" \
 		"ret") \
-	CODE(drop_frame, "pushl 12(%esp); pushl 12(%esp); pushl 12(%esp); call registers_handler; addl $16, %esp; movl %eax, %esi\n" \
+	CODE(drop_frame, "pushl 12(%esp); pushl 12(%esp); pushl 12(%esp); call registers_handler; " \
+		"addl $16, %esp; movl %eax, %esi\n" \
 		"movl 792(%esi), %ebx; movl 800(%esi), %ecx; movl 808(%esi), %edx; movl $219, %eax; int $0x80\n" \
 		"movl %eax, 816(%esi); movl $173, %eax; int $0x80; ud2") \
 	CODE(direction, "pushfl; popl %eax; shrl $10, %eax; andl $1, %eax; ret")

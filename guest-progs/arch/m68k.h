@@ -122,10 +122,12 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"store_registers\n" \
 		"fmove.l (%sp)+, %fpcr; fmovem.x (%sp)+, %fp2-%fp7\n" \
 		"movem.l (%sp)+, %d2-%d7/%a2-%a6; rts") \
-	CODE(spoil_registers, "move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); jsr registers_handler; lea 12(%sp), %sp; move.l %d0, %a0\n" \
+	CODE(spoil_registers, "move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); " \
+		"jsr registers_handler; lea 12(%sp), %sp; move.l %d0, %a0\n" \
 		"load_registers\n" \
 		"rts") \
-	CODE(drop_frame, "move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); jsr registers_handler; lea 16(%sp), %sp; move.l %d0, %a2\n" \
+	CODE(drop_frame, "move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); move.l 12(%sp), -(%sp); " \
+		"jsr registers_handler; lea 16(%sp), %sp; move.l %d0, %a2\n" \
 		"move.l 792(%a2), %d1; move.l 800(%a2), %d2; move.l 808(%a2), %d3; move.l #238, %d0; trap #0\n" \
 		"move.l %d0, 816(%a2); move.l #173, %d0; trap #0; illegal")
 
