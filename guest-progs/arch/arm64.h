@@ -175,6 +175,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(breakpoint, "brk #0; ret") \
 	CODE(illegal, ".inst 0") \
 	CODE(atomic, "ldaxr w1, [x0]; add w1, w1, #1; stlxr w2, w1, [x0]; ret") \
+	CODE(load_pair_base, "mov x3, x0; ldp w0, w1, [x0]; stur w0, [x3, #-62]; stur w1, [x3, #-58]; ret") \
 	CODE(load_pair, "mov w1, #0; mov w2, #0; ldp w1, w2, [x0]; stur w1, [x0, #63]; stur w2, [x0, #67]; ret") \
 	CODE(store_pair, "ldp w1, w2, [x0, #-64]; stp w1, w2, [x0]; ret") \
 	CODE(load_vector, "ldr q0, [x0]; ret") \
