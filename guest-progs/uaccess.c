@@ -323,7 +323,7 @@ void uaccess_clear_ends(void)
 
 #define MOST 130	/* bytes */
 #define GUARD 16	/* bytes on each side that stay */
-#define PLACES 9	/* each place in a word, on both sides */
+#define PLACES 8	/* each place in a word, on both sides */
 
 static struct {
 	int fd;			/* of a file: the kernel's side of the copy */
@@ -332,10 +332,10 @@ static struct {
 	bool intact;		/* so far */
 } whole;
 
-/* Each up to where words are copied one by one, then around one and two rounds of the longest loop. */
+/* Each up to where words are copied one by one, then around a half, one and two rounds of the longest loop. */
 static size_t next_length(size_t n)
 {
-	return n == 40 ? 61 : n == 67 ? 125 : n + 1;
+	return n == 24 ? 31 : n == 33 ? 63 : n == 66 ? 127 : n + 1;
 }
 
 /* How many of the guard bytes from addr on there are. */
