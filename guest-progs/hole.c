@@ -162,3 +162,9 @@ void hole_moved_away(void)
 	load("old", page, INT);
 	load_data("new", moved, INT, pattern(0, INT));
 }
+
+/* Nothing but the instruction says where: no register holds the address. */
+void hole_null_constant(void)
+{
+	execute("", code_load_zero, NULL, NULL);
+}

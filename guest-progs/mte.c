@@ -503,6 +503,23 @@ void mte_ptrace_peek_hole(void)
 	access_tags("", PEEK_TAGS, fork_tracee(), hole, tag);
 }
 
+/* The tags up to the end of the mapping, and how many they were. */
+void mte_ptrace_peek_part(void)
+{
+	unsigned char tag[4] = { 0 };
+	char *pages;
+
+	tagged_page(0, 0);
+	pages = must("mmap", mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE | PROT_MTE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	fill(pages, page_size);
+	set_tags(pages, page_size, GOOD);
+	must("munmap", munmap(pages + page_size, page_size));
+	access_tags("peek", PEEK_TAGS, fork_tracee(), pages + page_size - 3 * GRANULE, tag);
+	step("tags");
+	result("ok data=%s", tag[0] == GOOD && tag[2] == GOOD && tag[3] == 0 ? "match" : "changed");
+}
+
 /* What the tracer writes is what the tracee then reads: copied on write from the parent's. */
 void mte_ptrace_poke(void)
 {

@@ -715,6 +715,26 @@ void uaccess_futex_op_waiter(void)
 	result("ok(%d)", *word);
 }
 
+/* Who waits has it for writing; who wakes need not. */
+void uaccess_futex_wake_read_only(void)
+{
+	int fd = tmpfile_of(page_size);
+	uint32_t *word = (uint32_t *)map_file(fd, 1, RW, MAP_SHARED);
+	uint32_t *seen = (uint32_t *)map_file(fd, 1, PROT_READ, MAP_SHARED);
+	struct stuck waiter;
+
+	*word = 7;
+	waiter = (struct stuck){ .pid = fork_child() };
+	if (waiter.pid == 0) {
+		syscall(FUTEX, word, FUTEX_WAIT, 7, NULL, NULL, 0);
+		child_done();
+	}
+	see_it_sleep(&waiter);
+	transfer("wake", seen, 1, syscall(FUTEX, seen, FUTEX_WAKE, 1, NULL, NULL, 0));
+	step("waiter");
+	result_fate(waiter.pid);
+}
+
 void uaccess_futex_op_pages(void)
 {
 	uint32_t *fresh = (uint32_t *)anon_pages(1, RW), *loaded = (uint32_t *)anon_pages(1, RW);

@@ -327,6 +327,20 @@ void userfault_unprivileged(void)
 	call("user-only", NULL, userfaultfd(USER_MODE_ONLY));
 }
 
+/* -- moved --------------------------------------------------------------------------------------- */
+
+/* A monitor that did not ask for moves is not asked about the pages at the new place. */
+void userfault_moved(void)
+{
+	char *page = anon_pages(1, RW), *room = anon_pages(1, PROT_NONE);
+
+	watch((struct watch){ .start = page });
+	call("move", room, mremap(page, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+				  room) == MAP_FAILED ? -1 : 0);
+	load_data("load", room, INT, 0);
+	store("store", room, INT);
+}
+
 /* -- poison ---------------------------------------------------------------------------------- */
 
 static char *poisoned(void)

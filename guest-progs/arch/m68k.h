@@ -135,6 +135,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(overflow, "move.l #0x7fffffff, %d0; add.l %d0, %d0; trapv; rts") \
 	CODE(div0, "moveq #1, %d0; moveq #0, %d1; divu.l %d1, %d0; rts") \
 	CODE(breakpoint, "trap #15; rts") \
+	CODE(load_zero, "move.l 0.w, %d0; rts") \
 	CODE(illegal, "illegal") \
 	CODE(atomic, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #1, %d1; cas.l %d0, %d1, (%a0); rts") \
 	CODE(load_multiple, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #0, %d1; movem.l (%a0), %d0-%d1; " \

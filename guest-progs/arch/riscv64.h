@@ -154,6 +154,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define ARCH_CODE \
 	CODE(div0, "li a0, 1; div a0, a0, zero; ret") \
 	CODE(breakpoint, "ebreak; ret") \
+	CODE(load_zero, "lw t0, 0(zero); ret") \
 	CODE(illegal, "unimp") \
 	CODE(atomic, "li a1, 1; amoadd.w a1, a1, (a0); ret") \
 	CODE(load_sp, "mv a1, sp; mv sp, a0; lw a2, 0(sp); mv sp, a1; ret") \

@@ -160,6 +160,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(fdiv0, "fninit; pushq $0x37b; fldcw (%rsp); fld1; movl $0, (%rsp); " \
 		"fdivs (%rsp); fwait; popq %rax; ret") \
 	CODE(breakpoint, "int3; ret") \
+	CODE(load_zero, "mov (0), %eax; ret") \
 	CODE(illegal, "ud2") \
 	CODE(atomic, "movl $1, %eax; lock xaddl %eax, (%rdi); ret") \
 	CODE(load_vector, "movaps (%rdi), %xmm0; ret") \
