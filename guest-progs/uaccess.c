@@ -718,7 +718,7 @@ void uaccess_futex_op_waiter(void)
 /* Who waits has it for writing; who wakes need not. */
 void uaccess_futex_wake_read_only(void)
 {
-	int fd = tmpfile_of(page_size);
+	int fd = tmpfile_of(64);
 	uint32_t *word = (uint32_t *)map_file(fd, 1, RW, MAP_SHARED);
 	uint32_t *seen = (uint32_t *)map_file(fd, 1, PROT_READ, MAP_SHARED);
 	struct stuck waiter;
