@@ -1,14 +1,17 @@
 """The matrix on a terminal: scenarios x columns.
 
 Each outcome of a scenario stands once, on a line of its own, and marks the columns that had
-it: outcomes need no abbreviation, columns stay narrow, and a scenario of more than one line
-is one that differs. Verdicts have a mark each; colour only repeats it.
+it: outcomes need no abbreviation, columns stay narrow, and a scenario with marks on more than one
+line is one that differs. What is too long for its line goes on below, so that one
+long outcome moves no mark. Verdicts have a mark each; colour only repeats it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from textwrap import wrap
 
 from rich.text import Text
 
@@ -35,6 +38,10 @@ _AS_MOST = (".", "dim")
 _NOTHING = (" ", "")
 _QUIET = {_AS_MOST, _NOTHING, LOOKS[Verdict.NOT_APPLICABLE][:2]}
 _OUTCOME_ROOM = 26  # characters that outcomes get at least, before columns go to another page
+_PLAIN_ROOM = 40  # the same where there is no terminal: there is but one page then
+_PLAIN_WIDTH = 100  # what a log, a mail and half a screen can show
+_STEPS = re.compile(r"(?<=; )|(?<= \| )")
+_INDENT = "  "  # of what goes on
 
 
 def pages(report: Report, width: int | None) -> Iterator[Sequence[Column]]:
@@ -59,13 +66,11 @@ def pages(report: Report, width: int | None) -> Iterator[Sequence[Column]]:
 
 def matrix(report: Report, page: Sequence[Column], width: int | None) -> Iterator[Text]:
     names, widths = _name_width(report), _widths(page)
-    longest = text.OUTCOME_LIMIT
-    if width is not None:
-        longest = max(width - names - sum(widths), 20)
-    rows = [(scenario, _lines(scenario, page, longest)) for scenario in report.scenarios]
-    outcomes = max((len(outcome) for _, lines in rows for outcome, _ in lines), default=0)
-    title = _title(page, names + longest)
-    outcomes = max(outcomes, len(title) - names)
+    room = _room(width, names + sum(widths))
+    rows = [(scenario, _lines(scenario, page)) for scenario in report.scenarios]
+    longest = max((len(outcome) for _, lines in rows for outcome, _ in lines), default=0)
+    title = _title(page, names + room if width else text.OUTCOME_LIMIT)
+    outcomes = min(max(longest, len(title) - names), room)
     yield from _header(page, names + outcomes, title)
     family = ""
     for scenario, lines in rows:
@@ -75,17 +80,37 @@ def matrix(report: Report, page: Sequence[Column], width: int | None) -> Iterato
         name = _name(scenario)
         for outcome, marks in lines:
             quiet = all(mark in _QUIET for mark in marks)
-            line = Text(f"{name:<{names}}").append(f"{outcome:<{outcomes}}", "dim" * quiet)
+            first, *rest = _fold(outcome, outcomes)
+            line = Text(f"{name:<{names}}").append(f"{first:<{outcomes}}", "dim" * quiet)
             for room, (mark, style) in zip(widths, marks, strict=True):
                 line.append(" " * (room - 1)).append(mark, style)
             line.rstrip()
             yield line
+            for more in rest:
+                yield Text(" " * names).append(more, "dim" * quiet)
             name = ""
 
 
-def _lines(
-    scenario: Scenario, page: Sequence[Column], longest: int
-) -> list[tuple[str, list[Mark]]]:
+def _room(width: int | None, taken: int) -> int:
+    """Characters for outcomes beside what names and columns have `taken`."""
+    return max(_PLAIN_WIDTH - taken, _PLAIN_ROOM) if width is None else max(width - taken, 20)
+
+
+def _fold(outcome: str, room: int) -> list[str]:
+    """In lines, broken where a step or an actor ends if that is possible."""
+    lines = [""]
+    for step in _STEPS.split(outcome):
+        if lines[-1].strip() and len(lines[-1]) + len(step.rstrip()) > room:
+            lines.append(_INDENT)
+        lines[-1] += step
+    folded = (
+        wrap(line, max(room, 10), subsequent_indent=_INDENT, break_on_hyphens=False)
+        for line in lines
+    )
+    return [part for parts in folded for part in parts] or [""]
+
+
+def _lines(scenario: Scenario, page: Sequence[Column]) -> list[tuple[str, list[Mark]]]:
     """(outcome, a mark for each column of the page), largest group first."""
     cells = {column.id: scenario.cells.get(column.id) for column in page}
     seen = dict.fromkeys(group.outcome for group in scenario.groups)
@@ -94,7 +119,7 @@ def _lines(
     for outcome in seen:
         marks = [_mark(scenario, cell, outcome) for cell in cells.values()]
         if any(mark.strip() for mark, _ in marks):
-            lines.append((words.short_outcome(outcome, longest), marks))
+            lines.append((words.short_outcome(outcome), marks))
     return lines
 
 
@@ -108,7 +133,9 @@ def _mark(scenario: Scenario, cell: ResultRecord | None, outcome: str) -> Mark:
 
 
 def _header(page: Sequence[Column], indent: int, title: str) -> Iterator[Text]:
-    """A line of arches behind the title; without one, each kernel over its first column above."""
+    """A line of arches behind the title, or below one that is too long; without one, each kernel
+    over its first column above.
+    """
     kernels, line = " " * indent, " " * indent
     kernel = ""
     for column, width in zip(page, _widths(page), strict=True):
@@ -116,10 +143,10 @@ def _header(page: Sequence[Column], indent: int, title: str) -> Iterator[Text]:
             kernel = column.record.kernel
             kernels = f"{kernels:<{len(line)}}  {_kernel(column)}"
         line += f"{_place(column):>{width}}"
-    if title:
+    if title and len(title) <= indent:
         line = title + line[len(title) :]
     else:
-        yield Text(kernels, "bold")
+        yield Text(title or kernels, "bold")
     yield Text(line, "bold")
 
 

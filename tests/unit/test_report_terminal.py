@@ -70,6 +70,24 @@ def test_a_scenario_that_differs_has_a_line_for_each_outcome() -> None:
     ]
 
 
+LONG = "; ".join(f"step{n}=SIGSEGV/SEGV_MAPERR @exact" for n in range(8)) + " | B: ok"
+
+
+@pytest.mark.parametrize("width", [None, 90])
+def test_one_long_outcome_moves_no_mark(width: int | None) -> None:
+    """It goes on below, broken between its steps, and nothing of it is left out."""
+    found = samples.sample()
+    found.add(samples.cell("hole/write", "debian-6.1", "m68k", outcome=LONG))
+    lines = plain(found) if width is None else terminal(found, width)
+    _, first, *rest = (line.rstrip() for line in block(lines, "  write"))
+    arches = next(line for line in lines if "m68k" in line)
+    assert first.index(" *") + 1 == arches.index("m68k") + len("m68k") - 1
+    assert max(map(len, rest)) < first.index(" *")
+    said = " ".join(line.split("   *")[0].strip() for line in [first, *rest])
+    assert said == LONG.replace("SIGSEGV/", "")
+    assert all(line.strip().startswith(("step", "B:")) for line in rest)
+
+
 def test_the_kernel_is_told_in_full_where_there_is_room() -> None:
     exact = "6.12.117-1~deb12u1"
     found = samples.results(
