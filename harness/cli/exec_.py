@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.run.suite import Reading
 
 CONSOLE = 40  # lines of the kernel's log that are shown where it matters
+OUT_OF_MEMORY = re.compile(r"\bOut of memory: Killed process ")  # but not: Memory cgroup out of
 AGENT = "agent: "  # how the words of init begin, which says why it could not try
 
 KERNEL, TIME, INFRA, NOT_STARTED, BROKEN_PIPE = 123, 124, 125, 126, 141
@@ -271,12 +273,14 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
     if ending.interrupted:
         _end(128 + ending.interrupted, ending.lost)
     if ending.kernel in FATAL:
-        lost = f": {clean(ending.lost, 300)}" if ending.lost else ""
+        lost = f"; {clean(ending.lost, 300)}" if ending.lost else ""
         _end(KERNEL, f"{ending.kernel} while the program ran{lost}")
     if ending.lost or ended is None:
         code = INFRA if ending.lost.startswith(AGENT) else KERNEL
         _show(ending.console)
         _end(code, clean(ending.lost, 300))
+    if any(map(OUT_OF_MEMORY.search, ending.console)):
+        _note("note: the guest ran out of memory and its kernel killed a process: --memory MIB")
     if ended.refused:
         _end(NOT_STARTED, f"the kernel does not execute it: {clean(ended.refused)}")
     if ended.hang:
@@ -303,7 +307,9 @@ def _note(message: str) -> None:
 
 
 def _show(console: Sequence[str]) -> None:
-    for line in console[-CONSOLE:]:
+    from harness.machine.console import last_words
+
+    for line in last_words(console, CONSOLE):
         _note(f"| {clean(line, 300)}")
 
 

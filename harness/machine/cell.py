@@ -13,10 +13,9 @@ from msgspec import Struct
 
 from harness.catalog.outcome import parse
 from harness.catalog.scanner import OutcomeError
-from harness.machine.console import Excerpt, Sign
+from harness.machine.console import FATAL, Excerpt, Sign
 from harness.machine.port import End
 
-FATAL = ("panic", "oops")  # words of the kernel after which a machine cannot be trusted
 RESET = ("exit status 0", "killed by SIGABRT")
 
 

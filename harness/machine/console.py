@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 MAX_LINE = 4096  # bytes; a longer line is looked at in pieces that overlap
 OVERLAP = 256  # bytes; no text that classify() looks for is longer
+FATAL = ("panic", "oops")  # kinds of words after which a machine cannot be trusted
+HEADLINES = 8  # lines with such words that an excerpt keeps from between its ends
 
 
 class Sign(Struct, frozen=True):
@@ -150,22 +152,39 @@ class LineReader:
         return text
 
 
+def fatal(line: str) -> bool:
+    """Whether the kernel says here that it died, or that a part of it did."""
+    sign = classify(line)
+    return sign is not None and sign.kind in FATAL
+
+
+def last_words(console: Sequence[str], count: int) -> list[str]:
+    """The last lines, and ahead of them what killed the kernel: registers and a trace follow it."""
+    head, tail = console[:-count], console[-count:]
+    return [*filter(fatal, head), *(["[...]"] if head else []), *tail]
+
+
 class Excerpt:
-    """The first and the last lines of what may be endless."""
+    """The first and the last lines of what may be endless, and from between what is fatal."""
 
     def __init__(self, head: int = 60, tail: int = 60, width: int = 300) -> None:
         self._head: list[str] = []
         self._tail: deque[str] = deque(maxlen=tail)
+        self._headlines: list[tuple[int, str]] = []  # number of the line, and it
         self._limit, self._width, self._count = head, width, 0
 
-    def add(self, line: str) -> None:
+    def add(self, line: str, fatal: bool = False) -> None:
         self._count += 1
         if len(self._head) < self._limit:
             self._head.append(line[: self._width])
         else:
             self._tail.append(line[: self._width])
+            if fatal and len(self._headlines) < HEADLINES:
+                self._headlines.append((self._count, line[: self._width]))
 
     def lines(self) -> list[str]:
-        left_out = self._count - len(self._head) - len(self._tail)
+        begun = self._count - len(self._tail)
+        headlines = [line for number, line in self._headlines if number <= begun]
+        left_out = begun - len(self._head) - len(headlines)
         gap = [f"[... {left_out} lines left out ...]"] if left_out else []
-        return [*self._head, *gap, *self._tail]
+        return [*self._head, *gap, *headlines, *self._tail]

@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.interrupt import Interrupted
-from harness.machine.cell import FATAL, Cell, word_of
+from harness.machine.cell import Cell, word_of
+from harness.machine.console import FATAL
 from harness.machine.port import Ended
 from harness.machine.session import BOOTS, GRACE, Session
 
@@ -40,6 +41,8 @@ class Ending(Struct, frozen=True, kw_only=True):
     kernel: str = ""  # what the kernel said of itself meanwhile: oops, panic, warn(...), reboot
     console: list[str] = []
     interrupted: int = 0  # number of the signal by which somebody ended us meanwhile
+    passed: tuple[int, int] = (0, 0)  # bytes of stdout and stderr that came, and were handed on
+    ms: int = 0  # as long as it ran, or until it was lost
 
 
 class ProgramSession(Session):
@@ -66,17 +69,23 @@ class ProgramSession(Session):
         sinks = {"stdout": stdout, "stderr": stderr}
         command = f"exec {max(int(limit), 1)} {huge_pages} {user[0]} {user[1]}\n"
         _feed(stdin, self._qemu.streams["stdin"])
+        counts, began = dict.fromkeys(sinks, 0), time.monotonic()
         try:
-            return self._runner.run(self._execute(command, sinks, limit))
+            ending = self._runner.run(self._execute(command, sinks, counts, limit))
         except Interrupted as stop:
             self._drain()
-            return replace(self._heard(f"interrupted: {stop}"), interrupted=stop.number)
+            ending = replace(self._heard(f"interrupted: {stop}"), interrupted=stop.number)
+        ms = ending.ended.ms if ending.ended else int((time.monotonic() - began) * 1000)
+        return replace(ending, passed=(counts["stdout"], counts["stderr"]), ms=ms)
 
-    async def _execute(self, command: str, sinks: dict[str, Sink], limit: float) -> Ending:
+    async def _execute(
+        self, command: str, sinks: dict[str, Sink], counts: dict[str, int], limit: float
+    ) -> Ending:
+        """`counts` has what each sink was given: known also where this is interrupted."""
         assert self._qemu is not None
         loop = asyncio.get_running_loop()
         self._cell = cell = Cell("", begun=True)
-        counts, trouble = dict.fromkeys(sinks, 0), list[BaseException]()
+        trouble = list[BaseException]()
         latest = time.monotonic()
 
         def ready(name: str, port: socket.socket) -> None:
@@ -124,7 +133,7 @@ class ProgramSession(Session):
             raise trouble[0]
         self._drain()
         if self._gone and not self._complete(counts):
-            lost = f"{lost}: {await self._ending()}"
+            lost = f"{lost} (QEMU: {(await self._ending()).removeprefix('QEMU ')})"
         return self._heard(lost)
 
     def _heard(self, lost: str) -> Ending:

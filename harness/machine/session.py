@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from harness.machine.cell import FATAL, RESET, Cell, Words, compose, lost_word, word_of
-from harness.machine.console import Excerpt, LineReader, Sign, classify
+from harness.machine.cell import RESET, Cell, Words, compose, lost_word, word_of
+from harness.machine.console import Excerpt, LineReader, Sign, fatal
 from harness.machine.hand import HandProcess
 from harness.machine.monitor import Monitor
 from harness.machine.port import (
@@ -48,7 +48,6 @@ BOOTS = 3  # grace for a slow host, in boots
 GRACE = 2.0  # seconds: least grace, and what an answer that is on its way is given
 ENDING = 10.0  # seconds that QEMU gets to end once its console or port has
 AT_ONCE = 0.2  # seconds in which nearly all scenarios end: nothing is asked about them
-_FATAL = [Sign(kind) for kind in FATAL]
 MAX_STEPS = 10  # progress extends the deadline so often at most
 
 
@@ -252,9 +251,10 @@ class Session(Wire):
         writes to the same terminal; "" without either.
         """
         lines = self.boot_console.lines()[::-1]
-        fatal = (line for line in lines if classify(line) in _FATAL)
         name = f"{self.spec.qemu.rpartition('/')[2]}: "
-        return next(fatal, next((line for line in lines if line.startswith(name)), ""))
+        return next(
+            filter(fatal, lines), next((line for line in lines if line.startswith(name)), "")
+        )
 
     def _boot_error(self, message: str) -> BootError:
         return BootError(message, self.boot_console.lines(), self.command)

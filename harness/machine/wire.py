@@ -6,8 +6,8 @@ import asyncio
 import secrets
 import time
 
-from harness.machine.cell import FATAL, Cell
-from harness.machine.console import Excerpt, LineReader, Sign, classify
+from harness.machine.cell import Cell
+from harness.machine.console import FATAL, Excerpt, LineReader, Sign, classify
 from harness.machine.hand import HandProcess
 from harness.machine.port import (
     AgentError,
@@ -89,7 +89,7 @@ class Wire:
             signs, console = cell.signs, cell.console
         else:
             signs, console = self._late, self._late_console
-        console.add(line)
+        console.add(line, sign is not None and sign.kind in FATAL)
         if sign is None:
             return
         if sign not in signs and (len(signs) < MAX_SIGNS or sign.kind in FATAL):

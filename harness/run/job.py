@@ -11,7 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.machine import QemuError
-from harness.machine.cell import FATAL, Words, beside_kernel
+from harness.machine.cell import Words, beside_kernel
+from harness.machine.console import FATAL
 from harness.machine.hand import HandSpec
 from harness.machine.hand_session import HandSession
 from harness.machine.qemu import MachineSpec

@@ -178,9 +178,9 @@ def _record(
         kernel_said=ending.kernel,
         console=ending.console,
         details=ended.d if ended else {},
-        stdout_bytes=ended.out if ended else 0,
-        stderr_bytes=ended.err if ended else 0,
-        ms=ended.ms if ended else 0,
+        stdout_bytes=ending.passed[0],
+        stderr_bytes=ending.passed[1],
+        ms=ending.ms,
     )
 
 

@@ -95,7 +95,7 @@ def test_a_status_of_the_programs_own_is_not_taken_for_one_of_ours(
     ("ending", "code", "message"),
     [
         (Ending(ended=None, kernel="oops", lost="it did not end"), 123,
-         "oops while the program ran: it did not end"),
+         "oops while the program ran; it did not end"),
         (Ending(ended=Ended(code=0), kernel="oops"), 123, "oops while the program ran"),
         (Ending(ended=Ended(hang="hang(killable, sleep)")), 124,
          "its time was up: hang(killable, sleep)"),
@@ -113,6 +113,38 @@ def test_a_status_of_ours_is_explained(
     done = call(*M68K, "/bin/true")
     assert done.exit_code == code
     assert done.stderr.splitlines()[-1] == f"faultline: {message}"
+
+
+def test_what_killed_the_kernel_stands_ahead_of_its_last_lines(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On x86 registers, code and a trace follow it: more than are shown."""
+    headline = "[    2.310000] Kernel panic - not syncing: sysrq triggered crash"
+    lost = "the machine ended (QEMU: exit status 0)"
+    console = ["booted", headline, *(f"trace {n}" for n in range(60))]
+    ending = Ending(ended=None, kernel="panic", lost=lost, console=console)
+    monkeypatch.setattr("harness.cli.exec_._run", lambda *_: ran(ending))
+    lines = call(*M68K, "/bin/true").stderr.splitlines()
+    assert lines[0] == f"faultline | {headline}"
+    assert lines[1:3] == ["faultline | [...]", "faultline | trace 20"]
+    assert lines[-1] == f"faultline: panic while the program ran; {lost}"
+
+
+def test_a_guest_that_ran_out_of_memory_names_the_option(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = Ended(sig=9, signal="SIGKILL")
+    said = "[    3.1] Out of memory: Killed process 40 (hog) total-vm:1kB"
+    ending = Ending(ended=killed, console=[said])
+    monkeypatch.setattr("harness.cli.exec_._run", lambda *_: ran(ending))
+    *_, note, last = call(*M68K, "/bin/true").stderr.splitlines()
+    assert "ran out of memory" in note and "--memory" in note
+    assert last == "faultline: killed by SIGKILL"
+
+
+def test_the_record_of_a_lost_program_has_what_was_passed_on() -> None:
+    record = ran(Ending(ended=None, lost="the machine ended", passed=(490, 7), ms=1500)).record
+    assert (record.stdout_bytes, record.stderr_bytes, record.ms) == (490, 7, 1500)
 
 
 def test_the_record_of_an_interrupted_program_says_what_was_known() -> None:

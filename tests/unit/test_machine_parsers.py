@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.machine.console import MAX_LINE, Excerpt, LineReader, Sign, classify
+from harness.machine.console import MAX_LINE, Excerpt, LineReader, Sign, classify, last_words
 from harness.machine.port import MAX_FRAME, End, FrameReader, Hello, Message, Step, encode_frame
 
 NONCE = "00ff00ff00ff00ff"
@@ -170,6 +170,22 @@ def test_excerpt_is_bounded() -> None:
     for number in range(100):
         excerpt.add(f"line {number}")
     assert excerpt.lines() == ["line ", "line ", "[... 96 lines left out ...]", "line ", "line "]
+
+
+def test_excerpt_keeps_what_is_fatal_from_between_its_ends() -> None:
+    excerpt = Excerpt(head=1, tail=2)
+    for number in range(6):
+        excerpt.add(f"line {number}", fatal=number in (2, 5))
+    gap = "[... 2 lines left out ...]"
+    assert excerpt.lines() == ["line 0", gap, "line 2", "line 4", "line 5"]
+
+
+def test_last_words_begin_with_what_is_fatal() -> None:
+    panic = "Kernel panic - not syncing: x"
+    assert last_words([panic, "a", "b"], 2) == [panic, "[...]", "a", "b"]
+    assert last_words(["z", "a", panic], 2) == ["[...]", "a", panic]
+    assert last_words([panic, "a"], 2) == [panic, "a"]
+    assert last_words([], 2) == []
 
 
 MESSAGES: list[Message] = [
