@@ -318,11 +318,11 @@ def explain(record: ResultRecord) -> str:
     what = _outcome(record) or "\n    ".join(map(clean, seen.failure.splitlines())) or "nothing"
     lines = [
         f"{record.column} {record.scenario}: {record.verdict.value}",
-        f"expected: {' or '.join(record.expected) or 'nothing is declared'}",
         f"observed: {what}" + (f" ({clean(seen.cause)})" if seen.cause else ""),
     ]
     if record.confirmation:
         lines.append(f"a second look says: {clean(record.confirmation)}")
+    lines.append(f"expected: {' or '.join(record.expected) or 'nothing is declared'}")
     if record.declared:
         lines.append(f"declared: {record.declared}")
         lines.append(f"because:  {record.because}")

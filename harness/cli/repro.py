@@ -125,7 +125,7 @@ def _code(record: ResultRecord) -> int:
 
 
 def _show(case: Case, root: Path, records: list[ResultRecord]) -> None:
-    from harness.report.words import expected, observed
+    from harness.report.words import expected, observed, unmet
     from harness.run.repro import guest_source, source_excerpt
     from harness.text import clean
 
@@ -139,8 +139,8 @@ def _show(case: Case, root: Path, records: list[ResultRecord]) -> None:
         _field(f"attempt {attempt.attempt}", observed(attempt))
     confirmation = f"  ({clean(record.confirmation)})" if record.confirmation else ""
     _field("observed", observed(record) + confirmation)
-    _field("expected", expected(record))
     _field("verdict", record.verdict.value)
+    _field("expected", expected(record))
     for name, value in (
         ("because", record.because),
         ("correct", record.want),
@@ -152,10 +152,11 @@ def _show(case: Case, root: Path, records: list[ResultRecord]) -> None:
     for key, value in sorted(record.observation.details.items()):
         _field("detail", f"{clean(key)}: {clean(value, 400)}")
     _field("repeat", record.repeat)
+    of_what = "for what was expected: " if unmet(record) else ""
     for piece in record.evidence:
         place = f"{piece.file}:{piece.line}" if piece.line else piece.file
         where = f" in {piece.function}()" if piece.function else ""
-        click.echo(f"\n--- {piece.id}: {place}{where} [{piece.status}]")
+        click.echo(f"\n--- {of_what}{piece.id}: {place}{where} [{piece.status}]")
         excerpt = source_excerpt(piece)
         _lines(excerpt) if excerpt else click.echo(f"    looked for: {piece.text}")
     if record.observation.console:

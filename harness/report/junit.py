@@ -70,7 +70,7 @@ def _case(suite: xml.Element, cell: ResultRecord) -> None:
         message = f"known bug: {words.observed(cell)}; {text.clean(cell.bug)}"
         xml.SubElement(case, "skipped", message=message)
     said = "fixed: amend the row" if cell.verdict is Verdict.FIXED else cell.verdict.value
-    out = [f"{said}: {words.observed(cell)}", text.clean(cell.because, text.PROSE_LIMIT)]
+    out = [f"{said}: {words.observed(cell)}", words.because(cell)]
     out += [text.clean(line) for line in cell.observation.console]
     xml.SubElement(case, "system-out").text = "\n".join(filter(None, out))
 
@@ -78,9 +78,9 @@ def _case(suite: xml.Element, cell: ResultRecord) -> None:
 def _trouble(case: xml.Element, tag: str, kind: str, cell: ResultRecord) -> None:
     message = f"expected {words.expected(cell)}, observed {words.observed(cell)}"
     told = [
-        ("expected", words.expected(cell)),
         ("observed", words.observed(cell)),
         ("run again", text.clean(cell.confirmation)),
+        ("expected", words.expected(cell)),
         ("because", text.clean(cell.because, text.PROSE_LIMIT)),
         *(("evidence", f"{words.place(e)}: {text.clean(e.text)}") for e in cell.evidence),
         ("declared", text.clean(cell.declared)),

@@ -61,8 +61,8 @@ def _result(cell: ResultRecord) -> tuple[str, str]:
 
 def _diagnosis(cell: ResultRecord) -> Iterator[str]:
     yield f"{cell.verdict.value}: {_name(cell.scenario)}"
-    yield f"expected: {words.expected(cell)}"
     yield f"observed: {words.observed(cell)}"
+    yield f"expected: {words.expected(cell)}"
     if cell.because:
         yield f"because: {text.clean(cell.because, text.PROSE_LIMIT)}"
     if cell.repeat:

@@ -161,13 +161,13 @@ def _of_kind(report: Report, kind: Kind) -> list[Scenario]:
 def _cell(cell: ResultRecord) -> Lines:
     again = f", {cell.confirmation}" if cell.confirmation else ""
     yield from _fold(f"{cell.scenario} on {cell.column}: {cell.verdict.value}{again}")
-    yield from _field("expected", words.expected(cell))
     yield from _field("observed", words.observed(cell))
-    yield from _field("correct", cell.want)
+    yield from _field("expected", words.expected(cell))
     yield from _field("because", cell.because)
     for item in cell.evidence:
         yield from _field("evidence", words.place(item))
         yield from _field("", item.text)
+    yield from _field("correct", cell.want)
     yield from _field("declared", cell.declared)
     yield from _console(cell)
     yield from _command(cell.repeat)

@@ -172,12 +172,16 @@ def _verdicts(cells: Iterable[ResultRecord]) -> str:
 
 def _reasons(report: Report, group: Group) -> Lines:
     """Why the cells of a group are as they are: each reason once, with its columns."""
-    by_reason: dict[tuple[str, str, str], list[ResultRecord]] = defaultdict(list)
+    by_reason: dict[tuple[str, str, str, str], list[ResultRecord]] = defaultdict(list)
     for cell in group.cells:
-        by_reason[cell.because, cell.want, cell.bug].append(cell)
-    for (because, want, bug), cells in by_reason.items():
+        instead = _expected(cell) if words.unmet(cell) else ""
+        by_reason[instead, cell.because, cell.want, cell.bug].append(cell)
+    for (instead, because, want, bug), cells in by_reason.items():
         columns = prose(report.name_columns(cell.column for cell in cells))
-        yield f"- {code(group.outcome)} ({columns}): {prose(because) or 'no reason is declared'}"
+        why = prose(because) or "no reason is declared"
+        if instead:
+            why = f"expected {instead}" + (f" because {why}" if because else f", {why}")
+        yield f"- {code(group.outcome)} ({columns}): {why}"
         if want or bug:
             yield f"  - a correct kernel: {code(want)} ({prose(bug) or 'no reference'})"
         yield from _evidence(report, cells)
@@ -208,9 +212,8 @@ def _cell(cell: ResultRecord) -> Lines:
     again = f" ({prose(cell.confirmation)})" if cell.confirmation else ""
     yield f"**{cell.verdict.value}** on {code(cell.column)}{again}"
     yield ""
-    expected = " or ".join(code(outcome) for outcome in cell.expected)
-    yield f"- expected: {expected or 'no row matches'}"
     yield f"- observed: {code(words.observed(cell))}"
+    yield f"- expected: {_expected(cell)}"
     for item in cell.evidence:
         yield f"- evidence: {code(f'{words.place(item)}: {item.text}')}"
     if cell.declared:
@@ -219,6 +222,10 @@ def _cell(cell: ResultRecord) -> Lines:
         yield f"- repeat: {code(cell.repeat, text.PROSE_LIMIT)}"
     yield ""
     yield from fence(cell.observation.console[-_CONSOLE_TAIL:])
+
+
+def _expected(cell: ResultRecord) -> str:
+    return " or ".join(code(outcome) for outcome in cell.expected) or "no row matches"
 
 
 def _lost(report: Report) -> Lines:

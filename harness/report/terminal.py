@@ -155,12 +155,12 @@ def _cell(cell: ResultRecord, width: int) -> Lines:
     yield _head(cell.verdict, cell.scenario, text.clean(cell.column))
     yield from _fields(
         width,
-        ("expected", words.expected(cell), ""),
         ("observed", words.observed(cell), LOOKS[cell.verdict][1]),
         ("run again", text.clean(cell.confirmation), ""),
-        ("correct", text.clean(cell.want, text.OUTCOME_LIMIT), ""),
+        ("expected", words.expected(cell), ""),  # and below it why: of what came nobody knows
         ("because", text.clean(cell.because, text.PROSE_LIMIT), ""),
         *(("evidence", f"{words.place(e)}: {text.clean(e.text)}", "") for e in cell.evidence),
+        ("correct", text.clean(cell.want, text.OUTCOME_LIMIT), ""),
         ("declared", text.clean(cell.declared), ""),
         *_console(cell),
     )

@@ -48,5 +48,16 @@ def observed(cell: ResultRecord) -> str:
     return clean(seen.outcome or "n/a", OUTCOME_LIMIT) + cause
 
 
+def unmet(cell: ResultRecord) -> bool:
+    """Whether the row that holds predicts another outcome: its reason is not that of what came."""
+    return cell.verdict in (Verdict.MISMATCH, Verdict.FIXED)
+
+
+def because(cell: ResultRecord) -> str:
+    """The reason that the row gives, for a place where what it expects does not stand beside it."""
+    reason = clean(cell.because, PROSE_LIMIT)
+    return f"expected {expected(cell)} because {reason}" if reason and unmet(cell) else reason
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

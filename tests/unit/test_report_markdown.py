@@ -151,6 +151,8 @@ def test_a_mismatch_says_all_it_takes_to_judge_it() -> None:
         "**mismatch** on `debian-6.12,m68k` (confirmed)",
         "- expected: `SIGSEGV/SEGV_MAPERR @exact`",
         "- observed: `SIGSEGV/SEGV_ACCERR @exact`",
+        "- `SIGSEGV/SEGV_ACCERR @exact` (m68k on debian-6.12): expected "
+        "`SIGSEGV/SEGV_MAPERR @exact` because every arch sends the same",
         "- declared: `expectations/hole.yaml:12`",
         "- repeat: `faultline run hole/write --arch m68k --kernel debian-6.12`",
         "```text",

@@ -197,9 +197,9 @@ def test_agreeing_cells_are_dim_and_differences_are_not() -> None:
 def test_a_mismatch_says_all_it_takes_to_judge_it() -> None:
     assert block(plain(samples.troubled()), "! hole/write") == [
         "! hole/write  debian-6.12,m68k  mismatch",
-        "    expected     SIGSEGV/SEGV_MAPERR @exact",
         "    observed     SIGSEGV/SEGV_ACCERR @exact",
         "    run again    confirmed",
+        "    expected     SIGSEGV/SEGV_MAPERR @exact",
         "    because      every arch sends the same",
         "    evidence     arch/m68k/mm/fault.c:107 do_page_fault: if (address + 256 < rdusp())",
         "    declared     expectations/hole.yaml:12",

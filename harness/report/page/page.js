@@ -8,6 +8,7 @@ const panel = document.getElementById("panel");
 const form = document.getElementById("filters");
 const byId = (id) => document.getElementById(id);
 const LOST = new Set(["infra", "missing", "not-run"]);
+const UNMET = new Set(["mismatch", "fixed"]); // what came is not what the reason is about
 const NO_OUTCOME = new Set([...LOST, "not-applicable"]); // nothing that could differ from another
 
 // --- what is where: rows[scenario].cells[column] = {td, cell}
@@ -292,7 +293,7 @@ function contents(row, place, cell) {
     row.scenario.summary ? element("p", { class: "summary" }, row.scenario.summary) : "",
     facts(cell, reason),
     ...others(row, place),
-    ...(reason.evidence || []).length ? [element("h3", {}, "Evidence")] : [],
+    ...(reason.evidence || []).length ? [element("h3", {}, UNMET.has(cell.v) ? "Evidence for what was expected" : "Evidence")] : [],
     ...(reason.evidence || []).map((piece) => evidence(data.evidence[piece])),
     ...section("Console", (cell.console || []).length &&
       element("pre", { tabindex: "0" }, cell.console.join("\n"))),
@@ -318,8 +319,8 @@ function facts(cell, reason) {
   if (!LOST.has(cell.v)) say("observed", outcome(cell.o, cell.tone), cell.cause ? ` ${cell.cause}` : "");
   if (cell.failure) say("not observed", cell.failure);
   say("expected", ...(expected.length ? expected : ["no row matches"]));
-  if (reason.want) say("correct", element("code", {}, reason.want));
   if (reason.because) say("because", reason.because);
+  if (reason.want) say("correct", element("code", {}, reason.want));
   if (reason.bug) say("see", reason.bug);
   if (reason.declared) say("declared", element("code", {}, reason.declared));
   if (cell.ms) say("took", `${cell.ms} ms`);
