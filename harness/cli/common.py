@@ -47,6 +47,13 @@ class UsageProblem(_Problem):
     exit_code = 2
 
 
+def unwritable(option: str, path: Path, error: OSError) -> UsageProblem:
+    """Of a file to write that cannot be written. No folder is made: its name may be mistyped."""
+    missing = not path.parent.is_dir()
+    hint = f"make the folder {path.parent}" if missing else "give a file in a folder you can write"
+    return UsageProblem(f"{option} {path}: {error.strerror}; {hint}")
+
+
 class Infrastructure(_Problem):
     """An error that ends the command with exit code 3."""
 

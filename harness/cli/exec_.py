@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from msgspec import Struct
 
-from harness.cli.common import UsageProblem, one_column, open_project, open_store, say_stages
+from harness.cli.common import (
+    UsageProblem,
+    one_column,
+    open_project,
+    open_store,
+    say_stages,
+    unwritable,
+)
 from harness.cli.options import as_one, busybox_option, one_column_options, store_option
 from harness.stdout import drop_stdout
 from harness.text import clean
@@ -333,10 +340,9 @@ def _stdin() -> int | None:
 
 def _writable(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()
     except OSError as error:
-        raise UsageProblem(f"--results {path}: {error.strerror}") from None
+        raise unwritable("--results", path, error) from None
 
 
 def _known_end(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.common import UsageProblem
+from harness.cli.common import UsageProblem, unwritable
 from harness.cli.options import Where, recorded_options, results_option, scenarios_argument
 from harness.cli.recorded import chosen, read
 from harness.report.formats import FORMATS, TERMINAL, render
@@ -68,8 +68,7 @@ def _print_report(results: Results, form: str, output: Path | None) -> None:
         try:
             output.write_text(render(form, results), encoding="utf-8")
         except OSError as error:
-            hint = "give a file in a folder that is writable"
-            raise UsageProblem(f"--output {output}: {error.strerror}; {hint}") from None
+            raise unwritable("--output", output, error) from None
     elif form == TERMINAL:
         from harness.report.terminal import render_terminal
 

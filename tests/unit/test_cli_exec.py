@@ -69,6 +69,13 @@ def test_what_cannot_run_is_told_before_anything_is_built(
     assert message in done.output
 
 
+def test_no_folder_is_made_for_results(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "resutls"
+    done = call(*M68K, "--results", str(folder / "r.json"), "/bin/true")
+    assert (done.exit_code, folder.exists()) == (2, False)
+    assert f"No such file or directory; make the folder {folder}" in done.stderr
+
+
 def ran(ending: Ending) -> Ran:
     """What a program came to that ended so."""
     judgement = Reading("auto", "").judge(module._end(ending))
