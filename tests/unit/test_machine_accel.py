@@ -10,6 +10,7 @@ from stand_in import spec
 
 from harness.build.store import Store
 from harness.machine import accel
+from harness.machine.session import BootError
 from harness.run.options import Options
 from harness.run.prepare import accelerated
 
@@ -71,6 +72,23 @@ def test_what_is_known_of_kvm_is_told_also_where_it_was_asked_for(
         found, reason = accelerated(spec("ok"), "host", options)
         assert (found.accel, reason) == (taken, why)
     assert [one.cpu for one in booted] == ["host"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            ["booting", "KVM internal error. Suberror: 1", "EAX=00000010", "Code=89 1c 24 0f"],
+            "KVM internal error. Suberror: 1",
+        ),
+        (["Code=89 1c 24 0f"], "no hello from the guest after 6 s, console silent for 5 s"),
+        ([], "no hello from the guest after 6 s, console silent for 5 s"),
+    ],
+)
+def test_why_a_boot_failed_is_one_short_sentence(said: list[str], told: str) -> None:
+    message = "no hello from the guest after 6 s, console silent for 5 s; CPUs at 0xc0ffee, halted"
+    assert accel._why(BootError(message, said, [])) == told
+    assert len(accel._why(BootError(f"the machine ended: {'word ' * 99}", [], []))) <= accel.WHY
 
 
 def test_an_answer_that_cannot_be_remembered_is_found_again(
