@@ -14,6 +14,12 @@ static int usage(void)
 	return USAGE;
 }
 
+static int unknown(const char *name)
+{
+	fprintf(stderr, "there is no scenario %s: faults --list names them\n", name);
+	return USAGE;
+}
+
 static int list(void)
 {
 	for (const struct scenario *s = scenarios; s->name; s++)
@@ -27,7 +33,7 @@ static int body(const char *name, const char *kill_ms)
 	const struct scenario *scenario = find_scenario(name);
 
 	if (!scenario)
-		return usage();
+		return unknown(name);
 	run_body(scenario, strtoul(kill_ms, NULL, 10));
 }
 
@@ -49,7 +55,9 @@ static int by_hand(const char *name, const char *limit)
 
 	run.scenario = find_scenario(name);
 	run.limit_ms = limit ? strtoul(limit, NULL, 10) : 5000;
-	if (!run.scenario || run.limit_ms == 0)
+	if (!run.scenario)
+		return unknown(name);
+	if (run.limit_ms == 0)
 		return usage();
 	run_init();
 	run_scenario(&run);

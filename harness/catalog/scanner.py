@@ -93,4 +93,4 @@ def expected_one(what: str, word: str, known: Iterable[str]) -> str:
     if len(names) <= 12:
         return f"{what} ({', '.join(names)})"
     near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    return f"{what} ({' or '.join(near)})" if near else what
+    return f"{what}: did you mean {' or '.join(near)}?" if near else what

@@ -70,6 +70,8 @@ class VersionRange:
             if match is None:
                 raise VersionError(f"{_clip(part.strip())} is neither <V nor >=V")
             operator, version = match.groups()
+            if re.search(r"[<>=]", version):
+                raise VersionError(f"{_clip(part.strip())}: a comma is missing between the bounds")
             if operator in bounds:
                 raise VersionError(f"{_clip(text)} says {operator} twice")
             bounds[operator] = _bound_version(version)

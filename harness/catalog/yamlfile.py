@@ -235,15 +235,19 @@ class _Builder:
         return DeclarationError(self.file, event.start_mark.line + 1, message, hint)
 
 
+def near(word: str, known: Iterable[str]) -> list[str]:
+    """The known names that ``word`` may have been meant to be, the nearest first."""
+    return difflib.get_close_matches(word[:100], sorted(known), n=3, cutoff=0.6)
+
+
 def suggest(word: str, known: Iterable[str], overview: Iterable[str] = ()) -> str:
     """A hint: the known names nearest to ``word``. When none is near: the ``overview``, where there
     is one, else all that are known.
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(word[:100], names, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    names = sorted(overview) or names
+    known = sorted(known)
+    if found := near(word, known):
+        return f"did you mean {' or '.join(found)}?"
+    names = sorted(overview) or known
     if not names:
         return "none is declared"
     return "known: " + ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from harness import __version__
-from harness.catalog.yamlfile import DeclarationError
+from harness.catalog.yamlfile import DeclarationError, quote, suggest
 from harness.cli.common import (
     DEBUG,
     EXIT_CODES,
@@ -58,6 +58,14 @@ class _Group(click.Group):
         assert isinstance(command, click.Command)
         command.name = cmd_name
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {quote(name)}\n  {suggest(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         from harness.build import BuildError, InputError

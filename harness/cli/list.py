@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.catalog.yamlfile import DeclarationError, quote, suggest
+from harness.catalog.yamlfile import DeclarationError, near, quote, suggest
 from harness.cli.common import UsageProblem, choose, open_project, open_store, select
 from harness.cli.options import Where, column_options, store_option
 
@@ -82,6 +82,9 @@ def command(words: tuple[str, ...], where: Where, store_path: Path | None) -> No
         chosen = choose(project, names)
     except DeclarationError as error:
         if words and words == names and "/" not in words[0]:  # perhaps a kind was meant
+            if near(words[0], KINDS):
+                what = f"no scenario matches {quote(words[0])}"
+                raise UsageProblem(f"{what}\n  {suggest(words[0], KINDS)}") from None
             hint = f"a first word may also be {', '.join(KINDS)}"
             raise UsageProblem(f"{error}\n  {hint}") from None
         raise

@@ -90,6 +90,11 @@ def run_program(
 
     What is wrong with the program or the files is told before a kernel or a shell is built.
     """
+    if 0 < program.memory < column.arch.memory:
+        raise InputError(
+            f"--memory {program.memory}: {column.arch.name} has {column.arch.memory} MiB, and the "
+            "kernel is declared to need them: give more, or leave the option out"
+        )
     guest = guest_binary(column.arch, project, options.store)
     extras = [*_program_extras(program, guest, column.arch.name)]
     ready = prepare("exec", column, [], project, options, say)

@@ -286,7 +286,7 @@ def test_rows_that_can_match(project: Project, rows: tuple[str, ...]) -> None:
         ("flavour: croe, outcome: ok, because: b", "unknown flavour 'croe'\n  did you mean core?"),
         ("evidence: no-vam, outcome: ok, because: b", "unknown decision 'no-vam'\n  did you mean"),
         ("kernel: '6.1', outcome: ok, because: b", "neither <V nor >=V"),
-        ("outcome: EFUALT, because: b", "at character 1 expected a result (EFAULT"),
+        ("outcome: EFUALT, because: b", "at character 1 expected a result: did you mean EFAULT"),
         ("outcome: [hang(killable, disk)], because: b", "quote it: within [ ]"),
         ("outcome: [], because: b", "expected at least one, found an empty list"),
         ("outcome: [ok, ok], because: b", "the outcome 'ok' stands here twice"),

@@ -40,6 +40,8 @@ def spoil(path: Path, old: str, new: str) -> None:
     ("words", "message"),
     [
         (("run", "stack/below-usp-258"), "did you mean"),
+        (("rum",), "No such command 'rum'\n  did you mean run?"),
+        (("list", "kernals"), "did you mean kernels?"),
         (("run", "--arch", "m86k"), "m68k"),
         (("run", "--kernel", "debian-6.11"), "debian-6.12"),
         (("run", "--kernel", "tree:"), "nothing stands behind"),
@@ -60,7 +62,8 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("list", "kernels", "m68k"), "debian-6.12"),
         (("list", "scenarios", "stak/*"), "stack/*"),
         (("list", "arche"), "no scenario matches 'arche'"),
-        (("list", "arche"), "arches, kernels, scenarios"),
+        (("list", "arche"), "did you mean arches?"),
+        (("list", "zzz"), "arches, kernels, scenarios"),
         (("list", "stak/*"), "stack/*"),
         (("list", "nowhere/*"), "known: align/*, control/*, counters/*"),
         (("run", "--target", "ssh:"), "nothing stands behind"),

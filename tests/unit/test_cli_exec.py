@@ -52,6 +52,7 @@ def unbuilt(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         (["text"], "no ELF program"),
         (["--no-shell", "script"], "a script for /bin/sh, which is not in the guest"),
         (["--busybox", "alpha", "script"], "compile it for m68k"),
+        (["--memory", "5", "static"], "--memory 5: m68k has 128 MiB"),
         (["--file", "none:/x", "static"], "--file none: No such file"),
         (["--file", "text:/proc/x", "static"], "something is mounted there"),
     ],

@@ -247,13 +247,17 @@ def test_one_by_hand(guest: Guest) -> None:
     assert "value: 0x" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    "words", [["hole/nonesuch"], [], ["--nonesuch"], ["hole/read", "0"], ["hole/read", "9", "9"]]
-)
+@pytest.mark.parametrize("words", [[], ["--nonesuch"], ["hole/read", "0"], ["hole/read", "9", "9"]])
 def test_usage(guest: Guest, words: list[str]) -> None:
     ran = guest.run(*words)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("usage: ")
+
+
+def test_a_name_that_nothing_has_is_told(guest: Guest) -> None:
+    ran = guest.run("hole/raed")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "there is no scenario hole/raed: faults --list names them\n"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
