@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from harness.results import ResultRecord, Verdict
-from harness.stdout import drop_stdout
+from harness.stdout import drop
 from harness.text import OUTCOME_LIMIT, clean, clean_lines
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class _Lost:
 
 
 class PlainProgress(AbstractContextManager["PlainProgress"]):
-    """A line for every stage and every result, with seconds since the start: for logs."""
+    """A line for every stage and every result, with seconds since the start: for logs.
+
+    On stderr, as bars are: stdout has the report, and nothing else.
+    """
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -57,9 +60,10 @@ class PlainProgress(AbstractContextManager["PlainProgress"]):
 
     def say(self, line: str) -> None:
         try:
-            print(f"[{time.monotonic() - self._started:7.1f}] {line}", flush=True)
+            taken = time.monotonic() - self._started
+            print(f"[{taken:7.1f}] {line}", file=sys.stderr, flush=True)
         except BrokenPipeError:  # who read it has gone; the results are kept all the same
-            drop_stdout()
+            drop(sys.stderr)
 
     def stage(self, column: str, what: str) -> None:
         # A build reports every object; a log wants to know every quarter of a minute.

@@ -6,11 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
+
+
+def drop(stream: TextIO) -> None:
+    """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def drop_stdout() -> None:
-    """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop(sys.stdout)
 
 
 @contextmanager
