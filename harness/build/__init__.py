@@ -51,6 +51,14 @@ class BuildError(Exception):
         return "\n".join(lines)
 
 
+def brief(error: Exception) -> str:
+    """For where the report will have all of it: the message, and what the compiler said first."""
+    if not isinstance(error, BuildError):
+        return str(error)
+    first = next((line for line in error.excerpt if "error: " in line), "")
+    return f"{error.message}\n    {first}" if first else error.message
+
+
 class InputError(BuildError):
     """What was given is wrong, or a tool is missing: to be mended before anything can be built."""
 

@@ -10,13 +10,22 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 from harness.build import BuildError, InputError
 from harness.build.store import Store
-from harness.build.tools import Toolchain, called, digest, file_digest, output, said, toolchain
+from harness.build.tools import (
+    CCACHE,
+    Toolchain,
+    called,
+    digest,
+    file_digest,
+    output,
+    said,
+    toolchain,
+)
 from harness.catalog.arches import Arch
 from harness.catalog.matrix import Scenario
 from harness.lifetime import Process
@@ -57,8 +66,16 @@ def scenario_table(scenarios: Iterable[Scenario], arch: Arch | None = None) -> s
     return "".join(lines)
 
 
-def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: Store) -> Path:
-    """The static guest binary, from the store or compiled now. Raises BuildError."""
+def build_guest(
+    root: Path,
+    arch: Arch,
+    scenarios: Iterable[Scenario],
+    store: Store,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """The static guest binary, from the store or compiled now, which `say` is told of: it takes
+    seconds. Raises BuildError.
+    """
     folder = root / "guest-progs"
     header = folder / "arch" / arch.guest_header
     if not header.is_file():
@@ -79,6 +96,7 @@ def build_guest(root: Path, arch: Arch, scenarios: Iterable[Scenario], store: St
     )
 
     def fill(to: Path) -> None:
+        say(f"building the guest program for {arch.name}")
         _compile(to / BINARY, folder, sources, arch, tools, table, store.log("guest", key))
 
     return store.create("guest", key, fill, f"guest program for {arch.name}") / BINARY
@@ -103,7 +121,7 @@ def _compile(
         *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"', "-I.", f"-I{folder}",
         f"-ffile-prefix-map={folder}=guest-progs", *arch.cc_flags,
     ]  # fmt: skip
-    ccache = ["ccache"] if shutil.which("ccache") else []
+    ccache = [CCACHE] if shutil.which(CCACHE) else []
 
     objects = [f"{source.stem}.o" for source in sources]
     cc = [*ccache, tools.gcc, *flags]

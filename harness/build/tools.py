@@ -33,6 +33,7 @@ PACKAGES = {  # host tool -> Debian package; cross compilers are declared by eac
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
 }
+CCACHE = "ccache"
 HOST_TOOLS = ("make", "gcc", "flex", "bison", "bc")  # needed for every kernel
 OF_DEBIAN = ("apt-get", "dpkg-deb")  # needed for kernels that are Debian packages, only
 HEADERS = {"libelf.h": "libelf-dev"}  # of the host, for objtool of x86
@@ -133,7 +134,8 @@ def said(process: Process, *, failed: str = "", ok: Sequence[int] = (0,), typed:
     """Wait for what was `called`: what it wrote. Raises BuildError, `failed` first."""
     text = process.communicate(typed.encode())[0].decode(errors="replace")
     if process.returncode not in ok:
-        program = cast("list[str]", process.args)[0]
+        # Who fails is the compiler, also where ccache calls it.
+        program = next(word for word in cast("list[str]", process.args) if word != CCACHE)
         raise BuildError(
             f"{failed or f'{program} failed'} ({program}: exit status {process.returncode})",
             excerpt=text.splitlines()[-15:],

@@ -45,11 +45,11 @@ def command(
     lines = []
     with make_progress() as progress:
         for column in columns:
-            guest = guest_binary(column.arch, project, options.store)
+            say = functools.partial(progress.stage, column.id)
+            guest = guest_binary(column.arch, project, options.store, say)
             if isinstance(column.kernel.source, RunningSource):
                 lines.append(f"{column.id}: runs already\n  {guest}")
                 continue
-            say = functools.partial(progress.stage, column.id)
             reads = files_read(project.matrix.scenarios.values(), column.arch, project)
             try:
                 built = build(column, options, say, reads)

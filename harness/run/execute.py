@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from harness import __version__
-from harness.build import BuildError, InputError, Unavailable
+from harness.build import BuildError, InputError, Unavailable, brief
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
 from harness.interrupt import Interrupted, interrupting
@@ -150,7 +150,7 @@ def _prepare_one(
     except InputError:
         raise
     except (BuildError, QemuError, OSError) as error:
-        progress.say(f"{column.id}: {error}")
+        progress.say(f"{column.id}: {brief(error)}")
         progress.expect(len(run.scenarios))
         _record_unbuilt(run, column, error, writer)
         return None

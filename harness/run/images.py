@@ -43,7 +43,7 @@ def make_images(
     arch, store = column.arch, options.store
     timings = {"build_guest": 0.0, "build_kernel": 0.0}
     with _added(timings, "build_guest"):
-        guest = guest_binary(arch, project, store)  # seconds; what is wrong there is told first
+        guest = guest_binary(arch, project, store, say)  # what is wrong there is told first
     with _added(timings, "build_kernel"):
         kernel = build(column, options, say, files_read(scenarios, arch, project))
     with _added(timings, "build_guest"):
@@ -89,9 +89,9 @@ def guest_initramfs(arch: Arch, project: Project, store: Store, module: Path | N
     return build_initramfs(guest_binary(arch, project, store), store, module)
 
 
-def guest_binary(arch: Arch, project: Project, store: Store) -> Path:
+def guest_binary(arch: Arch, project: Project, store: Store, say: Say = lambda _: None) -> Path:
     """The guest program of an arch, with all scenarios."""
-    return build_guest(project.root, arch, list(project.matrix.scenarios.values()), store)
+    return build_guest(project.root, arch, list(project.matrix.scenarios.values()), store, say)
 
 
 def _module(

@@ -95,7 +95,7 @@ def run_program(
             f"--memory {program.memory}: {column.arch.name} has {column.arch.memory} MiB, and the "
             "kernel is declared to need them: give more, or leave the option out"
         )
-    guest = guest_binary(column.arch, project, options.store)
+    guest = guest_binary(column.arch, project, options.store, say)
     extras = [*_program_extras(program, guest, column.arch.name)]
     ready = prepare("exec", column, [], project, options, say)
     built, base = ready.to_boot

@@ -121,7 +121,7 @@ def prepare_running(
     assert isinstance(source, RunningSource)
     say(f"asking {source}")
     running = look_at(source)
-    binary = guest_binary(column.arch, project, options.store)
+    binary = guest_binary(column.arch, project, options.store, say)
     spec, provenance = _spec(
         source, column.arch, HandSpec(argv=(), binary=binary, where=str(source))
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.build import BuildError
+from harness.build import BuildError, brief
 from harness.build.guest import build_guest, c_string, scenario_table
 from harness.build.store import Store
 from harness.catalog.arches import Arch
@@ -79,10 +79,12 @@ class TestCompiled:
     def test_runs_and_is_reproducible(
         self, root: Path, arch: Arch, store: Store, tmp_path: Path
     ) -> None:
-        binary = build_guest(root, arch, [scenario("hole/read", 'é "x"')], store)
+        told: list[str] = []
+        binary = build_guest(root, arch, [scenario("hole/read", 'é "x"')], store, told.append)
         done = subprocess.run([binary], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (42, 'hole/read root é "x"\n')
-        assert build_guest(root, arch, [scenario("hole/read", 'é "x"')], store) == binary
+        again = build_guest(root, arch, [scenario("hole/read", 'é "x"')], store, told.append)
+        assert (again, told) == (binary, [f"building the guest program for {arch.name}"])
         moved = shutil.copytree(root, tmp_path / "elsewhere" / "deep")
         other = build_guest(moved, arch, [scenario("hole/read", 'é "x"')], Store(tmp_path / "s2"))
         assert other.read_bytes() == binary.read_bytes()
@@ -94,6 +96,13 @@ class TestCompiled:
     def test_a_function_without_a_row(self, root: Path, arch: Arch, store: Store) -> None:
         with pytest.raises(BuildError, match=r"functions without a row .*: hole_read"):
             build_guest(root, arch, [], store)
+
+    def test_who_fails_is_the_compiler(self, root: Path, arch: Arch, store: Store) -> None:
+        (root / "guest-progs" / "wrong.c").write_text("static int f(void) { return x; }\n")
+        with pytest.raises(BuildError, match=r"does not compile .* \(gcc: exit status 1\)") as one:
+            build_guest(root, arch, [scenario("hole/read")], store)
+        message, first = brief(one.value).splitlines()
+        assert "exit status" in message and "error: " in first and "undeclared" in first
 
     def test_flags_and_headers_count(self, root: Path, arch: Arch, store: Store) -> None:
         seen = {build_guest(root, arch, [scenario("hole/read")], store)}
