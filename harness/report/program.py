@@ -68,11 +68,12 @@ def _junit(record: ProgramRecord) -> str:
         told = text.clean(value, text.PROSE_LIMIT)
         xml.SubElement(properties, "property", name=text.clean(key), value=told)
     for case, status, note in _cases(record):
-        _case(suite, name, case, status, note)
+        _case(suite, name, case, status, note or case)  # some readers show nothing but the message
     reason = "; ".join(filter(None, (text.clean(record.reason, 300), _left_out(record))))
     whole = _case(suite, column, name, record.status, reason)
     whole.set("time", f"{record.ms / 1000:.3f}")
-    lines = [text.clean(line) for line in record.console]
+    found = [f"{key}: {value}" for key, value in sorted(record.details.items())]
+    lines = [text.clean(line) for line in [*found, *record.console]]
     xml.SubElement(whole, "system-out").text = "\n".join(lines)
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(len(suite.findall(f"testcase/{tag}"))))

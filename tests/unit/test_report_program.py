@@ -31,7 +31,7 @@ RECORD = ProgramRecord(
     arch="m68k", kernel="debian-6.12", status=Status.FAIL, reason="first: b", form="ktap",
     totals={"pass": 1, "fail": 1, "skip": 1, "todo": 1, "broken": 1},
     cases=msgspec.convert(CASES, list[CaseRecord]), exit_code=1,
-    console=["a line ]]> of it"], ms=1500,
+    console=["a line ]]> of it"], details={"wchan": "do_wait"}, ms=1500,
 )  # fmt: skip
 
 
@@ -42,8 +42,14 @@ def test_junit_adds_up_and_the_program_is_a_case() -> None:
     whole = suite.findall("testcase")[-1]
     assert (whole.get("name"), whole.get("time")) == ("./test two words", "1.500")
     assert whole.find("failure") is not None
-    assert whole.findtext("system-out") == "a line ]]> of it"
+    assert whole.findtext("system-out") == "wchan: do_wait\na line ]]> of it"
     assert "\x1b" not in render_program(RECORD, ".xml")
+
+
+def test_a_failure_without_a_note_is_named_by_its_description() -> None:
+    record = msgspec.structs.replace(RECORD, cases=[CaseRecord("b", Status.FAIL)])
+    failure = next(xml.fromstring(render_program(record, ".xml")).iter("failure"))
+    assert failure.get("message") == "fail: b"
 
 
 @pytest.mark.parametrize("suffix", [".ktap", ".tap"])
