@@ -351,17 +351,27 @@ static bool map_missing(siginfo_t *info)
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == missing;
 }
 
-/* The instruction is done again: its address must not have become the first thing it loaded. */
-void align_pair_repaired(void)
+/* The instruction is done again: whatever it has done already must not be in its way. */
+static void repaired(const char *code)
 {
 	char *at = edge() - 6;
 
 	missing = at + 6;
 	repair = map_missing;
-	if (!execute("load", code_load_pair_base, at, at))
+	if (!execute("load", code, at, at))
 		return;
 	step("both");
 	result("ok data=%s", memcmp(at - 62, at, 8) ? "changed" : "match");
+}
+
+void align_pair_repaired(void)
+{
+	repaired(code_load_pair_base);
+}
+
+void align_multiple_repaired(void)
+{
+	repaired(code_load_two_on);
 }
 
 /* Where a part of the store is made, the bytes are those of the two that were to be stored. */

@@ -213,6 +213,7 @@ DECLARE_CODE(illegal);		/* what the arch promises will never be an instruction *
 DECLARE_CODE(private_call);	/* a system call that only this arch could have, and has not */
 DECLARE_CODE(atomic);		/* adds to, or swaps, the int at arg, indivisibly */
 DECLARE_CODE(load_pair_base);	/* likewise, one into the register that held arg, then to 62 before it */
+DECLARE_CODE(load_two_on);	/* two ints by a list that moves the register that held arg, then to 62 before it */
 DECLARE_CODE(load_pair);	/* two ints from arg by one instruction, then to 63 behind it by two */
 DECLARE_CODE(store_pair);	/* two ints that are 64 before arg to arg, by one instruction */
 DECLARE_CODE(load_multiple);	/* as the pair, by one that takes a list of registers */

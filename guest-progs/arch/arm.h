@@ -142,6 +142,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(illegal, ".inst 0xe7f000f0") \
 	CODE(private_call, "push {r7, lr}; movw r7, #0x0800; movt r7, #0xf; svc #0; pop {r7, pc}") \
 	CODE(atomic, "ldrex r1, [r0]; add r1, r1, #1; strex r2, r1, [r0]; bx lr") \
+	CODE(load_two_on, "mov r3, r0; ldm r0!, {r1, r2}; str r1, [r3, #-62]; str r2, [r3, #-58]; bx lr") \
 	CODE(load_pair_base, "mov r2, r0; ldrd r0, r1, [r0]; str r0, [r2, #-62]; str r1, [r2, #-58]; bx lr") \
 	CODE(load_pair, "mov r2, #0; mov r3, #0; ldrd r2, r3, [r0]; str r2, [r0, #63]; str r3, [r0, #67]; bx lr") \
 	CODE(store_pair, "ldr r2, [r0, #-64]; ldr r3, [r0, #-60]; strd r2, r3, [r0]; bx lr") \

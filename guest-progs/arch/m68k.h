@@ -136,6 +136,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(div0, "moveq #1, %d0; moveq #0, %d1; divu.l %d1, %d0; rts") \
 	CODE(breakpoint, "trap #15; rts") \
 	CODE(load_zero, "move.l 0.w, %d0; rts") \
+	CODE(load_two_on, "move.l 4(%sp), %a0; move.l %a0, %a1; movem.l (%a0)+, %d0-%d1; " \
+		"move.l %d0, -62(%a1); move.l %d1, -58(%a1); rts") \
 	CODE(illegal, "illegal") \
 	CODE(atomic, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #1, %d1; cas.l %d0, %d1, (%a0); rts") \
 	CODE(load_multiple, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #0, %d1; movem.l (%a0), %d0-%d1; " \
