@@ -139,6 +139,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	".arm\n" \
 	CODE(div0, ".arch_extension idiv; mov r0, #1; mov r1, #0; sdiv r0, r0, r1; bx lr") \
 	CODE(breakpoint, ".inst 0xe7f001f0; bx lr") \
+	CODE(load_restart, "mov r1, r0; mov r0, #512; rsb r0, r0, #0; ldr r2, [r1]; str r0, [r1, #64]; bx lr") \
 	CODE(illegal, ".inst 0xe7f000f0") \
 	CODE(private_call, "push {r7, lr}; movw r7, #0x0800; movt r7, #0xf; svc #0; pop {r7, pc}") \
 	CODE(atomic, "ldrex r1, [r0]; add r1, r1, #1; strex r2, r1, [r0]; bx lr") \

@@ -173,6 +173,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define ARCH_CODE \
 	CODE(div0, "mov w0, #1; sdiv w0, w0, wzr; ret") \
 	CODE(breakpoint, "brk #0; ret") \
+	CODE(load_restart, "mov x1, x0; mov x0, #-512; ldr w2, [x1]; str w0, [x1, #64]; ret") \
 	CODE(illegal, ".inst 0") \
 	CODE(atomic, "ldaxr w1, [x0]; add w1, w1, #1; stlxr w2, w1, [x0]; ret") \
 	CODE(load_pair_base, "mov x3, x0; ldp w0, w1, [x0]; stur w0, [x3, #-62]; stur w1, [x3, #-58]; ret") \

@@ -138,6 +138,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_zero, "move.l 0.w, %d0; rts") \
 	CODE(load_two_on, "move.l 4(%sp), %a0; move.l %a0, %a1; movem.l (%a0)+, %d0-%d1; " \
 		"move.l %d0, -62(%a1); move.l %d1, -58(%a1); rts") \
+	CODE(load_restart, "move.l 4(%sp), %a0; move.l #-512, %d0; move.l (%a0), %d1; move.l %d0, 64(%a0); rts") \
 	CODE(illegal, "illegal") \
 	CODE(atomic, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #1, %d1; cas.l %d0, %d1, (%a0); rts") \
 	CODE(load_multiple, "move.l 4(%sp), %a0; moveq #0, %d0; moveq #0, %d1; movem.l (%a0), %d0-%d1; " \

@@ -155,6 +155,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(div0, "li a0, 1; div a0, a0, zero; ret") \
 	CODE(breakpoint, "ebreak; ret") \
 	CODE(load_zero, "lw t0, 0(zero); ret") \
+	CODE(load_restart, "mv t0, a0; li a0, -512; lw t1, 0(t0); sw a0, 64(t0); ret") \
 	CODE(illegal, "unimp") \
 	CODE(atomic, "li a1, 1; amoadd.w a1, a1, (a0); ret") \
 	CODE(load_sp, "mv a1, sp; mv sp, a0; lw a2, 0(sp); mv sp, a1; ret") \

@@ -161,6 +161,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"fdivs (%rsp); fwait; popq %rax; ret") \
 	CODE(breakpoint, "int3; ret") \
 	CODE(load_zero, "mov (0), %eax; ret") \
+	CODE(load_restart, "mov $-512, %rax; mov (%rdi), %ecx; mov %eax, 64(%rdi); ret") \
 	CODE(illegal, "ud2") \
 	CODE(atomic, "movl $1, %eax; lock xaddl %eax, (%rdi); ret") \
 	CODE(load_vector, "movaps (%rdi), %xmm0; ret") \
