@@ -144,6 +144,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"fdivs (%esp); fwait; popl %eax; ret") \
 	CODE(breakpoint, "int3; ret") \
 	CODE(load_restart, "mov 4(%esp), %ecx; mov $-512, %eax; mov (%ecx), %edx; mov %eax, 64(%ecx); ret") \
+	CODE(load_zero, "mov 0, %eax; ret") \
 	CODE(illegal, "ud2") \
 	CODE(atomic, "movl 4(%esp), %ecx; movl $1, %eax; lock xaddl %eax, (%ecx); ret") \
 	CODE(load_vector, "movl 4(%esp), %ecx; movaps (%ecx), %xmm0; ret") \
