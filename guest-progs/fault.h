@@ -443,6 +443,11 @@ void unmap_device(void);
 void read_vmstat(void);
 long vmstat(const char *key);
 
+/* What has tainted the kernel (its bits in /proc/sys/kernel/tainted) since it was booted, or, where */
+/* somebody else did that, since we began. */
+void note_taint(void);
+unsigned long new_taint(void);
+
 /* vma_lock_success, _abort, _retry and _miss: of the whole machine. What came of them is four steps. */
 struct lock_events {
 	long count[4];

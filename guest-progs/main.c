@@ -85,6 +85,7 @@ int main(int argc, char **argv)
 		run_lay_out(argv);
 		agent();
 	}
+	note_taint();	/* what happened before is not what we were asked about */
 	if (argc > 2 && !strcmp(word, "--via")) {
 		set_via(argv[2], argv[0]);
 		argc -= 2;

@@ -515,9 +515,10 @@ void mte_ptrace_peek_part(void)
 	fill(pages, page_size);
 	set_tags(pages, page_size, GOOD);
 	must("munmap", munmap(pages + page_size, page_size));
+	prove("the rest unmapped", unmapped(pages + page_size, page_size));
 	access_tags("peek", PEEK_TAGS, fork_tracee(), pages + page_size - 3 * GRANULE, tag);
 	step("tags");
-	result("ok data=%s", tag[0] == GOOD && tag[2] == GOOD && tag[3] == 0 ? "match" : "changed");
+	result("ok data=%s", tag[0] == GOOD && tag[1] == GOOD && tag[2] == GOOD && tag[3] == 0 ? "match" : "changed");
 }
 
 /* What the tracer writes is what the tracee then reads: copied on write from the parent's. */

@@ -509,6 +509,13 @@ static void result_same(const char *label, const void *out, const void *in, size
 	result("ok data=%s", at == n ? "match" : "changed");
 }
 
+/* One fault is one signal. */
+static void result_handled(void)
+{
+	step("handled");
+	result("ok(%d)", registers_handled);
+}
+
 static void result_registers(struct kept *kept)
 {
 	result_same("general", kept->out.general, kept->in.general, KEPT_GENERAL * sizeof(long));
@@ -525,7 +532,7 @@ void signal_registers_kept(void)
 	enter_by(code_spoil_registers);
 	if (!execute("load", code_keep_registers, kept, hole))
 		return;
-	prove("handled, then loaded", registers_handled == 1 && kept->out.touch);
+	result_handled();
 	result_registers(kept);
 }
 
@@ -569,7 +576,7 @@ void signal_frame_edited(void)
 	enter_by(code_spoil_registers);
 	if (!execute("load", code_keep_registers, kept, hole))
 		return;
-	prove("handled", registers_handled == 1);
+	result_handled();
 	step("pc");
 	result("ok data=%s", kept->out.touch ? "changed" : "match");
 	SWAP(general[0], general[1]);
@@ -598,8 +605,11 @@ void signal_frame_absent(void)
 	enter_by(code_drop_frame);
 	if (!execute("load", code_keep_registers, kept, hole))
 		return;
-	prove("frame was on it", (size_t)(registers_context - stack) < altstack.ss_size);
-	prove("handled, and its stack dropped", registers_handled == 1 && kept->in.ret == 0);
+	result_handled();
+	step("frame-on-it");
+	result("ok(%d)", (size_t)(registers_context - stack) < altstack.ss_size);
+	step("dropped");
+	result("ok(%ld)", (long)kept->in.ret);
 	result_registers(kept);
 }
 
@@ -614,7 +624,8 @@ void signal_red_zone(void)
 	enter_by(code_spoil_registers);
 	if (!execute("load", code_red_zone, kept, hole))
 		return;
-	prove("frame below", registers_handled == 1 && (size_t)(sp - registers_context) < 64 * KIB);
+	result_handled();
+	prove("frame below", (size_t)(sp - registers_context) < 64 * KIB);
 	result_same("below", kept->out.general, kept->in.general, 128);
 }
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What the machine counts: /proc/vmstat, of which vma_lock_* tell which lock a fault took. */
+/*
+ * What the machine counts: /proc/vmstat, of which vma_lock_* tell which lock a fault took. And what
+ * has tainted its kernel.
+ */
 #include "runtime.h"
 
 #include <fcntl.h>
@@ -66,4 +69,33 @@ void count_locks(char *(*make)(void), void (*touch)(char *memory))
 	before = lock_events();
 	touch(memory);
 	result_lock_events(before, lock_events());
+}
+
+static unsigned long noted;
+
+/* False where there is no such file. */
+static bool read_taint(unsigned long *taint)
+{
+	FILE *file = fopen("/proc/sys/kernel/tainted", "r");
+	bool known;
+
+	if (!file)
+		return false;
+	known = fscanf(file, "%lu", taint) == 1;
+	fclose(file);
+	return known;
+}
+
+void note_taint(void)
+{
+	read_taint(&noted);
+}
+
+unsigned long new_taint(void)
+{
+	unsigned long taint = 0;
+
+	if (!read_taint(&taint))
+		not_applicable("no /proc/sys/kernel/tainted");
+	return taint & ~noted;
 }

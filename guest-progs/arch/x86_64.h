@@ -19,6 +19,8 @@ static inline uint64_t arch_direct_map(void)
 {
 	void *high = mmap((void *)(1UL << 52), 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	if (high == MAP_FAILED)
+		return 0xffff888000000000;
 	munmap(high, 1);
 	return (uint64_t)high >> 47 ? 0xff11000000000000 : 0xffff888000000000;
 }

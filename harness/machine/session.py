@@ -130,7 +130,7 @@ class Session(Wire):
     def _boot_anew(self, key: str) -> None:
         """Boot; where snapshots are kept, leave one of the machine as it is then."""
         self._start()
-        if self._snapshots is None or self._snapshots.refused(key):
+        if self._snapshots is None or self.boot_word or self._snapshots.refused(key):
             return
         assert self._monitor is not None
         with open(os.memfd_create("snapshot"), "rb") as state:
@@ -265,6 +265,8 @@ class Session(Wire):
         deadline = time.monotonic() + ENDING
         while not (status := self._qemu.status()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+        if self._told_to_end:
+            return f"{status}, which somebody told it to"
         return status or "QEMU still runs without its console"
 
     # -- one scenario --------------------------------------------------------------------
@@ -296,7 +298,8 @@ class Session(Wire):
             cell.signs, lines = [*signs, *cell.signs], lines if signs else []
         else:
             end_before = "" if cell.begun else lost_word(lost, ending)
-            self.overdue, lines = Words(word_of(signs) or end_before, lines), []
+            self.overdue = Words(word_of(signs) or end_before, lines)
+            lines = [] if self.overdue.word else lines
         outcome, failure = compose(cell, lost, ending, damaged)
         if ending:
             details["ending"] = ending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 
@@ -23,6 +24,7 @@ from harness.machine.port import (
 )
 from harness.machine.qemu import QemuProcess
 
+_TOLD_TO_END = re.compile(r"qemu-system-\S{1,40}: terminating on signal \d+")
 DRAINING = 2.0  # seconds that what the console has may take
 MAX_SIGNS = 100  # kept of one scenario, besides those that end it
 
@@ -41,6 +43,7 @@ class Wire:
         # Said between two scenarios: about the one before.
         self._late: list[Sign] = []
         self._late_console = Excerpt()
+        self._told_to_end = False  # by QEMU itself: that its process got a signal
         self._gone = False  # console or port at end of file: QEMU is about to exit
         self._last_byte = 0.0
 
@@ -79,6 +82,7 @@ class Wire:
     def _console_line(self, line: str) -> None:
         if not line:
             return
+        self._told_to_end |= bool(_TOLD_TO_END.match(line))
         cell, sign = self._cell, classify(line, self.nonce)
         if sign is not None and sign.kind == "begin":
             cell.begun |= sign.name == cell.name

@@ -89,6 +89,7 @@ class Dispatcher:
     def _failed(self, job: Job, error: Exception) -> None:
         """What ends a job does not end the run: the cells that it left are on record, and why."""
         from harness.run.job import make_record, unconfirmed
+        from harness.run.judge import second_look_is_due
 
         why = f"the job failed: {type(error).__name__}: {error}"
         known = isinstance(error, BuildError | OSError)  # by words that tell a user enough
@@ -96,7 +97,7 @@ class Dispatcher:
         self._follow.look()
         with ResultsWriter(self._out) as writer:
             for cell in self._follow.undone(job).cells:
-                if cell.seen is not None and cell.seen.observation.outcome:
+                if cell.seen and cell.seen.observation.outcome and second_look_is_due(cell.seen):
                     writer.write(unconfirmed(cell.seen, why))
                     continue
                 seen = Observation(scenario=cell.scenario, failure=why[:2000], alive=False)

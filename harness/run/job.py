@@ -216,8 +216,9 @@ class CellRunner:
             return record
         words = self._session.late(LATE_LIMIT)
         if not words.word:
-            self._session.observe(cell.scenario, CONFIRM_SCALE)
-            words = self._session.overdue
+            again = self._session.observe(cell.scenario, CONFIRM_SCALE)
+            fatal = next((word for word in FATAL if word in again.outcome), "")
+            words = self._session.overdue if self._session.overdue.word else Words(fatal)
         self._drop()
         return make_record(self._job, cell, with_late(record.observation, words))
 
@@ -336,7 +337,7 @@ def with_late(seen: Observation, words: Words) -> Observation:
     seen = replace(seen, alive=False, console=[*seen.console, *words.lines])
     if not seen.failure:
         return replace(seen, outcome=beside_kernel(seen.outcome, word))
-    if word in FATAL:
+    if word in (*FATAL, "lost"):
         return replace(seen, outcome=word, failure="")
     return replace(seen, failure=f"{seen.failure}; the kernel said {word}")
 
@@ -382,7 +383,7 @@ def _strongest(confirmation: str, *records: ResultRecord) -> list[ResultRecord]:
     An oops that does not come back has been seen all the same, and so has a warning, or a reset.
     Of two that prove as much it is the one that is not as expected.
     """
-    best = max(reversed(records), key=lambda one: (_strength(one), weight(one)))
+    best = max(reversed(records), key=lambda one: (min(_strength(one), 2), *weight(one)))
     if best is not records[-1]:
         records = (*records, best)
     return [*records[1:-1], replace(records[-1], confirmation=confirmation)]

@@ -223,6 +223,7 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     # The scenario before has something to say yet.
     "before-mark": (late_for("hole/write"), mark, end()),
     "panic-before-mark": (late_for("hole/write", "Kernel panic - not syncing: x", 0), mark, end()),
+    "told": (mark, prints("qemu-system-fake: terminating on signal 15 from pid 7"), exits(0)),
     "after-another": (after_another(prints(WARNED)), mark, end()),
     "reset-after-another": (after_another(exits(0)), mark, end()),
     "dark-after-another": (after_another(waits(60)), mark, end()),

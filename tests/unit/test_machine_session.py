@@ -45,6 +45,7 @@ def test_outcome(play: str, outcome: str, alive: bool) -> None:
         ("die", "QEMU ended during the scenario: exit status 3", False),
         ("killed", "QEMU ended during the scenario: killed by SIGKILL", False),
         ("setup", "set-up failed: mmap 12", True),
+        ("told", "QEMU ended during the scenario: exit status 0, which somebody told it to", False),
         ("lost-end", "no end frame, and 1 damaged ones: it may have been among them", False),
         ("agent-error", "agent: no such scenario", True),
         ("no-outcome", "the guest sent no outcome: ", True),

@@ -149,25 +149,31 @@ def test_a_job_that_fails_is_infrastructure_of_its_own_cells(
     assert exit_code(found, ending="r1") == 3
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(1, Verdict.MISMATCH), (3, Verdict.INFRA)])
 def test_what_was_seen_stays_where_the_second_look_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    times: int, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What was to be seen three times has not been."""
+
     def fail(one: Job, out: Path) -> None:
         with ResultsWriter(out) as writer:
-            seen = Observation(scenario="a/a", outcome="oops", alive=False)
+            outcome = "oops" if times == 1 else "ok"
+            seen = Observation(scenario="a/a", outcome=outcome, alive=False)
             writer.write(make_record(one, one.cells[0], seen))
         raise OSError("no room for a process")
 
     monkeypatch.setattr("harness.run.job.run_job", fail)
     out = tmp_path / "r.jsonl"
     ResultsWriter(out).close()
-    run_all([job(cell("a/a"), cell("a/b"))], out, Listener())
+    run_all([replace(job(cell("a/a"), cell("a/b")), times=times)], out, Listener())
     found = read_results([out])
     last = {r.scenario: r for r in found.last()}
-    assert (last["a/a"].verdict, last["a/a"].attempt) == (Verdict.MISMATCH, 2)
-    assert last["a/a"].confirmation.startswith("not looked at again(the job failed: OSError")
+    assert (last["a/a"].verdict, last["a/a"].attempt) == (verdict, 2)
+    told = last["a/a"].confirmation.startswith("not looked at again(the job failed: OSError")
+    assert told == (times == 1)
     assert last["a/b"].verdict is Verdict.INFRA
-    assert exit_code(found, ending="r1") == 1  # what is proven stays so, whatever else was lost
+    # What is proven stays so, whatever else was lost.
+    assert exit_code(found, ending="r1") == (1 if times == 1 else 3)
 
 
 def test_an_error_of_ours_is_told_with_its_place(
