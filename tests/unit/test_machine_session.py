@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from stand_in import observe, spec
 
-from harness.machine.port import FrameReader, Message
 from harness.machine import session
+from harness.machine.port import FrameReader, Message
 from harness.machine.session import Session
 
 pytestmark = pytest.mark.usefixtures("short_limits")
