@@ -235,7 +235,7 @@ DECLARE_CODE(copy_floats);	/* a double at arg to 64 behind it, a single at 16 be
 DECLARE_CODE(widen_float);	/* a single at arg to a double 64 behind it, by a register */
 DECLARE_CODE(load_extended);	/* an int at arg as a long to 16 behind it, an unsigned half to 32 */
 DECLARE_CODE(move_sp);		/* the stack pointer to arg and back; 16 behind whether it is the same, 32 a zero */
-/* An int at arg, while the register of results says that a system call is to be done again, and that register to 64 behind. */
+/* An int at arg, while the register of results says that a system call is to be done again, and that as a negative number to 64 behind. */
 DECLARE_CODE(load_restart);
 DECLARE_CODE(load_zero);	/* an int at address 0, which the instruction itself says */
 DECLARE_CODE(load_int);		/* an int at arg, where the address is more than its place */

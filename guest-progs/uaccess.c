@@ -696,9 +696,9 @@ void uaccess_futex_op(void)
 	operate("xor", word, OPERATE(XOR, 0x2ff), WORD ^ 0x2ff);
 }
 
-void uaccess_futex_op_waiter(void)
+/* A child that waits at a word of shared memory, which holds 7 then. */
+static pid_t waiter_at(uint32_t *word)
 {
-	uint32_t *word = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 	struct stuck waiter;
 
 	*word = 7;
@@ -708,9 +708,17 @@ void uaccess_futex_op_waiter(void)
 		child_done();
 	}
 	see_it_sleep(&waiter);
+	return waiter.pid;
+}
+
+void uaccess_futex_op_waiter(void)
+{
+	uint32_t *word = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pid_t waiter = waiter_at(word);
+
 	transfer("other", word, 0, wake_op(word, 0, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 7)));
 	transfer("equal", word, 1, wake_op(word, 0, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 8)));
-	join_child(waiter.pid);
+	join_child(waiter);
 	step("word");
 	result("ok(%d)", *word);
 }
@@ -721,18 +729,11 @@ void uaccess_futex_wake_read_only(void)
 	int fd = tmpfile_of(64);
 	uint32_t *word = (uint32_t *)map_file(fd, 1, RW, MAP_SHARED);
 	uint32_t *seen = (uint32_t *)map_file(fd, 1, PROT_READ, MAP_SHARED);
-	struct stuck waiter;
+	pid_t waiter = waiter_at(word);
 
-	*word = 7;
-	waiter = (struct stuck){ .pid = fork_child() };
-	if (waiter.pid == 0) {
-		syscall(FUTEX, word, FUTEX_WAIT, 7, NULL, NULL, 0);
-		child_done();
-	}
-	see_it_sleep(&waiter);
 	transfer("wake", seen, 1, syscall(FUTEX, seen, FUTEX_WAKE, 1, NULL, NULL, 0));
 	step("waiter");
-	result_fate(waiter.pid);
+	result_fate(waiter);
 }
 
 void uaccess_futex_op_pages(void)

@@ -182,7 +182,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(div0, "lda $16, -2($31); call_pal 0xaa; ret") \
 	CODE(breakpoint, "call_pal 0x80; ret") \
 	CODE(load_zero, "ldl $1, 0($31); ret") \
-	CODE(load_restart, "lda $0, 512($31); lda $19, 1($31); ldl $1, 0($16); stl $0, 64($16); ret") \
+	CODE(load_restart, "lda $0, 512($31); lda $19, 1($31); ldl $1, 0($16); subl $31, $0, $0; stl $0, 64($16); ret") \
 	CODE(illegal, "clr $17; clr $18; .long 0x1c000000") \
 	CODE(atomic, "ldl_l $1, 0($16); addl $1, 1, $1; stl_c $1, 0($16); ret") \
 	CODE(prefetch, "ldl $31, 0($16); ret") \

@@ -16,7 +16,7 @@ from harness.catalog.scanner import OutcomeError
 from harness.machine.console import FATAL, Excerpt, Sign
 from harness.machine.port import End
 
-RESET = ("exit status 0", "killed by SIGABRT")
+_RESET = ("exit status 0", "killed by SIGABRT")
 
 
 class Words(Struct, frozen=True):
@@ -105,7 +105,7 @@ def lost_word(lost: str, ending: str) -> str:
     With -no-reboot a reset ends QEMU in good order; what no CPU can do makes it abort.
     """
     if lost == "gone":
-        return "lost" if ending in RESET else ""
+        return "lost" if ending in _RESET else ""
     return "silent" if lost == "silent" else ""
 
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from harness.machine.cell import RESET, Cell, Words, compose, lost_word, word_of
+from harness.machine.cell import Cell, Words, compose, lost_word, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, fatal
 from harness.machine.hand import HandProcess
 from harness.machine.monitor import Monitor
@@ -196,9 +196,10 @@ class Session(Wire):
         self._drain()
         if patience:
             self._runner.run(self._linger(time.monotonic() + patience))
-        ending = self._runner.run(self._ending()) if self._gone and self._monitor else ""
+        gone = self._gone and self._monitor is not None  # a machine of ours
+        lost = lost_word("gone", self._runner.run(self._ending())) if gone else ""
         signs, lines = self._take_late()
-        return Words(word_of(signs) or ("lost" if ending in RESET else ""), lines)
+        return Words(word_of(signs) or lost, lines)
 
     def _take_late(self) -> tuple[list[Sign], list[str]]:
         """What has come between two scenarios; it is told once."""
