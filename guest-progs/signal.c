@@ -516,6 +516,16 @@ static void result_handled(void)
 	result("ok(%d)", registers_handled);
 }
 
+/* The load that keeps all registers faults, and this handler is entered for it. */
+static bool load_handled(const char *handler, struct kept *kept, char *hole)
+{
+	enter_by(handler);
+	if (!execute("load", code_keep_registers, kept, hole))
+		return false;
+	result_handled();
+	return true;
+}
+
 static void result_registers(struct kept *kept)
 {
 	result_same("general", kept->out.general, kept->in.general, KEPT_GENERAL * sizeof(long));
@@ -529,10 +539,8 @@ void signal_registers_kept(void)
 	char *hole = hole_for(kept);
 
 	repair = bring_page;
-	enter_by(code_spoil_registers);
-	if (!execute("load", code_keep_registers, kept, hole))
+	if (!load_handled(code_spoil_registers, kept, hole))
 		return;
-	result_handled();
 	result_registers(kept);
 }
 
@@ -573,10 +581,8 @@ void signal_frame_edited(void)
 	unsigned char (*floats)[KEPT_FLOAT_SIZE] = (void *)kept->in.floats;
 
 	edit_frame = swap_in_frame;
-	enter_by(code_spoil_registers);
-	if (!execute("load", code_keep_registers, kept, hole))
+	if (!load_handled(code_spoil_registers, kept, hole))
 		return;
-	result_handled();
 	step("pc");
 	result("ok data=%s", kept->out.touch ? "changed" : "match");
 	SWAP(general[0], general[1]);
@@ -602,10 +608,8 @@ void signal_frame_absent(void)
 	handler_gives = kept;
 	hole = hole_for(kept);
 	repair = bring_page;
-	enter_by(code_drop_frame);
-	if (!execute("load", code_keep_registers, kept, hole))
+	if (!load_handled(code_drop_frame, kept, hole))
 		return;
-	result_handled();
 	step("frame-on-it");
 	result("ok(%d)", (size_t)(registers_context - stack) < altstack.ss_size);
 	step("dropped");

@@ -129,7 +129,7 @@ class ColumnCollector(pytest.Collector):
         """Observe one cell; what cannot be built or booted is verdict infra."""
         from harness.build import BuildError
         from harness.machine import QemuError
-        from harness.run.job import unconfirmed
+        from harness.run.records import unconfirmed
 
         if not self._run_id:
             self._begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 OUTCOME_LIMIT = 300  # characters; a canonical outcome is far shorter, a hostile one need not be
 PROSE_LIMIT = 2000
@@ -54,3 +55,10 @@ def _visible(char: str) -> str:
     if char in "\t\n":
         return " "
     return char.encode("unicode_escape").decode()
+
+
+def near(word: str, known: Iterable[str]) -> list[str]:
+    """The known names that `word` may have been meant to be, the nearest first."""
+    import difflib  # for errors alone
+
+    return difflib.get_close_matches(word[:100], sorted(known), n=3, cutoff=0.6)

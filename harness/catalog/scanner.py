@@ -6,10 +6,11 @@ so time is linear in the text.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import NoReturn
+
+from harness.text import near
 
 # One character class after another: neither can backtrack far.
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,19})(?![0-9])")
@@ -92,5 +93,5 @@ def expected_one(what: str, word: str, known: Iterable[str]) -> str:
         return f"nothing more, and not {what}"
     if len(names) <= 12:
         return f"{what} ({', '.join(names)})"
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    return f"{what}: did you mean {' or '.join(near)}?" if near else what
+    found = near(word, names)
+    return f"{what}: did you mean {' or '.join(found)}?" if found else what

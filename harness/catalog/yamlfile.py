@@ -7,12 +7,13 @@ a reader sees on the line.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.text import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,11 +234,6 @@ class _Builder:
 
     def _error(self, event: Any, message: str, hint: str = "") -> DeclarationError:
         return DeclarationError(self.file, event.start_mark.line + 1, message, hint)
-
-
-def near(word: str, known: Iterable[str]) -> list[str]:
-    """The known names that ``word`` may have been meant to be, the nearest first."""
-    return difflib.get_close_matches(word[:100], sorted(known), n=3, cutoff=0.6)
 
 
 def suggest(word: str, known: Iterable[str], overview: Iterable[str] = ()) -> str:

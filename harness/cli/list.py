@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.catalog.yamlfile import DeclarationError, near, quote, suggest
+from harness.catalog.yamlfile import DeclarationError, quote, suggest
 from harness.cli.common import UsageProblem, choose, open_project, open_store, select
 from harness.cli.options import Where, column_options, store_option
+from harness.text import near
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -88,8 +88,8 @@ class Dispatcher:
 
     def _failed(self, job: Job, error: Exception) -> None:
         """What ends a job does not end the run: the cells that it left are on record, and why."""
-        from harness.run.job import make_record, unconfirmed
         from harness.run.judge import second_look_is_due
+        from harness.run.records import make_record, unconfirmed
 
         why = f"the job failed: {type(error).__name__}: {error}"
         known = isinstance(error, BuildError | OSError)  # by words that tell a user enough

@@ -23,8 +23,8 @@ from harness.machine.cell import compose
 from harness.machine.hand import HandSpec
 from harness.machine.port import MAX_FRAME, PROTOCOL, Begin, End, Hello, Plan, Refused, decode
 from harness.results import ColumnRecord, Observation, ResultRecord, Verdict
-from harness.run.job import make_record, weight
 from harness.run.plan import Cell, Job
+from harness.run.records import make_record, weight
 from harness.run.target import Running, claimed_cells
 
 MAX_LINE = 4 * MAX_FRAME  # bytes; a longer one is looked at in pieces

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.machine import QemuError
-from harness.machine.cell import Words, beside_kernel
+from harness.machine.cell import Words
 from harness.machine.console import FATAL
 from harness.machine.hand import HandSpec
 from harness.machine.hand_session import HandSession
@@ -25,8 +25,9 @@ from harness.results import (
     ResultsWriter,
     Verdict,
 )
-from harness.run.judge import BOOT, LATE, judge, pick, surprising
-from harness.run.plan import Cell, Job, machine_for, repeat_command
+from harness.run.judge import BOOT, LATE, surprising
+from harness.run.plan import Cell, Job, machine_for
+from harness.run.records import amended_tally, make_record, same, strongest, weight, with_late
 from harness.run.snapshots import StoreSnapshots
 
 CONFIRM_SCALE = 4.0  # a second look has four times the time limit
@@ -150,7 +151,7 @@ class CellRunner:
             if not look.written:
                 self._put(look)
             seen = with_late(look.record.observation, words)
-            tally = _amended(look.record, seen.outcome)
+            tally = amended_tally(look.record, seen.outcome)
             record = make_record(self._job, look.cell, seen)
             look.record = replace(record, confirmation=LATE, tally=tally)
             self._put(look)
@@ -189,23 +190,23 @@ class CellRunner:
     def _repeat(self, cell: Cell, first: ResultRecord, before: list[str]) -> list[ResultRecord]:
         late = first.confirmation == LATE
         second = self._look_again(cell, late)
-        if _same(first, second):
+        if same(first, second):
             return [replace(second, confirmation="confirmed")]
         if not before:
-            return _strongest("flake", first, second)
+            return strongest("flake", first, second)
         self._drop()
         for name in before:
             self._observe(
                 Cell(scenario=name, expectations=(), memory=cell.memory, disks=cell.disks)
             )
         third = self._look_again(cell, late)
-        if _same(first, third):
+        if same(first, third):
             self._drop()  # what they did to this machine is not to be met by those that follow
             others = f"order-dependent(after {len(before)} others, {before[-1]} the last)"
             if third.observation.failure and second.observation.outcome:  # alone it was observed
                 return [second, third, replace(second, confirmation=others)]
             return [second, replace(third, confirmation=others)]
-        return _strongest("flake", first, second, third)
+        return strongest("flake", first, second, third)
 
     def _look_again(self, cell: Cell, late: bool) -> ResultRecord:
         """With a longer time limit; where words came `late`, they are waited for, and if there are
@@ -243,7 +244,6 @@ class CellRunner:
         seen = session.observe(cell.scenario, scale)
         if session.overdue.word:  # it was run on a machine that was not what it had been
             self._amend(session.overdue)
-            self._drop()
             return self._observe(cell, scale)
         if not seen.alive:
             self._drop()
@@ -294,99 +294,6 @@ class CellRunner:
             },
             timings={"boot": round(session.boot_seconds, 3)},
         )
-
-
-def make_record(job: Job, cell: Cell, seen: Observation, attempt: int = 1) -> ResultRecord:
-    """An observation, judged."""
-    expected = pick(cell.expectations, seen)
-    record = ResultRecord(
-        run_id=job.run_id,
-        column=job.column,
-        scenario=cell.scenario,
-        summary=cell.summary,
-        attempt=attempt,
-        verdict=judge(cell.expectations, seen),
-        observation=seen,
-        repeat=repeat_command(job.kernel, job.arch, job.flavour, cell.scenario),
-    )
-    if expected is None:
-        return record
-    unseen = record.verdict is Verdict.MATCH  # what is right of a set: no bug showed
-    return replace(
-        record,
-        expected=list(dict.fromkeys(o for e in cell.expectations for o in e.outcomes)),
-        want="" if unseen else " or ".join(expected.want),
-        because=expected.because,
-        bug="" if unseen else expected.bug,
-        evidence=list(expected.evidence),
-        declared=expected.declared,
-    )
-
-
-def unconfirmed(record: ResultRecord, why: str) -> ResultRecord:
-    """What was seen stays so where the second look at it came to nothing."""
-    confirmation = f"not looked at again({why[:200]})"
-    return replace(record, attempt=record.attempt + 1, confirmation=confirmation)
-
-
-def with_late(seen: Observation, words: Words) -> Observation:
-    """An observation, with what was heard after its end."""
-    word = words.word
-    if not word:
-        return seen
-    seen = replace(seen, alive=False, console=[*seen.console, *words.lines])
-    if not seen.failure:
-        return replace(seen, outcome=beside_kernel(seen.outcome, word))
-    if word in (*FATAL, "lost"):
-        return replace(seen, outcome=word, failure="")
-    return replace(seen, failure=f"{seen.failure}; the kernel said {word}")
-
-
-def _same(one: ResultRecord, other: ResultRecord) -> bool:
-    """The same outcome, or the same kind of failure."""
-    a, b = one.observation, other.observation
-    return a.outcome == b.outcome and a.failure.partition(":")[0] == b.failure.partition(":")[0]
-
-
-def _amended(record: ResultRecord, outcome: str) -> dict[str, int]:
-    """The tally of a record after its last observation turned out otherwise."""
-    tally = Counter(record.tally)
-    if tally:
-        tally[record.observation.outcome] -= 1
-        tally[outcome] += 1
-    return {name: count for name, count in tally.items() if count}
-
-
-_WEIGHTS = {Verdict.MISMATCH: 3, Verdict.NO_EXPECTATION: 2, Verdict.INFRA: 0}
-
-
-def weight(record: ResultRecord) -> tuple[int, int]:
-    """Of several observations of a cell the one that is not as expected counts."""
-    return _WEIGHTS.get(record.verdict, 1), _strength(record)
-
-
-def _strength(record: ResultRecord) -> int:
-    """How much an observation proves. What a slow host can bring about proves least."""
-    seen = record.observation
-    if seen.failure:
-        return 0
-    if any(word in seen.outcome for word in (*FATAL, "lost")):
-        return 4
-    if "warn(" in seen.outcome:
-        return 3
-    return 1 if any(word in seen.outcome for word in ("hang(", "silent")) else 2
-
-
-def _strongest(confirmation: str, *records: ResultRecord) -> list[ResultRecord]:
-    """All attempts but the first, which is written, and at the end the one that counts.
-
-    An oops that does not come back has been seen all the same, and so has a warning, or a reset.
-    Of two that prove as much it is the one that is not as expected.
-    """
-    best = max(reversed(records), key=lambda one: (min(_strength(one), 2), *weight(one)))
-    if best is not records[-1]:
-        records = (*records, best)
-    return [*records[1:-1], replace(records[-1], confirmation=confirmation)]
 
 
 def run_job(job: Job, out: Path) -> None:

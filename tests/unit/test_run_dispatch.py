@@ -29,8 +29,9 @@ from harness.results import (
 )
 from harness.run.dispatch import Dispatcher
 from harness.run.follow import Follower, Progress
-from harness.run.job import make_record, run_job
+from harness.run.job import run_job
 from harness.run.plan import Job
+from harness.run.records import make_record
 from harness.run.workers import Workers
 from tests.unit.job_samples import HANG, cell, job
 
