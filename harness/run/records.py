@@ -56,7 +56,7 @@ def with_late(seen: Observation, words: Words) -> Observation:
         return replace(seen, outcome=beside_kernel(seen.outcome, word))
     if word in _SURE:
         return replace(seen, outcome=word, failure="")
-    return replace(seen, failure=f"{seen.failure}; then {word}")
+    return replace(seen, failure=f"{seen.failure}; the kernel said {word}")
 
 
 def same(one: ResultRecord, other: ResultRecord) -> bool:

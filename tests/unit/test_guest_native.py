@@ -55,7 +55,10 @@ HOSTILE = {
     ),
     "spin": ('step(""); for (;;) ;', "hang(killable, spin-user)"),
     "sleep": ('step("a"); result("ok"); step("b"); pause();', "a=ok; b=hang(killable, sleep)"),
-    "slow": ('step(""); pause_ms(350); result("ok");', "ok"),  # it goes on while it is looked at
+    "slow": (  # it goes on while it is looked at
+        'prctl(PR_SET_NAME, "slow"); step(""); pause_ms(350); result("ok");',
+        "ok",
+    ),
     "exit": ('step(""); _exit(3);', "exit(3)"),
     "quiet": ("_exit(0);", "!start exit(0)"),
     "felled": ("raise(SIGILL);", "start=killed(SIGILL)"),
@@ -128,9 +131,13 @@ HELPERS = r"""
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/wait.h>
+#include "runtime.h"
 /* These stand in for the calls of runner.c, too: a kernel in which they do not come back. */
 pid_t __real_setsid(void), __wrap_setsid(void);
 int __real_kill(pid_t pid, int sig), __wrap_kill(pid_t pid, int sig);
+enum hang_state __real_hang_sample(pid_t pid, pid_t session, hang_note note);
+enum hang_state __wrap_hang_sample(pid_t pid, pid_t session, hang_note note);
 static void stuck_in(const char *name)
 {
 	if (getenv("STUCK") && !strcmp(getenv("STUCK"), name))
@@ -142,18 +149,33 @@ pid_t __wrap_setsid(void)
 	stuck_in("setsid");
 	return __real_setsid();
 }
-int __wrap_kill(pid_t pid, int sig)
+static bool named(pid_t pid, const char *wanted)
 {
 	char path[64], name[16] = "";
 	FILE *comm;
 
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	comm = fopen(path, "r");
-	if (comm && fgets(name, sizeof(name), comm) && !strcmp(name, "immortal\n"))
-		sig = 0;
-	if (comm)
-		fclose(comm);
-	return __real_kill(pid, sig);
+	if (!comm)
+		return false;
+	if (fgets(name, sizeof(name), comm))
+		name[strcspn(name, "\n")] = 0;
+	fclose(comm);
+	return !strcmp(name, wanted);
+}
+int __wrap_kill(pid_t pid, int sig)
+{
+	return __real_kill(pid, named(pid, "immortal") ? 0 : sig);
+}
+/* What is slow comes to its end while it is looked at, however busy the machine is. */
+enum hang_state __wrap_hang_sample(pid_t pid, pid_t session, hang_note note)
+{
+	enum hang_state state = __real_hang_sample(pid, session, note);
+	siginfo_t ended;
+
+	if (named(pid, "slow"))
+		waitid(P_PID, pid, &ended, WEXITED | WNOWAIT);
+	return state;
 }
 /* A child in a session of its own that stays, whatever runner.c sends it: for some seconds. */
 static void immortal(void)
@@ -227,7 +249,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
     (folder / "hostile.c").write_text(HELPERS + "".join(bodies))
     source = ROOT / "guest-progs"
     subprocess.run(
-        [gcc, *FLAGS, "-Wno-unused-result", "-Wl,--wrap=setsid,--wrap=kill",
+        [gcc, *FLAGS, "-Wno-unused-result", "-Wl,--wrap=setsid,--wrap=kill,--wrap=hang_sample",
          f'-DARCH_HEADER="arch/{header}"', f"-I{folder}", f"-I{source}",
          *sorted(source.glob("*.c")), folder / "hostile.c", "-o", folder / "faults"],
         check=True,
