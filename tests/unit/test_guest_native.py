@@ -56,7 +56,7 @@ HOSTILE = {
     "spin": ('step(""); for (;;) ;', "hang(killable, spin-user)"),
     "sleep": ('step("a"); result("ok"); step("b"); pause();', "a=ok; b=hang(killable, sleep)"),
     "slow": (  # it goes on while it is looked at
-        'prctl(PR_SET_NAME, "slow"); step(""); pause_ms(350); result("ok");',
+        'prctl(PR_SET_NAME, "slow"); step(""); sleep_ms(350); result("ok");',
         "ok",
     ),
     "exit": ('step(""); _exit(3);', "exit(3)"),
