@@ -413,6 +413,26 @@ void align_multiple_push(void)
 	store_two(code_push_multiple, -8, 71);
 }
 
+/* The first of a block of conditional instructions, of which the second must not be done. */
+void align_pair_conditional(void)
+{
+	load_two(code_load_pair_if);
+}
+
+/* By instructions of half the length, which have an encoding of their own. */
+void align_multiple_short(void)
+{
+	char *at = load_two(code_load_multiple_short);
+
+	if (at)
+		load_data("moved", at + 71, INT, 8);
+}
+
+void align_multiple_short_store(void)
+{
+	store_two(code_store_multiple_short, 0, 71);
+}
+
 void align_multiple_hole(void)
 {
 	char *at = hole_page() + 2;

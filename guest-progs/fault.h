@@ -220,6 +220,10 @@ DECLARE_CODE(load_multiple);	/* as the pair, by one that takes a list of registe
 DECLARE_CODE(store_multiple);	/* likewise */
 DECLARE_CODE(load_multiple_on);	/* and moves its base on: how far, to 71 behind arg */
 DECLARE_CODE(push_multiple);	/* stores below arg and moves its base there: how far, likewise */
+DECLARE_CODE(load_multiple_short);	/* the same by an instruction of half the length */
+DECLARE_CODE(store_multiple_short);	/* two ints that are 64 before arg to arg, by one of half the length: how far, to 71 behind arg */
+DECLARE_CODE(load_pair_if);	/* as the pair, the first of a block of conditional instructions of which the second would spoil it */
+DECLARE_CODE(load_if);		/* likewise an int, then to 64 behind arg */
 DECLARE_CODE(load_vector);	/* a vector register, by the instruction that demands alignment */
 DECLARE_CODE(load_checked);	/* an int, with the program's own alignment check on */
 DECLARE_CODE(prefetch);		/* a hint to load from arg soon */
@@ -376,6 +380,7 @@ struct stuck {
 	int uffd;		/* of the child's memory; in a table both share */
 	char *page;		/* in the child: armed with a missing-page userfaultfd */
 	size_t size;		/* 0: a page */
+	uint64_t address;	/* that the last fault was told with */
 };
 
 /*

@@ -131,6 +131,36 @@ void file_eof_open(void)
 	call("", beyond, open(beyond, O_RDONLY | O_CLOEXEC));
 }
 
+/* The second of three pages that begin in the second page of the file. */
+void file_remove_offset(void)
+{
+	int fd = tmpfile_of(4 * page_size);
+	char *all = map_file(fd, 4, PROT_READ, MAP_SHARED);
+	char *pages = must("mmap", mmap(NULL, 3 * page_size, RW, MAP_SHARED, fd, page_size));
+
+	prove("the file is filled", filled(all, 4 * page_size));
+	load_known("before", pages + page_size, INT, pattern(2 * page_size, INT));
+	call("remove", pages, madvise(pages + page_size, page_size, MADV_REMOVE));
+	load_data("load", pages + page_size, INT, 0);
+	step("others");
+	result("ok(%d)", filled(all, 2 * page_size) && filled_from(all + 3 * page_size, page_size, 3 * page_size));
+}
+
+void file_remove_refused(void)
+{
+	int fd = tmpfile_of(page_size);
+	char *locked = map_file(fd, 1, RW, MAP_SHARED), *private = map_file(fd, 1, RW, MAP_PRIVATE);
+	char *read_only = map_file(fd, 1, PROT_READ, MAP_SHARED), *anonymous = anon_pages(1, RW);
+
+	must("mlock", mlock(locked, page_size));
+	call("locked", locked, madvise(locked, page_size, MADV_REMOVE));
+	call("anonymous", anonymous, madvise(anonymous, page_size, MADV_REMOVE));
+	call("private", private, madvise(private, page_size, MADV_REMOVE));
+	step("kept");
+	result("ok(%d)", filled(locked, page_size));
+	call("read-only", read_only, madvise(read_only, page_size, MADV_REMOVE));
+}
+
 /* Cut off, and given back before anybody looked: no signal, but nothing of what was there. */
 void file_truncate_extend(void)
 {

@@ -86,13 +86,13 @@ static void store_tagged(const char *label, const char *addr, unsigned int tag)
 	execute(label, code_store_int, tagged(addr, tag), addr);
 }
 
-static void expose_tags(void)
+static void expose_tags(int sig)
 {
 	struct sigaction action;
 
-	must("sigaction", sigaction(SIGSEGV, NULL, &action));
+	must("sigaction", sigaction(sig, NULL, &action));
 	action.sa_flags |= SA_EXPOSE_TAGBITS;
-	must("sigaction", sigaction(SIGSEGV, &action, NULL));
+	must("sigaction", sigaction(sig, &action, NULL));
 }
 
 /* -- the top byte, tagging or not ----------------------------------------------------------- */
@@ -110,8 +110,18 @@ void mte_tbi_hole_expose(void)
 	char *hole = tagged(hole_page(), 0x5a);
 
 	need_tags();
-	expose_tags();
+	expose_tags(SIGSEGV);
 	execute("", code_load_int, hole, hole);
+}
+
+void mte_tbi_eof_expose(void)
+{
+	char *file = map_file(tmpfile_of(64), 2, PROT_READ, MAP_SHARED);
+	char *beyond = tagged(file + page_size, 0x5a);
+
+	need_tags();
+	expose_tags(SIGBUS);
+	execute("", code_load_int, beyond, beyond);
 }
 
 static void read_tagged(void)
@@ -201,7 +211,7 @@ void mte_sync_expose(void)
 	char *bad = tagged(tagged_page(GRANULE, GOOD), BAD);
 
 	check_tags(PR_MTE_TCF_SYNC);
-	expose_tags();
+	expose_tags(SIGSEGV);
 	execute("", code_load_int, bad, bad);
 }
 

@@ -172,6 +172,39 @@ void signal_altstack_disarmed(void)
 	result("ok(%d)", alternate_stack());
 }
 
+static int tell_stack(void *unused)
+{
+	int now = alternate_stack();
+
+	(void)unused;
+	kill(getpid(), SIGUSR1);
+	_exit(now + 2 * on_it);
+}
+
+/* 1: the child has an alternate stack; 2: its handler runs there. */
+static void result_stack_of(const char *label, int flags)
+{
+	char *stack = anon_pages(16, PROT_READ | PROT_WRITE) + 16 * page_size;
+
+	on_it = 0;
+	step(label);
+	result_fate(must("clone", clone(tell_stack, stack, flags | SIGCHLD, NULL)));
+}
+
+/* Two that run at the same time cannot have one stack; the child of vfork is alone with it. */
+void signal_altstack_of_child(void)
+{
+	struct sigaction action = { .sa_sigaction = look_at_stack, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	stack_t altstack = { .ss_size = STACK_PAGES * page_size };
+
+	altstack.ss_sp = stack_start = anon_pages(STACK_PAGES, PROT_READ | PROT_WRITE);
+	must("sigaltstack", sigaltstack(&altstack, NULL));
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+	result_stack_of("fork", 0);
+	result_stack_of("vfork", CLONE_VM | CLONE_VFORK);
+	result_stack_of("clone", CLONE_VM);
+}
+
 /* The alternate stack is the smallest that sigaltstack() takes. Gives its size. */
 static size_t smallest_stack(char *start)
 {
@@ -906,6 +939,16 @@ void signal_restart_in_register(void)
 	memcpy(&left, hole + 64, sizeof(left));
 	step("register");
 	result("ok data=%s", left == (uint32_t)-512 ? "match" : "changed");
+}
+
+/* The handler starts without the conditions that the load stood under, and they are there again behind it. */
+void signal_conditional_load(void)
+{
+	char *hole = hole_page();
+
+	repair = bring_page;
+	if (execute("load", code_load_if, hole, hole))
+		load_data("loaded", hole + 64, INT, 0);
 }
 
 /* -- how a handler starts ------------------------------------------------------------------- */

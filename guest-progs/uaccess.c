@@ -528,6 +528,21 @@ void uaccess_write_none(void)
 	write_to_pipe(page, page, 64);
 }
 
+/* What is in the pipe has room behind it in its buffer, where the start of this would fit. */
+void uaccess_pipe_append_cut(void)
+{
+	char *page = anon_pages(1, RW), *end = edge();
+	int fd = pipe_sink();
+	long done;
+
+	fill(page, 8);
+	prove("pipe holds some", write(fd, page, 8) == 8);
+	fill_from(end - 16, 16, 8);
+	call_begin("", end);
+	done = write(fd, end - 16, 64);
+	call_end(done, 64, pipe_holds(fd, 0, 8));
+}
+
 void uaccess_writev_part(void)
 {
 	char *good = anon_pages(1, PROT_READ | PROT_WRITE), *hole = hole_page();
@@ -565,6 +580,29 @@ void uaccess_writev_pipe_part(void)
 	call_begin("", hole);
 	done = writev(fd, iov, 2);
 	call_end(done, 200, pipe_holds(fd, 0, done));
+}
+
+/* Pieces of no bytes, in a hole: before, between and behind two that are good. */
+void uaccess_iov_empty(void)
+{
+	char *first = anon_pages(1, RW), *second = anon_pages(1, RW), *hole = hole_page();
+	struct iovec iov[] = { { hole, 0 }, { first, 64 }, { hole, 0 }, { second, 64 }, { hole, 0 } };
+	int fd = tmpfile_of(0), sink = pipe_sink();
+	long done;
+
+	fill(first, 64);
+	fill_from(second, 64, 64);
+	call_begin("pipe", hole);
+	done = writev(sink, iov, ARRAY_SIZE(iov));
+	call_end(done, 128, pipe_holds(sink, 0, done));
+	call_begin("file", hole);
+	done = writev(fd, iov, ARRAY_SIZE(iov));
+	call_end(done, 128, file_holds(fd, done));
+	memset(first, 0, 64);
+	memset(second, 0, 64);
+	call_begin("back", hole);
+	done = preadv(fd, iov, ARRAY_SIZE(iov), 0);
+	call_end(done, 128, filled(first, 64) && filled_from(second, 64, 64));
 }
 
 void uaccess_iov_hole(void)
@@ -892,9 +930,9 @@ struct held {
 	uint32_t word;
 };
 
-static struct held *one_held(void)
+static struct held *one_held(int flags)
 {
-	struct held *held = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	struct held *held = must("mmap", mmap(NULL, page_size, RW, flags | MAP_ANONYMOUS, -1, 0));
 
 	held->list.list.next = &held->lock;
 	held->list.futex_offset = offsetof(struct held, word) - offsetof(struct held, lock);
@@ -922,7 +960,7 @@ static bool owner_died(const struct held *held)
 
 void uaccess_robust_list_hole(void)
 {
-	struct held *good = one_held(), *torn = one_held();
+	struct held *good = one_held(MAP_SHARED), *torn = one_held(MAP_SHARED);
 	char *hole = hole_page();
 	uint32_t none;
 
@@ -940,7 +978,7 @@ void uaccess_robust_list_hole(void)
 /* The sign of the word is set, with which an exchange must find it equal none the less. */
 void uaccess_robust_list_waiters(void)
 {
-	struct held *held = one_held();
+	struct held *held = one_held(MAP_SHARED);
 
 	step("end");
 	result_fate(end_with(&held->list, &held->word, FUTEX_WAITERS));
@@ -948,6 +986,31 @@ void uaccess_robust_list_waiters(void)
 	result("ok(%d)", owner_died(held));
 	step("waiters");
 	result("ok(%d)", (held->word & FUTEX_WAITERS) != 0);
+}
+
+/* The word is in private memory of which a fork has a copy: it can be read, but written only by a fault. */
+static int leave_forked(void *arg)
+{
+	struct held *held = arg;
+	long pid;
+
+	held->word = getpid();
+	must("set_robust_list", syscall(SYS_set_robust_list, &held->list, sizeof(held->list)));
+	pid = must("fork", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+	if (pid != 0)
+		must("wait4", syscall(SYS_wait4, pid, NULL, 0, NULL));
+	return leave(NULL);
+}
+
+void uaccess_robust_list_forked(void)
+{
+	char *stack = anon_pages(16, RW) + 16 * page_size;
+	struct held *held = one_held(MAP_PRIVATE);
+
+	step("end");
+	result_fate(must("clone", clone(leave_forked, stack, CLONE_VM | SIGCHLD, held)));
+	step("owner-died");
+	result("ok(%d)", owner_died(held));
 }
 
 /* -- strings that are longer than the kernel takes ----------------------------------------- */

@@ -105,6 +105,7 @@ uint64_t read_fault(struct stuck *stuck)
 		result("ok data=changed");
 		over();
 	}
+	stuck->address = msg.arg.pagefault.address;
 	detail("uffd-flags", "0x%llx", (unsigned long long)msg.arg.pagefault.flags);
 	return msg.arg.pagefault.flags;
 }

@@ -9,6 +9,7 @@
 #define FEATURE_POISON (1ULL << 14)
 #define FEATURE_WP_ASYNC (1ULL << 15)
 #define FEATURE_MOVE (1ULL << 16)
+#define FEATURE_EXACT_ADDRESS (1ULL << 11)
 #define USER_MODE_ONLY 1
 
 struct poison {

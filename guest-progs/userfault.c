@@ -136,6 +136,30 @@ void userfault_copy_read(void)
 	join_child(child.pid);
 }
 
+/* The store is to the ninth byte of the page. */
+static void told_address(const char *label, uint64_t features)
+{
+	char *page = anon_pages(1, RW);
+	struct stuck child = watched_child((struct watch){ .start = page, .features = features }, store_it);
+
+	see_stuck(&child);
+	task('B');
+	step(label);
+	result("ok(%d)", (int)(child.address - (uintptr_t)page));
+	copy("copy", child.uffd, page, pattern_page());
+	join_child(child.pid);
+}
+
+void userfault_page_address(void)
+{
+	told_address("event", 0);
+}
+
+void userfault_exact_address(void)
+{
+	told_address("event", FEATURE_EXACT_ADDRESS);
+}
+
 void userfault_zeropage(void)
 {
 	struct stuck child = stuck_child(load_it);
@@ -190,6 +214,22 @@ void userfault_copy_bad_source(void)
 	copy("bad", uffd, page, hole);
 	copy("good", uffd, page, source);
 	load_data("load", page, INT, pattern(0, INT));
+}
+
+/* Each page of the source is a mapping of its own: a fault for one brings no other. */
+void userfault_copy_absent(void)
+{
+	char *source = map_file(tmpfile_of(3 * page_size), 3, PROT_READ, MAP_SHARED), *pages = anon_pages(3, RW);
+	struct uffdio_copy copy = { .dst = (uintptr_t)pages, .src = (uintptr_t)source, .len = 3 * page_size };
+	int uffd = watch((struct watch){ .start = pages, .size = 3 * page_size });
+
+	must("mprotect", mprotect(source + page_size, page_size, RW));
+	for (int i = 0; i < 3; i++)
+		prove("source absent", !present(source + i * page_size));
+	if (call("copy", pages, ioctl(uffd, UFFDIO_COPY, &copy)) != 0)
+		return;
+	step("pages");
+	result("ok data=%s", filled(pages, 3 * page_size) ? "match" : "changed");
 }
 
 void userfault_copy_twice(void)
@@ -876,6 +916,17 @@ void userfault_wp_sigbus(void)
 	char *page = pattern_page();
 
 	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP | UFFD_FEATURE_SIGBUS });
+	store("", page + 8, INT);
+}
+
+/* The rights of the mapping come and go; who watches the page is asked none the less. */
+void userfault_wp_mprotect(void)
+{
+	char *page = pattern_page();
+
+	watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP | UFFD_FEATURE_SIGBUS });
+	must("mprotect to read", mprotect(page, page_size, PROT_READ));
+	must("mprotect back", mprotect(page, page_size, RW));
 	store("", page + 8, INT);
 }
 

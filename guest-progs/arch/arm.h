@@ -135,6 +135,9 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"ldr r0, [r5, #792]; ldr r1, [r5, #800]; ldr r2, [r5, #808]; mov r7, #220; svc #0\n" \
 		"str r0, [r5, #816]; mov sp, r4; mov r7, #173; svc #0; .inst 0xe7f000f0")
 
+/* From ARM code into Thumb code; where that returns to is ARM code again. */
+#define THUMB(text) ".syntax unified; add r3, pc, #1; bx r3; .thumb; " text "; .balign 4; .arm"
+
 #define ARCH_CODE \
 	".arm\n" \
 	CODE(div0, ".arch_extension idiv; mov r0, #1; mov r1, #0; sdiv r0, r0, r1; bx lr") \
@@ -153,6 +156,13 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"str r1, [r0, #63]; str r2, [r0, #67]; sub r3, r3, r0; str r3, [r0, #71]; bx lr") \
 	CODE(push_multiple, "ldr r1, [r0, #-64]; ldr r2, [r0, #-60]; mov r3, r0; stmdb r3!, {r1, r2}; " \
 		"sub r3, r0, r3; str r3, [r0, #71]; bx lr") \
+	CODE(load_multiple_short, THUMB("movs r1, #0; movs r2, #0; mov r3, r0; ldmia r3!, {r1, r2}; " \
+		"str r1, [r0, #63]; str r2, [r0, #67]; subs r3, r3, r0; str r3, [r0, #71]; bx lr")) \
+	CODE(store_multiple_short, THUMB("ldr r1, [r0, #-64]; ldr r2, [r0, #-60]; mov r3, r0; stmia r3!, {r1, r2}; " \
+		"subs r3, r3, r0; str r3, [r0, #71]; bx lr")) \
+	CODE(load_pair_if, THUMB("movs r3, #0; movs r2, #0; ite eq; ldrdeq r2, r3, [r0]; movne r2, #0; " \
+		"str r2, [r0, #63]; str r3, [r0, #67]; bx lr")) \
+	CODE(load_if, THUMB("movs r1, #0; ite eq; ldreq r1, [r0]; movne r1, #7; str r1, [r0, #64]; bx lr")) \
 	CODE(load_vector, ".fpu neon; vld1.64 {d0}, [r0:64]; bx lr") \
 	CODE(prefetch, "pld [r0]; bx lr") \
 	CODE(load_swapped, "setend be; ldr r1, [r0]; setend le; bx lr") \
