@@ -379,9 +379,11 @@ int tmpfile_of(size_t size)
 	static unsigned char bytes[4096];
 	int fd = must("memfd_create", memfd_create("faults", MFD_CLOEXEC));
 
-	prove("file fits", size <= sizeof(bytes));
-	fill(bytes, size);
-	prove("file written", write(fd, bytes, size) == (ssize_t)size);
+	for (size_t n, done = 0; done < size; done += n) {
+		n = size - done < sizeof(bytes) ? size - done : sizeof(bytes);
+		fill_from(bytes, n, done);
+		prove("file written", write(fd, bytes, n) == (ssize_t)n);
+	}
 	return fd;
 }
 

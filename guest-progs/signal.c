@@ -945,10 +945,14 @@ void signal_restart_in_register(void)
 void signal_conditional_load(void)
 {
 	char *hole = hole_page();
+	uint32_t loaded;
 
 	repair = bring_page;
-	if (execute("load", code_load_if, hole, hole))
-		load_data("loaded", hole + 64, INT, 0);
+	if (!execute("load", code_load_if, hole, hole))
+		return;
+	memcpy(&loaded, hole + 64, sizeof(loaded));
+	step("loaded");
+	result("ok(%u)", loaded);
 }
 
 /* -- how a handler starts ------------------------------------------------------------------- */
