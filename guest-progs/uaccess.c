@@ -528,7 +528,10 @@ void uaccess_write_none(void)
 	write_to_pipe(page, page, 64);
 }
 
-/* What is in the pipe has room behind it in its buffer, where the start of this would fit. */
+/*
+ * What is in the pipe has room behind it in its buffer, where the start of this would fit: 128 bytes,
+ * a length that each copy routine copies in full before it meets the hole.
+ */
 void uaccess_pipe_append_cut(void)
 {
 	char *page = anon_pages(1, RW), *end = edge();
@@ -537,10 +540,10 @@ void uaccess_pipe_append_cut(void)
 
 	fill(page, 8);
 	prove("pipe holds some", write(fd, page, 8) == 8);
-	fill_from(end - 16, 16, 8);
+	fill_from(end - 128, 128, 8);
 	call_begin("", end);
-	done = write(fd, end - 16, 64);
-	call_end(done, 64, pipe_holds(fd, 0, 8));
+	done = write(fd, end - 128, 256);
+	call_end(done, 256, pipe_holds(fd, 0, 8));
 }
 
 void uaccess_writev_part(void)
