@@ -398,13 +398,19 @@ void align_multiple_store(void)
 	store_two(code_store_multiple, 0, 0);
 }
 
-/* With a base that is to be behind the list afterwards. */
-void align_multiple_on(void)
+/* By an instruction that moves its base by eight bytes. */
+static void load_two_moving(const char *code)
 {
-	char *at = load_two(code_load_multiple_on);
+	char *at = load_two(code);
 
 	if (at)
 		load_data("moved", at + 71, INT, 8);
+}
+
+/* With a base that is to be behind the list afterwards. */
+void align_multiple_on(void)
+{
+	load_two_moving(code_load_multiple_on);
 }
 
 /* As a function's first instruction does, below the stack pointer. */
@@ -419,13 +425,30 @@ void align_pair_conditional(void)
 	load_two(code_load_pair_if);
 }
 
-/* By instructions of half the length, which have an encoding of their own. */
+void align_pair_behind(void)
+{
+	load_two_moving(code_load_pair_behind);
+}
+
+void align_pair_before(void)
+{
+	load_two_moving(code_load_pair_before);
+}
+
+/* By instructions that have an encoding of their own, of half the length but for pairs. */
+void align_pair_behind_short(void)
+{
+	load_two_moving(code_load_pair_behind_short);
+}
+
+void align_pair_before_short(void)
+{
+	load_two_moving(code_load_pair_before_short);
+}
+
 void align_multiple_short(void)
 {
-	char *at = load_two(code_load_multiple_short);
-
-	if (at)
-		load_data("moved", at + 71, INT, 8);
+	load_two_moving(code_load_multiple_short);
 }
 
 void align_multiple_short_store(void)

@@ -220,6 +220,10 @@ DECLARE_CODE(load_multiple);	/* as the pair, by one that takes a list of registe
 DECLARE_CODE(store_multiple);	/* likewise */
 DECLARE_CODE(load_multiple_on);	/* and moves its base on: how far, to 71 behind arg */
 DECLARE_CODE(push_multiple);	/* stores below arg and moves its base there: how far, likewise */
+DECLARE_CODE(load_pair_behind);	/* as the pair, and moves its base by eight when it has loaded: how far, to 71 behind arg */
+DECLARE_CODE(load_pair_before);	/* likewise, before it loads */
+DECLARE_CODE(load_pair_behind_short);	/* both in the shorter instruction set */
+DECLARE_CODE(load_pair_before_short);
 DECLARE_CODE(load_multiple_short);	/* the same by an instruction of half the length */
 DECLARE_CODE(store_multiple_short);	/* two ints that are 64 before arg to arg, by one of half the length: how far, to 71 behind arg */
 DECLARE_CODE(load_pair_if);	/* as the pair, the first of a block of conditional instructions of which the second would spoil it */

@@ -135,6 +135,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"ldr r0, [r5, #792]; ldr r1, [r5, #800]; ldr r2, [r5, #808]; mov r7, #220; svc #0\n" \
 		"str r0, [r5, #816]; mov sp, r4; mov r7, #173; svc #0; .inst 0xe7f000f0")
 
+/* What a pair has loaded, and how far its base has moved. */
+#define TELL_PAIR "sub r1, r1, r0; str r2, [r0, #63]; str r3, [r0, #67]; str r1, [r0, #71]; bx lr"
 /* From ARM code into Thumb code; where that returns to is ARM code again. */
 #define THUMB(text) ".syntax unified; add r3, pc, #1; bx r3; .thumb; " text "; .balign 4; .arm"
 
@@ -156,6 +158,10 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"str r1, [r0, #63]; str r2, [r0, #67]; sub r3, r3, r0; str r3, [r0, #71]; bx lr") \
 	CODE(push_multiple, "ldr r1, [r0, #-64]; ldr r2, [r0, #-60]; mov r3, r0; stmdb r3!, {r1, r2}; " \
 		"sub r3, r0, r3; str r3, [r0, #71]; bx lr") \
+	CODE(load_pair_behind, "mov r1, r0; ldrd r2, r3, [r1], #8; " TELL_PAIR) \
+	CODE(load_pair_before, "add r1, r0, #8; ldrd r2, r3, [r1, #-8]!; add r1, r1, #8; " TELL_PAIR) \
+	CODE(load_pair_behind_short, THUMB("mov r1, r0; ldrd r2, r3, [r1], #8; " TELL_PAIR)) \
+	CODE(load_pair_before_short, THUMB("add r1, r0, #8; ldrd r2, r3, [r1, #-8]!; add r1, r1, #8; " TELL_PAIR)) \
 	CODE(load_multiple_short, THUMB("movs r1, #0; movs r2, #0; mov r3, r0; ldmia r3!, {r1, r2}; " \
 		"str r1, [r0, #63]; str r2, [r0, #67]; subs r3, r3, r0; str r3, [r0, #71]; bx lr")) \
 	CODE(store_multiple_short, THUMB("ldr r1, [r0, #-64]; ldr r2, [r0, #-60]; mov r3, r0; stmia r3!, {r1, r2}; " \
