@@ -513,6 +513,38 @@ void align_sigbus(void)
 		load("load", at, INT);
 }
 
+void align_sigbus_no_more(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (call("on", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) != 0)
+		return;
+	call("off", NULL, prctl(PR_SET_UNALIGN, 0));
+	load_data("load", at, INT, pattern(1, INT));
+}
+
+static sigjmp_buf refused;
+
+static void refuse(int sig)
+{
+	siglongjmp(refused, sig);
+}
+
+/* Whichever code the signal has: what is there must not be had. */
+void align_kernel_refused(void)
+{
+	volatile uint64_t got = 0;
+	int sig;
+
+	must("signal", signal(SIGSEGV, refuse) == SIG_ERR ? -1 : 0);
+	step("");
+	sig = sigsetjmp(refused, 1);
+	if (!sig)
+		got = arch_load((char *)KERNEL_ADDR + 1, INT);
+	detail("value", "0x%llx", (unsigned long long)got);
+	result("ok(%d)", sig == SIGSEGV);
+}
+
 void align_sigbus_blocked(void)
 {
 	char *at = filled_pages(1) + 1;

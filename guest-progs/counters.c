@@ -63,6 +63,21 @@ void counters_mremap_locked(void)
 	store("new", to + 3 * page_size, INT);
 }
 
+/* Locked as they come, and then at once: what is locked is there, and does not fault. */
+void counters_mlock_after_onfault(void)
+{
+	char *pages = anon_pages(4, RW);
+	int there = 0;
+
+	must("mlock2", mlock2(pages, 4 * page_size, MLOCK_ONFAULT));
+	prove("none is there", !present(pages) && !present(pages + 3 * page_size));
+	call("mlock", pages, mlock(pages, 4 * page_size));
+	for (int i = 0; i < 4; i++)
+		there += present(pages + i * page_size);
+	step("there");
+	result("ok(%d)", there);
+}
+
 /* A hole in a file of ramfs, which needs no disk: the page is not in the cache, and has to be read. */
 void counters_uncached_load(void)
 {

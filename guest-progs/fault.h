@@ -228,6 +228,8 @@ DECLARE_CODE(load_multiple_short);	/* the same by an instruction of half the len
 DECLARE_CODE(store_multiple_short);	/* two ints that are 64 before arg to arg, by one of half the length: how far, to 71 behind arg */
 DECLARE_CODE(load_pair_if);	/* as the pair, the first of a block of conditional instructions of which the second would spoil it */
 DECLARE_CODE(load_if);		/* likewise an int, then to 64 behind arg */
+DECLARE_CODE(load_stepped);	/* an int at arg, while each instruction is a trap, up to the third behind it */
+DECLARE_CODE(read_short);	/* read(2) of a byte by a short instruction; how often the one before was done, and its result, in the struct at arg */
 DECLARE_CODE(load_vector);	/* a vector register, by the instruction that demands alignment */
 DECLARE_CODE(load_checked);	/* an int, with the program's own alignment check on */
 DECLARE_CODE(prefetch);		/* a hint to load from arg soon */

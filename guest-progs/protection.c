@@ -197,6 +197,22 @@ void protection_xonly_write_syscall(void)
 	transfer("", page, 64, write(fd, page, 64));
 }
 
+/* The code is put there while the mapping may be read and written. */
+static void run_written(const char *label, int flags)
+{
+	char *page = must("mmap", mmap(NULL, page_size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0));
+
+	put_return_stub(page);
+	must("mprotect", mprotect(page, page_size, PROT_WRITE | PROT_EXEC));
+	jump(label, page);
+}
+
+void protection_wx_exec(void)
+{
+	run_written("private", MAP_PRIVATE);
+	run_written("shared", MAP_SHARED);
+}
+
 void protection_wonly_map(void)
 {
 	call("", NULL, mmap(NULL, page_size, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==

@@ -31,6 +31,27 @@ static char *file_page(int flags)
 	return map_file(tmpfile_of(256), 1, PROT_READ, flags);
 }
 
+/* -- more than the kernel takes hold of at a time -------------------------------------------- */
+
+void remote_readv_long(void)
+{
+	size_t window = 2 * page_size / sizeof(void *), size = (window + 2) * page_size;
+	char *far = anon_pages(window + 3, RW) + 100, *ours = anon_pages(window + 2, RW);
+	char *seam = far - 100 + window * page_size;
+	struct iovec from = { far, size }, to = { ours, size };
+	long done;
+
+	fill(seam - 64, 128);
+	fill(far + size - 64, 64);
+	step("whole");
+	done = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+	result("ok(%d)", done == (long)size);
+	step("seam");
+	result("ok data=%s", filled(ours + (seam - 64 - far), 128) ? "match" : "changed");
+	step("end");
+	result("ok data=%s", filled(ours + size - 64, 64) ? "match" : "changed");
+}
+
 /* -- ptrace --------------------------------------------------------------------------------- */
 
 /* The word that a peek gives is its return value: only errno tells a failure from -1. */

@@ -902,6 +902,71 @@ void signal_fp_div0(void)
 	execute("", code_fdiv0, NULL, code_fdiv0);
 }
 
+/* -- what a handler blocks ------------------------------------------------------------------ */
+
+#define LAST_SIGNAL 64
+
+static int blocked_inside;
+
+/* 1: SIGUSR1, 2: SIGUSR2, 4: the last there is. */
+static int what_is_blocked(void)
+{
+	sigset_t now;
+
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	return sigismember(&now, SIGUSR1) + 2 * sigismember(&now, SIGUSR2) + 4 * sigismember(&now, LAST_SIGNAL);
+}
+
+static void look_at_mask(int sig)
+{
+	(void)sig;
+	blocked_inside = what_is_blocked();
+}
+
+static void result_masks(const char *inside, const char *after, int flags)
+{
+	struct sigaction action = { .sa_handler = look_at_mask, .sa_flags = flags };
+
+	sigaddset(&action.sa_mask, SIGUSR2);
+	sigaddset(&action.sa_mask, LAST_SIGNAL);
+	must("sigaction", sigaction(SIGUSR1, &action, NULL));
+	kill(getpid(), SIGUSR1);
+	step(inside);
+	result("ok(%d)", blocked_inside);
+	step(after);
+	result("ok(%d)", what_is_blocked());
+}
+
+void signal_mask(void)
+{
+	result_masks("plain", "after-plain", 0);
+	result_masks("info", "after-info", SA_SIGINFO);
+	result_masks("nodefer", "after-nodefer", SA_NODEFER);
+}
+
+/* -- a program that is stepped ---------------------------------------------------------------- */
+
+static volatile int steps;
+
+static void count_step(int sig)
+{
+	(void)sig;
+	steps++;
+}
+
+/* The load, and three instructions behind it, up to the one that ends it. */
+void signal_stepped_load(void)
+{
+	char *hole = hole_page();
+
+	handle(SIGTRAP, count_step, 0);
+	repair = bring_page;
+	if (!execute("load", code_load_stepped, hole, hole))
+		return;
+	step("steps");
+	result("ok(%d)", steps);
+}
+
 /* -- system calls that a handler ends ------------------------------------------------------- */
 
 /* Those that know what was left of their time: they go on after a stop, and not after a handler. */
@@ -917,6 +982,37 @@ void signal_interrupted_sleep(void)
 	call("sleep", NULL, nanosleep(&minute, NULL));
 	call("poll", NULL, poll(NULL, 0, 60000));
 	call("futex", NULL, syscall(FUTEX, &word, FUTEX_WAIT, 0, a_minute, NULL, 0));
+}
+
+static int ticks, write_end;
+
+static void write_at_last(int sig)
+{
+	(void)sig;
+	if (++ticks == 3)
+		write(write_end, "", 1);
+}
+
+/* By an instruction of half the length: what is done again is that one, and not what is before it. */
+void signal_restart_short(void)
+{
+	static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
+	static char byte;
+	struct { int fd; char *to; int before, done; } reading = { .to = &byte };
+	int fds[2];
+
+	if (!code_read_short)
+		not_applicable("no such instruction on this arch");
+	must("pipe", pipe(fds));
+	reading.fd = fds[0];
+	write_end = fds[1];
+	handle(SIGALRM, write_at_last, SA_RESTART);
+	must("setitimer", setitimer(ITIMER_REAL, &often, NULL));
+	step("read");
+	call_code(code_read_short, &reading);
+	result("ok(%d)", reading.done);
+	step("before");
+	result("ok(%d)", reading.before);
 }
 
 static bool leave_pending(siginfo_t *info)

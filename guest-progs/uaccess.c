@@ -232,6 +232,20 @@ void uaccess_copy_from_one_more(void)
 	each_tail(copy_from, ONE_MORE, 0);
 }
 
+/* Two bytes more than are there: what is copied as a word behind words, and fails as one. */
+void uaccess_copy_from_two_more(void)
+{
+	char *to = anon_pages(1, RW), *end = edge();
+	struct iovec source = { end - 128, 130 }, target = { to, 130 };
+	long done;
+
+	memset(to, 0xff, 256);
+	fill(end - 128, 128);
+	call_begin("", end);
+	done = process_vm_writev(getpid(), &source, 1, &target, 1, 0);
+	call_end(done, 130, filled(to, 128) && to[128] == (char)0xff && to[129] == (char)0xff);
+}
+
 /* To user space from a page of a file. */
 static void copy_to(struct tail *tail, char *end, size_t offset)
 {

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define CACHED 64	/* bytes of the pattern in a file of one page */
@@ -397,6 +398,17 @@ void userfault_poison_load(void)
 	load("load", poisoned() + 8, INT);
 }
 
+/* There is a mark where a page would be, but no page. */
+void userfault_poison_mincore(void)
+{
+	char *page = poisoned();
+	unsigned char there = 0xff;
+
+	call("mincore", page, mincore(page, page_size, &there));
+	step("there");
+	result("ok(%d)", there);
+}
+
 /* The mark is in the page table, and that is copied. */
 void userfault_poison_fork(void)
 {
@@ -553,6 +565,46 @@ void userfault_fork_event(void)
 	task('B');
 	copy("parent", child.uffd, child.page, pattern_page());
 	copy("child", uffd, child.page, pattern_page());
+	join_child(child.pid);
+}
+
+/* Two mappings, since their rights differ, go at once. */
+static void unmap_two(char *pages)
+{
+	must("mprotect", mprotect(pages + page_size, page_size, PROT_READ));
+	task('A');
+	call("munmap", pages, munmap(pages, 2 * page_size));
+}
+
+/* How many events come until the child has ended; the first of them. */
+static int events_of(struct stuck *child, struct uffd_msg *first)
+{
+	struct pollfd readable = { .fd = child->uffd, .events = POLLIN };
+	struct uffd_msg msg;
+	siginfo_t ended = { 0 };
+	int n = 0;
+
+	while (!ended.si_pid) {
+		if (poll(&readable, 1, 20) == 1 && read(child->uffd, &msg, sizeof(msg)) == sizeof(msg) && n++ == 0)
+			*first = msg;
+		must("waitid", waitid(P_PID, child->pid, &ended, WEXITED | WNOHANG | WNOWAIT));
+	}
+	return n;
+}
+
+void userfault_unmap_event(void)
+{
+	struct watch w = { .start = anon_pages(2, RW), .size = 2 * page_size, .features = UFFD_FEATURE_EVENT_UNMAP };
+	struct stuck child = watched_child(w, unmap_two);
+	struct uffd_msg msg = { 0 };
+	int n = events_of(&child, &msg);
+
+	task('B');
+	step("events");
+	result("ok(%d)", n);
+	step("range");
+	result("ok data=%s", msg.event == UFFD_EVENT_UNMAP && msg.arg.remove.start == (uintptr_t)child.page &&
+	       msg.arg.remove.end == (uintptr_t)child.page + 2 * page_size ? "match" : "changed");
 	join_child(child.pid);
 }
 

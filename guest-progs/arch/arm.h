@@ -169,6 +169,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_pair_if, THUMB("movs r3, #0; movs r2, #0; ite eq; ldrdeq r2, r3, [r0]; movne r2, #0; " \
 		"str r2, [r0, #63]; str r3, [r0, #67]; bx lr")) \
 	CODE(load_if, THUMB("movs r1, #0; ite eq; ldreq r1, [r0]; movne r1, #7; str r1, [r0, #64]; bx lr")) \
+	CODE(read_short, THUMB("push {r4, r5, r7, lr}; mov r4, r0; movs r5, #0; ldr r0, [r4]; ldr r1, [r4, #4]; " \
+		"movs r2, #1; movs r7, #3; adds r5, #1; svc #0; str r5, [r4, #8]; str r0, [r4, #12]; pop {r4, r5, r7, pc}")) \
 	CODE(load_vector, ".fpu neon; vld1.64 {d0}, [r0:64]; bx lr") \
 	CODE(prefetch, "pld [r0]; bx lr") \
 	CODE(load_swapped, "setend be; ldr r1, [r0]; setend le; bx lr") \

@@ -166,6 +166,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(load_restart, "mov $-512, %rax; mov (%rdi), %ecx; mov %eax, 64(%rdi); ret") \
 	CODE(illegal, "ud2") \
 	CODE(atomic, "movl $1, %eax; lock xaddl %eax, (%rdi); ret") \
+	CODE(load_stepped, "pushfq; orl $0x100, (%rsp); popfq; movl (%rdi), %eax; " \
+		"pushfq; andl $~0x100, (%rsp); popfq; ret") \
 	CODE(load_vector, "movaps (%rdi), %xmm0; ret") \
 	CODE(load_checked, "pushfq; orl $0x40000, (%rsp); popfq; movl (%rdi), %eax; " \
 		"pushfq; andl $~0x40000, (%rsp); popfq; ret") \
