@@ -88,6 +88,8 @@
 #define FUTEX SYS_futex
 #endif
 
+typedef uint32_t futex_word __attribute__((aligned(4)));	/* m68k would align it to two */
+
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
 #define __noreturn __attribute__((noreturn))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

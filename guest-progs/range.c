@@ -295,7 +295,7 @@ void range_kernel_futex(void)
 {
 	char *kernel = (char *)KERNEL_ADDR, *data = (char *)KERNEL_DATA;
 	int set_to_0 = FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0);
-	int good = 0;
+	futex_word good = 0;
 
 	call("private", kernel, syscall(FUTEX, kernel, FUTEX_WAIT_PRIVATE, 1, no_time, NULL, 0));
 	call("shared", kernel, syscall(FUTEX, kernel, FUTEX_WAIT, 1, no_time, NULL, 0));

@@ -975,7 +975,7 @@ void signal_interrupted_sleep(void)
 	static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
 	static const struct timespec minute = { .tv_sec = 60 };
 	static const int64_t a_minute[2] = { 60 };	/* as FUTEX has it, also on 32 bits */
-	static int word;
+	static futex_word word;
 
 	handle(SIGALRM, nothing, SA_RESTART);
 	must("setitimer", setitimer(ITIMER_REAL, &often, NULL));

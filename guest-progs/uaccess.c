@@ -715,7 +715,7 @@ void uaccess_futex_op_ro(void)
 /* On the second word; nobody waits at the first. */
 static long wake_op(uint32_t *word, int flag, int op)
 {
-	static uint32_t first;
+	static futex_word first;
 
 	return syscall(FUTEX, &first, FUTEX_WAKE_OP | flag, 1L, 1L, word, op);
 }
