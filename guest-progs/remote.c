@@ -8,6 +8,7 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/elf.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -29,6 +30,21 @@ static char *filled_page(int prot)
 static char *file_page(int flags)
 {
 	return map_file(tmpfile_of(256), 1, PROT_READ, flags);
+}
+
+/* Two words of its registers are given, of which nothing is new: all that is not given stays. */
+void remote_registers_part(void)
+{
+	static char before[1024], after[1024];
+	struct iovec all = { before, sizeof(before) }, part = { before, 16 }, again = { after, sizeof(after) };
+	pid_t pid = fork_tracee();
+
+	if (call("get", before, ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all)) != 0)
+		return;
+	call("set", before, ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &part));
+	must("PTRACE_GETREGSET", ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &again));
+	step("all");
+	result("ok data=%s", all.iov_len == again.iov_len && !memcmp(before, after, all.iov_len) ? "match" : "changed");
 }
 
 /* -- more than the kernel takes hold of at a time -------------------------------------------- */
