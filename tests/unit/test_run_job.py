@@ -359,7 +359,7 @@ def test_a_mismatch_is_not_lost_to_a_machine_that_is(monkeypatch: pytest.MonkeyP
     assert [record.attempt for record in records] == [1, 2, 3]
 
 
-def test_a_column_that_does_not_boot_is_tried_three_times_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_that_does_not_boot_is_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     records = play(monkeypatch, lambda *_: "no boot", *(cell(f"a/x{n}") for n in range(20)))
     assert FakeSession.boots == 3
     assert [r.verdict for r in records] == [Verdict.INFRA] * 20
