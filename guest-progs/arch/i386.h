@@ -143,6 +143,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(fdiv0, "fninit; pushl $0x37b; fldcw (%esp); fld1; movl $0, (%esp); " \
 		"fdivs (%esp); fwait; popl %eax; ret") \
 	CODE(breakpoint, "int3; ret") \
+	CODE(load_stepped, "mov 4(%esp), %ecx; pushfl; orl $0x100, (%esp); popfl; movl (%ecx), %eax; " \
+		"pushfl; andl $~0x100, (%esp); popfl; ret") \
 	CODE(load_restart, "mov 4(%esp), %ecx; mov $-512, %eax; mov (%ecx), %edx; mov %eax, 64(%ecx); ret") \
 	CODE(load_zero, "mov 0, %eax; ret") \
 	CODE(illegal, "ud2") \
