@@ -212,6 +212,18 @@ void align_ro_store(void)
 	store("", page + 2, INT);
 }
 
+/* Three bytes of it would lie in a page that may be written. */
+void align_straddle_ro_store(void)
+{
+	enum width width = sizeof(long) == 8 ? LONG : INT;
+	char *pages = filled_pages(2), *at = pages + page_size - 3;
+
+	must("mprotect", mprotect(pages + page_size, page_size, PROT_READ));
+	store("store", at, width);
+	step("pages");
+	result("ok data=%s", filled(pages, 2 * page_size) ? "match" : "changed");
+}
+
 void align_none_load(void)
 {
 	load("", anon_pages(1, PROT_NONE) + 2, INT);

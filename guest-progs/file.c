@@ -131,6 +131,34 @@ void file_eof_open(void)
 	call("", beyond, open(beyond, O_RDONLY | O_CLOEXEC));
 }
 
+/* Whoever makes copies by the time of a file would miss what is stored through a mapping. */
+void file_store_time(void)
+{
+	static const struct timespec long_ago[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	int fd = tmpfile_of(64);
+	char *page = map_file(fd, 1, RW, MAP_SHARED);
+	struct stat file;
+
+	must("futimens", futimens(fd, long_ago));
+	store("store", page, INT);
+	must("fstat", fstat(fd, &file));
+	step("later");
+	result("ok(%d)", file.st_mtime > 1);
+}
+
+/* The page is in the page table when the right to write comes. */
+void file_store_made_writable(void)
+{
+	int fd = tmpfile_of(64);
+	char *page = map_file(fd, 1, PROT_READ, MAP_SHARED);
+
+	load_data("load", page, INT, pattern(0, INT));
+	must("mprotect", mprotect(page, page_size, RW));
+	store("store", page, INT);
+	load_known("again", page, INT, stored(INT));
+	call("unmap", page, munmap(page, page_size));
+}
+
 /* The second of three pages that begin in the second page of the file. */
 void file_remove_offset(void)
 {

@@ -73,6 +73,12 @@ void pkeys_deny_store(void)
 	store("", keyed_page(PKEY_DISABLE_ACCESS) + 8, INT);
 }
 
+/* A key is no reason why code cannot run: the page is not executable. */
+void pkeys_deny_jump(void)
+{
+	jump("", keyed_page(PKEY_DISABLE_ACCESS));
+}
+
 void pkeys_read_only(void)
 {
 	char *page = keyed_page(PKEY_DISABLE_WRITE);

@@ -164,6 +164,41 @@ void remote_poke_ro(void)
 	end_tracee(pid);
 }
 
+/* In the child: a page that may only be read, and that was another's as well until that one ended. */
+static void fault_when_poked(char *page)
+{
+	pid_t other;
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	other = fork_child();
+	if (other == 0)
+		child_done();
+	join_child(other);
+	must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	raise(SIGSTOP);
+	task('A');
+	store("store", page, INT);
+	child_done();
+}
+
+/* The write of the debugger is forced; that makes it no right of the program's. */
+void remote_poke_ro_then_store(void)
+{
+	char *page = anon_pages(1, RW);
+	pid_t pid = fork_child();
+	int status;
+
+	if (pid == 0)
+		fault_when_poked(page);
+	must("waitpid", waitpid(pid, &status, 0));
+	prove("child stopped", WIFSTOPPED(status));
+	task('B');
+	poke_step("poke", pid, page, 0x5a);
+	must("PTRACE_DETACH", ptrace(PTRACE_DETACH, pid, NULL, NULL));
+	join_child(pid);
+}
+
 void remote_poke_ro_shared(void)
 {
 	char *page = file_page(MAP_SHARED);

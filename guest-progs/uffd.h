@@ -6,6 +6,7 @@
 #include <linux/userfaultfd.h>
 #include <stdint.h>
 
+#define FEATURE_WP_UNPOPULATED (1ULL << 13)
 #define FEATURE_POISON (1ULL << 14)
 #define FEATURE_WP_ASYNC (1ULL << 15)
 #define FEATURE_MOVE (1ULL << 16)

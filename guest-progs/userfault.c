@@ -971,6 +971,17 @@ void userfault_wp_sigbus(void)
 	store("", page + 8, INT);
 }
 
+/* There is a mark and no page yet; a load brings the one of zeroes, which is protected as well. */
+void userfault_wp_unpopulated(void)
+{
+	char *page = anon_pages(1, RW);
+
+	watch((struct watch){ .start = page, .mode = WP,
+			      .features = FLAG_WP | FEATURE_WP_UNPOPULATED | UFFD_FEATURE_SIGBUS });
+	load_data("load", page, INT, 0);
+	store("store", page, INT);
+}
+
 /* The rights of the mapping come and go; who watches the page is asked none the less. */
 void userfault_wp_mprotect(void)
 {
