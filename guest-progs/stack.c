@@ -370,6 +370,15 @@ void stack_growsdown_mprotect(void)
 	call("fixed", fixed, mprotect(fixed + page_size, page_size, PROT_READ | PROT_GROWSDOWN));
 }
 
+/* What would grow may only be read: it is the right that is missing. */
+void stack_growsdown_ro_store(void)
+{
+	char *region = growable_region();
+
+	must("mprotect", mprotect(region, page_size, PROT_READ));
+	store("", region - INT, INT);
+}
+
 /* The kernel's own store, which no stack pointer is asked about, in the page below the limit. */
 void stack_growsdown_low_read(void)
 {
