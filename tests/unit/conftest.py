@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness import interrupt
 from harness.build.store import Store
@@ -19,6 +20,10 @@ from tests.unit.build_fakes import fake_arch
 from tests.unit.small_project import repository, small_project
 
 ROOT = Path(__file__).parents[2]
+# Of the machine's load the tests know nothing: how long an example takes is no defect.
+settings.register_profile("faultline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("faultline")
+
 DECLARED = ("kernels.yaml", "arches", "flavours", "expectations", "patches", "guest-progs")
 
 

@@ -6,7 +6,7 @@ import time
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.machine.console import MAX_LINE, Excerpt, LineReader, Sign, classify, last_words
@@ -155,7 +155,6 @@ def test_lines_do_not_depend_on_how_they_are_torn(chunks: list[bytes]) -> None:
     assert [line for chunk in chunks for line in torn.feed(chunk)] + [torn.rest()] == expected
 
 
-@settings(deadline=None)  # of the machine's load it knows nothing
 @given(st.integers(0, 9000))
 def test_text_is_found_wherever_a_long_line_is_cut(offset: int) -> None:
     reader = LineReader()

@@ -232,7 +232,7 @@ def test_a_table_row_keeps_its_cells(content: str) -> None:
     assert not re.search(r"\\\\\|", row)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(exclude_categories=()), min_size=1, max_size=40))
 def test_any_text_stays_in_its_place(evil: str) -> None:
     check_structure(render_markdown(hostile_results(evil)))

@@ -324,7 +324,7 @@ def test_hostile_text_prints_harmless() -> None:
     check_safe(terminal(hostile_results(HOSTILE)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(exclude_categories=()), min_size=1, max_size=40))
 def test_any_text_prints_harmless(evil: str) -> None:
     check_safe(plain(hostile_results(evil)))
