@@ -982,6 +982,22 @@ void userfault_wp_unpopulated(void)
 	store("store", page, INT);
 }
 
+/* Nobody waits when the protection is lifted; the page is clean, and its first store comes then. */
+void userfault_wp_lifted_shmem(void)
+{
+	int fd = tmpfile_of(0), uffd;
+	char *page;
+
+	must("ftruncate", ftruncate(fd, page_size));
+	page = map_file(fd, 1, RW, MAP_SHARED);
+	uffd = watch((struct watch){ .start = page, .mode = WP, .features = FLAG_WP });
+	unprotect("unprotect", uffd, page);
+	load_data("load", page, INT, 0);
+	store("store", page, INT);
+	load_known("again", page, INT, stored(INT));
+	call("unmap", page, munmap(page, page_size));
+}
+
 /* The rights of the mapping come and go; who watches the page is asked none the less. */
 void userfault_wp_mprotect(void)
 {
