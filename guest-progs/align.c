@@ -535,11 +535,9 @@ void align_sigbus_no_more(void)
 	load_data("load", at, INT, pattern(1, INT));
 }
 
-static sigjmp_buf refused;
-
 static void refuse(int sig)
 {
-	siglongjmp(refused, sig);
+	siglongjmp(over, sig);
 }
 
 /* Whichever code the signal has: what is there must not be had. */
@@ -550,7 +548,7 @@ void align_kernel_refused(void)
 
 	must("signal", signal(SIGSEGV, refuse) == SIG_ERR ? -1 : 0);
 	step("");
-	sig = sigsetjmp(refused, 1);
+	sig = sigsetjmp(over, 1);
 	if (!sig)
 		got = arch_load((char *)KERNEL_ADDR + 1, INT);
 	detail("value", "0x%llx", (unsigned long long)got);

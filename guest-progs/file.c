@@ -147,7 +147,7 @@ void file_store_time(void)
 	result("ok(%d)", file.st_mtime != unlike[0].tv_sec);
 }
 
-/* The page is in the page table when the right to write comes. */
+/* The page is in the page table when the right to write comes, and needs no fault for it. */
 void file_store_made_writable(void)
 {
 	int fd = tmpfile_of(64);

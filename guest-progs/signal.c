@@ -969,10 +969,11 @@ void signal_stepped_load(void)
 
 /* -- system calls that a handler ends ------------------------------------------------------- */
 
+static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
+
 /* Those that know what was left of their time: they go on after a stop, and not after a handler. */
 void signal_interrupted_sleep(void)
 {
-	static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
 	static const struct timespec minute = { .tv_sec = 60 };
 	static const int64_t a_minute[2] = { 60 };	/* as FUTEX has it, also on 32 bits */
 	static futex_word word;
@@ -996,7 +997,6 @@ static void write_at_last(int sig)
 /* By an instruction of half the length: what is done again is that one, and not what is before it. */
 void signal_restart_short(void)
 {
-	static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
 	static char byte;
 	struct { int fd; char *to; int before, done; } reading = { .to = &byte };
 	int fds[2];
