@@ -82,7 +82,7 @@ def command(
     `incoming` says where a snapshot is restored from: "fd:7".
     """
     argv = [spec.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]
-    argv += ["-rtc", "clock=vm"]  # else time leaps, by a snapshot's age, for who takes it from there
+    argv += ["-rtc", "clock=vm"]  # the host's leaps while a snapshot lies there
     argv += ["-sandbox", SANDBOX] if spec.sandbox else []
     argv += ["-M", spec.machine, "-accel", spec.accel, "-m", str(spec.memory)]
     argv += ["-smp", str(spec.smp)]
