@@ -157,10 +157,16 @@ def _tree(setting: Setting, arch: Arch) -> Path:
     if not (tree / ".git").is_dir():
         shutil.rmtree(tree, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", source, tree], check=True)
+        _as_upstream(tree / ".gitignore")
         git = ["git", "-C", str(tree), "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
         for words in (["init", "-q"], ["add", "-Af"], ["commit", "-qm", "source"]):
             subprocess.run([*git, *words], check=True)
     return tree
+
+
+def _as_upstream(rules: Path) -> None:
+    """Debian's source package ignores all at the top, which no tree that is worked on does."""
+    rules.write_text(rules.read_text().partition("\n#\n# Debian packaging:")[0] + "\n")
 
 
 def _fresh(setting: Setting, name: str) -> Path:

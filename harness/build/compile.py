@@ -17,8 +17,8 @@ from harness.build import BuildError, InputError, Progress
 from harness.build import kconfig as kc
 from harness.build.blueprint import RECIPE, Blueprint, blueprint
 from harness.build.make import Make, command, environment
-from harness.build.objects import forget_changed, is_configured, note_configured
-from harness.build.own_tree import resolve_tree
+from harness.build.objects import is_configured, kept, note_configured
+from harness.build.own_tree import changed_since, is_as_it_was, state_of
 from harness.build.patches import PatchedSource, remedies
 from harness.build.source import resolve
 from harness.build.store import Store
@@ -81,8 +81,16 @@ def _objects(to: Path, plan: Blueprint, store: Store) -> Iterator[tuple[Path, tu
     if not plan.source.key:
         wanted = sorted(str(request) for request in plan.requests.values())
         key = digest("objects", str(plan.source.tree), plan.arch.name, plan.flavour, wanted)
-        with store.folder("objects", key, f"objects of {plan.label}") as folder:
-            forget_changed(plan.source.tree, folder.path)
+        now = state_of(plan.source)
+        with (
+            store.folder("objects", key, f"objects of {plan.label}") as folder,
+            kept(
+                plan.source.tree,
+                folder.path,
+                now,
+                lambda before: changed_since(plan.source, before, now, store),
+            ),
+        ):
             yield folder.path, (folder.lock,)
         return
     scratch = to.parent / "objects"
@@ -121,7 +129,7 @@ def _configure(make: Make, plan: Blueprint, tree: Path, objects: Path) -> None:
 
 
 def _check_unchanged(plan: Blueprint, tree: Path, store: Store) -> None:
-    if not plan.source.key and resolve_tree(tree, store).digest != plan.source.digest:
+    if not plan.source.key and not is_as_it_was(plan.source, store):
         raise BuildError(f"{tree} was changed while it was compiled: run it again")
 
 

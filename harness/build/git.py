@@ -8,6 +8,7 @@ of object files are renewed, as git does when it meets an object again.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -158,6 +159,17 @@ class Repository(Struct, frozen=True):
                 raise _failed(f"git cannot read the files of {self.path}", added, wrote)
         state = wrote.stdout.decode().strip()
         return state, state != self._ask("rev-parse", "HEAD^{tree}")
+
+    def changed(self, old: str, new: str, store: Store) -> set[str]:
+        """The files that differ between two trees, of a revision or of `state`. Raises BuildError
+        where one of them is not there.
+        """
+        with self._our_side(store) as (ours, env):
+            names = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
+            done = run_git(self.path, *names, env=env, keep=(ours.lock,))
+        if done.returncode:
+            raise _failed(f"git cannot compare two states of {self.path}", done)
+        return {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
 
     def _what_counts(self) -> list[str]:
         """For git add. Rules by which even the Makefile is ignored (Debian's source packages have

@@ -17,7 +17,15 @@ from harness.build.entry import Check
 from harness.build.git import Repository, find_repository, open_repository
 from harness.build.store import Store
 from harness.build.tools import digest
-from harness.build.tree import RECIPE, TREE, ResolvedSource, listing, makefile_version, not_source
+from harness.build.tree import (
+    RECIPE,
+    TREE,
+    ResolvedSource,
+    State,
+    listing,
+    makefile_version,
+    not_source,
+)
 from harness.catalog.kernels import GitSource
 
 
@@ -46,6 +54,31 @@ def resolve_tree(path: Path, store: Store) -> ResolvedSource:
         version += local
         where["git_tree"] = content
     return ResolvedSource(version, state, tree, "", {**where, "source_digest": state})
+
+
+def state_of(tree: ResolvedSource) -> State:
+    """What `changed_since` compares with later. Raises BuildError."""
+    return tree.provenance.get("git_tree") or listing(tree.tree)
+
+
+def changed_since(tree: ResolvedSource, before: State, now: State, store: Store) -> set[str]:
+    """The files of a user's tree that differ between two of its states. Raises BuildError where
+    that cannot be told.
+    """
+    if isinstance(before, str) and isinstance(now, str):
+        return open_repository(tree.tree).changed(before, now, store)
+    if isinstance(before, str) or isinstance(now, str):
+        raise BuildError(f"{tree.tree} was in git at one time and was not at the other")
+    return {name for name, *_ in set(now) ^ set(before)}
+
+
+def is_as_it_was(tree: ResolvedSource, store: Store) -> bool:
+    """Whether a user's tree is what was resolved. Raises BuildError."""
+    if "git_tree" in tree.provenance:
+        now = _git_digest(open_repository(tree.tree).state(store)[0])
+    else:
+        now = _cheap_digest(tree.tree)
+    return now == tree.digest
 
 
 def _readable_repository(tree: Path) -> Repository | None:

@@ -15,6 +15,8 @@ RECIPE = 1  # raise it when the same source would be unpacked differently
 TREE = "linux"  # the tree's folder in a source entry
 Listing = list[tuple[str, int, int]]
 """(path in the tree, size in bytes, mtime in ns) of every file, sorted."""
+State = str | Listing
+"""What a user's tree held at one time: git's name of that, else its files."""
 
 
 class ResolvedSource(Struct, frozen=True):

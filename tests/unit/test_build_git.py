@@ -12,7 +12,8 @@ from packaging.version import Version
 
 from harness.build import BuildError
 from harness.build.git import commit_of, find_repository, open_repository
-from harness.build.objects import forget_changed
+from harness.build.objects import kept
+from harness.build.own_tree import changed_since, is_as_it_was, state_of
 from harness.build.source import resolve
 from harness.build.store import Store
 from harness.catalog.kernels import GitSource, Kernel, TreeSource
@@ -219,18 +220,35 @@ def plain(tmp_path: Path) -> Path:
     return fake_tree(tmp_path / "plain")
 
 
+@pytest.fixture(params=["plain", "git"])
+def made(request: pytest.FixtureRequest, plain: Path) -> Path:
+    """A tree that was made, in git or not."""
+    (plain / "mm/gup.c").touch()
+    if request.param == "git":
+        git(plain, "init")
+        commit(plain, "one")
+    return plain
+
+
+def make(tree: Path, objects: Path, store: Store, *writes: str) -> None:
+    """What is left to a make after a look at the tree; it writes some objects, as from scratch."""
+    found = resolve(Kernel("t", TreeSource(tree)), store)
+    now = state_of(found)
+    with kept(tree, objects, now, lambda before: changed_since(found, before, now, store)):
+        for name in writes:
+            (objects / "mm").mkdir(exist_ok=True)
+            (objects / f"mm/{name}.o").touch()
+            (objects / f"mm/.{name}.o.cmd").write_text(
+                f"source_mm/{name}.o := {tree}/mm/{name}.c\ndeps := \\\n  {tree}/mm/{name}.h \\\n"
+            )
+
+
 @pytest.fixture
-def objects(tmp_path: Path, plain: Path) -> Path:
+def objects(tmp_path: Path, made: Path, store: Store) -> Path:
     """As a make leaves it: two objects with what they were made from, and another file."""
     folder = tmp_path / "objects"
     folder.mkdir()
-    forget_changed(plain, folder)
-    (folder / "mm").mkdir()
-    for name in ("memory", "gup"):
-        (folder / f"mm/{name}.o").touch()
-        (folder / f"mm/.{name}.o.cmd").write_text(
-            f"source_mm/{name}.o := {plain}/mm/{name}.c\ndeps := \\\n  {plain}/mm/{name}.h \\\n"
-        )
+    make(made, folder, store, "memory", "gup")
     (folder / "vmlinux").touch()
     return folder
 
@@ -242,38 +260,82 @@ def left(objects: Path) -> set[str]:
 ALL = {"memory.o", "gup.o", "vmlinux"}
 
 
-def test_objects_of_what_did_not_change_stay(plain: Path, objects: Path) -> None:
-    forget_changed(plain, objects)
+def test_objects_of_what_did_not_change_stay(made: Path, objects: Path, store: Store) -> None:
+    make(made, objects, store)
     assert left(objects) == ALL
-    (plain / "text").write_text("edited")  # newer than the objects: make sees that itself
-    forget_changed(plain, objects)
-    assert left(objects) == ALL
+    for name in ("text", "mm/memory.c"):  # newer than the objects: make sees that itself
+        (made / name).write_text("edited")
+        later(made / name, objects)
+        make(made, objects, store)
+        assert left(objects) == ALL
 
 
-def test_a_file_put_back_with_its_old_time_is_noticed(plain: Path, objects: Path) -> None:
-    source, backup = plain / "mm/memory.c", plain.parent / "backup"
-    os.utime(source, (1, 1))
-    forget_changed(plain, objects)
-    assert left(objects) == ALL - {"memory.o"}
-    (objects / "mm/memory.o").touch()
-    (objects / "mm/.memory.o.cmd").write_text(f"source := {plain}/mm/memory.c\n")
+def later(file: Path, objects: Path) -> None:
+    """Give a file the first time that is not that of the last make's end, as an editor would."""
+    ended = (objects / ".faultline-made").stat().st_mtime_ns
+    os.utime(file, ns=(ended + 1, ended + 1))
+
+
+def test_a_file_put_back_with_its_old_time_is_noticed(
+    made: Path, objects: Path, store: Store
+) -> None:
+    source, backup = made / "mm/memory.c", made.parent / "backup"
     shutil.copy2(source, backup)
     source.write_text("mutant\n")
-    forget_changed(plain, objects)
-    (objects / "mm/memory.o").touch()
-    (objects / "mm/.memory.o.cmd").write_text(f"source := {plain}/mm/memory.c\n")
+    later(source, objects)
+    make(made, objects, store, "memory")
+    assert left(objects) == ALL
     shutil.copy2(backup, source)
-    forget_changed(plain, objects)
+    make(made, objects, store)
     assert left(objects) == ALL - {"memory.o"}
 
 
-def test_what_make_could_not_tell_is_built_from_nothing(plain: Path, objects: Path) -> None:
-    os.utime(plain / "Makefile", (1, 1))
-    forget_changed(plain, objects)
+def test_a_file_that_is_gone_or_was_edited_while_make_ran_is_noticed(
+    made: Path, objects: Path, store: Store
+) -> None:
+    source = made / "mm/memory.c"
+    source.write_text("edited between its compiler and the end of make\n")
+    ended = (objects / ".faultline-made").stat().st_mtime_ns
+    os.utime(source, ns=(ended - 1, ended - 1))
+    make(made, objects, store)
+    assert left(objects) == ALL - {"memory.o"}
+    (made / "mm/gup.c").unlink()
+    make(made, objects, store)
+    assert left(objects) == {"vmlinux"}
+
+
+def test_after_a_make_that_was_killed_with_us_no_time_counts(
+    made: Path, objects: Path, store: Store
+) -> None:
+    (objects / ".faultline-made").unlink()
+    make(made, objects, store)
+    assert left(objects) == ALL
+    (objects / ".faultline-made").unlink()
+    (made / "mm/memory.c").write_text("edited\n")
+    make(made, objects, store)
+    assert left(objects) == ALL - {"memory.o"}
+
+
+def test_what_make_could_not_tell_is_built_from_nothing(
+    made: Path, objects: Path, store: Store
+) -> None:
+    (made / "Makefile").write_text((made / "Makefile").read_text() + "# edited\n")
+    os.utime(made / "Makefile", (1, 1))
+    make(made, objects, store)
     assert left(objects) == set()
 
 
-def test_objects_of_unknown_origin_are_not_used(plain: Path, objects: Path) -> None:
-    (objects / ".faultline-sources").write_bytes(b"[torn")
-    forget_changed(plain, objects)
+@pytest.mark.parametrize("state", [b"[torn", b'"0123456789abcdef0123456789abcdef01234567"'])
+def test_objects_of_unknown_origin_are_not_used(
+    made: Path, objects: Path, store: Store, state: bytes
+) -> None:
+    (objects / ".faultline-sources").write_bytes(state)
+    make(made, objects, store)
     assert left(objects) == set()
+
+
+def test_a_tree_is_as_it_was_until_a_file_changes(made: Path, store: Store) -> None:
+    found = resolve(Kernel("t", TreeSource(made)), store)
+    assert is_as_it_was(found, store)
+    (made / "mm/memory.c").write_text("edited\n")
+    assert not is_as_it_was(found, store)
