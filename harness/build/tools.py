@@ -36,6 +36,7 @@ PACKAGES = {  # host tool -> Debian package; cross compilers are declared by eac
 CCACHE = "ccache"
 HOST_TOOLS = ("make", "gcc", "flex", "bison", "bc")  # needed for every kernel
 OF_DEBIAN = ("apt-get", "dpkg-deb")  # needed for kernels that are Debian packages, only
+_CHUNK = 1 << 16  # bytes
 HEADERS = {"libelf.h": "libelf-dev"}  # of the host, for objtool of x86
 
 
@@ -47,8 +48,12 @@ def digest(*parts: object) -> str:
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's content, hex. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    # hashlib.file_digest() clears a buffer of 256 KiB first: twice the time of a source file.
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(_CHUNK):
+            found.update(data)
+    return found.hexdigest()
 
 
 def walk(folder: str | Path) -> Iterator[os.DirEntry[str]]:
