@@ -5,10 +5,10 @@
  * and can close it under a child that cannot be killed.
  */
 #include "runtime.h"
+#include "uffd.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -82,29 +82,42 @@ static void unless_it_ended(struct stuck *stuck)
 	over();
 }
 
-static bool is_fault_of(struct stuck *stuck, struct uffd_msg *msg)
+static __noreturn void another_event(const struct uffd_msg *msg)
 {
-	return msg->event == UFFD_EVENT_PAGEFAULT &&
-	       msg->arg.pagefault.address - (uintptr_t)stuck->page < (stuck->size ?: page_size);
+	detail("uffd-event", "0x%x", msg->event);
+	detail("uffd-address", "0x%llx", (unsigned long long)msg->arg.pagefault.address);
+	task('B');
+	step("event");
+	result("ok data=changed");
+	over();
+}
+
+void await_event(struct stuck *stuck, int uffd)
+{
+	struct pollfd readable = { .fd = uffd, .events = POLLIN };
+
+	while (poll(&readable, 1, LOOK_MS) != 1)
+		unless_it_ended(stuck);
+}
+
+struct uffd_msg read_event(struct stuck *stuck, int uffd, int event)
+{
+	struct uffd_msg msg;
+
+	await_event(stuck, uffd);
+	prove("uffd message", read(uffd, &msg, sizeof(msg)) == sizeof(msg));
+	if (msg.event != event)
+		another_event(&msg);
+	return msg;
 }
 
 /* The fault itself, as the kernel tells the monitor. */
 uint64_t read_fault(struct stuck *stuck)
 {
-	struct pollfd poll_uffd = { .fd = stuck->uffd, .events = POLLIN };
-	struct uffd_msg msg;
+	struct uffd_msg msg = read_event(stuck, stuck->uffd, UFFD_EVENT_PAGEFAULT);
 
-	while (poll(&poll_uffd, 1, LOOK_MS) != 1)
-		unless_it_ended(stuck);
-	prove("uffd message", read(stuck->uffd, &msg, sizeof(msg)) == sizeof(msg));
-	if (!is_fault_of(stuck, &msg)) {
-		detail("uffd-event", "0x%x", msg.event);
-		detail("uffd-address", "0x%llx", (unsigned long long)msg.arg.pagefault.address);
-		task('B');
-		step("event");
-		result("ok data=changed");
-		over();
-	}
+	if (msg.arg.pagefault.address - (uintptr_t)stuck->page >= (stuck->size ?: page_size))
+		another_event(&msg);
 	stuck->address = msg.arg.pagefault.address;
 	detail("uffd-flags", "0x%llx", (unsigned long long)msg.arg.pagefault.flags);
 	return msg.arg.pagefault.flags;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Of the userfaultfd interface: what is newer than the headers that we may be built with. */
+/*
+ * Of the userfaultfd interface: what is newer than the headers that we may be built with, and what
+ * its monitor hears. What comes instead, or that the child has ended before, is an outcome.
+ */
 #ifndef UFFD_H
 #define UFFD_H
 
@@ -25,5 +28,12 @@ struct move {
 	int64_t move;
 };
 #define IOCTL_MOVE _IOWR(UFFDIO, 0x05, struct move)
+
+struct stuck;
+
+/* Until a message can be read. */
+void await_event(struct stuck *stuck, int uffd);
+/* The next message, of the kind that `event` is; of another userfaultfd where the child has more. */
+struct uffd_msg read_event(struct stuck *stuck, int uffd, int event);
 
 #endif

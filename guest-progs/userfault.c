@@ -543,25 +543,14 @@ void userfault_fork_plain(void)
 	fork_and_load(page);
 }
 
-static struct uffd_msg next_event(int uffd, int event)
-{
-	struct pollfd readable = { .fd = uffd, .events = POLLIN };
-	struct uffd_msg msg;
-
-	prove("uffd event", poll(&readable, 1, 2000) == 1);
-	prove("uffd message", read(uffd, &msg, sizeof(msg)) == sizeof(msg));
-	prove("uffd event of that kind", msg.event == event);
-	return msg;
-}
-
 /* fork waits until the event has been read: it brings the new process's userfaultfd. */
 void userfault_fork_event(void)
 {
 	struct watch w = { .start = anon_pages(1, RW), .features = UFFD_FEATURE_EVENT_FORK };
 	struct stuck child = watched_child(w, fork_and_load);
-	int uffd = next_event(child.uffd, UFFD_EVENT_FORK).arg.fork.ufd;
+	int uffd = read_event(&child, child.uffd, UFFD_EVENT_FORK).arg.fork.ufd;
 
-	next_event(uffd, UFFD_EVENT_PAGEFAULT);
+	read_event(&child, uffd, UFFD_EVENT_PAGEFAULT);
 	task('B');
 	copy("parent", child.uffd, child.page, pattern_page());
 	copy("child", uffd, child.page, pattern_page());
@@ -612,9 +601,8 @@ static struct stuck stuck_in_madvise(void (*act)(char *page))
 {
 	struct watch w = { .start = anon_pages(1, RW), .features = UFFD_FEATURE_EVENT_REMOVE };
 	struct stuck child = watched_child(w, act);
-	struct pollfd readable = { .fd = child.uffd, .events = POLLIN };
 
-	prove("event waits", poll(&readable, 1, 2000) == 1);
+	await_event(&child, child.uffd);
 	see_it_sleep(&child);
 	return child;
 }
@@ -626,7 +614,7 @@ void userfault_copy_while_changing(void)
 
 	task('B');
 	copy("copy", child.uffd, child.page, pattern_page());
-	next_event(child.uffd, UFFD_EVENT_REMOVE);
+	read_event(&child, child.uffd, UFFD_EVENT_REMOVE);
 	join_child(child.pid);
 }
 
