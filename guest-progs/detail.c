@@ -91,6 +91,22 @@ void detail_nx_jump(void)
 		facts(page);
 }
 
+/* The file's page is there, and in the page table only when a fault has asked for it. */
+void detail_nx_absent(void)
+{
+	int fd = tmpfile_of(1);
+	char *page;
+
+	ask();
+	put_return_stub(map_file(fd, 1, PROT_READ | PROT_WRITE, MAP_SHARED));
+	page = map_file(fd, 1, PROT_READ, MAP_PRIVATE);
+	prove("page absent", !present(page));
+	if (!jump("jump", page))
+		facts(page);
+	step("there");
+	result("ok(%d)", present(page));
+}
+
 /* The page behind the end of a file of one page, whose neighbour is there. */
 void detail_eof_store(void)
 {
@@ -142,6 +158,17 @@ void detail_tagged_load(void)
 		facts(hole);
 }
 
+/* Refused by the machine before it looks for a page. */
+void detail_misaligned(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), *at = page + 15;
+
+	ask();
+	fill(page, page_size);
+	if (!execute("atomic", code_atomic, at, at))
+		facts(at);
+}
+
 static char *denied_page(void)
 {
 	char *page = keyed_page(PKEY_DISABLE_ACCESS);
@@ -189,6 +216,19 @@ void detail_after_illegal(void)
 	load("load", hole, INT);
 	if (!execute("illegal", code_illegal, NULL, code_illegal))
 		facts(hole);
+}
+
+/* A signal without a fault, after a fault of the kernel's own, after one of the program's. */
+void detail_after_efault(void)
+{
+	char *none = anon_pages(1, PROT_NONE), *hole = hole_page();
+
+	ask();
+	load("load", hole, INT);
+	call("read", none, read_into(none));
+	/* What is in the registers of its arguments is what alpha's frame has. */
+	call("kill", NULL, syscall(SYS_kill, getpid(), SIGTRAP, 0));
+	facts(hole);
 }
 
 /* No page table can have the address: on x86 that is another trap, which has no address. */

@@ -116,6 +116,12 @@ void file_eof_exec(void)
 	jump("", map_file(fd, 2, PROT_READ | PROT_EXEC, MAP_SHARED) + page_size);
 }
 
+/* Neither a page nor a right to execute one: which is asked for first? */
+void file_eof_exec_nx(void)
+{
+	jump("", map_file(tmpfile_of(1), 2, PROT_READ, MAP_SHARED) + page_size);
+}
+
 /* A buffer that begins in the last page of a file; 128 bytes of it are there. */
 void file_eof_read_part(void)
 {

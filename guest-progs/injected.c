@@ -309,15 +309,20 @@ static void gup_of(enum faultline_result kind)
 /* -- no error ------------------------------------------------------------------------------ */
 
 /* A result that is no error brings the page, sooner or later: for each kind of access. */
-static void user_of(enum faultline_result kind)
+static void user_of_index(enum faultline_result kind, unsigned int index)
 {
 	char *held = held_page();
 
-	load_data("load", page_of(kind, 0, RW), INT, pattern(0, INT));
-	if (store("store", page_of(kind, 0, RW), INT))
+	load_data("load", page_of(kind, index, RW), INT, pattern(0, INT));
+	if (store("store", page_of(kind, index, RW), INT))
 		load_data("stored", held, INT, stored(INT));
 	put_return_stub(held);	/* the same page */
-	jump("exec", page_of(kind, 0, PROT_READ | PROT_EXEC));
+	jump("exec", page_of(kind, index, PROT_READ | PROT_EXEC));
+}
+
+static void user_of(enum faultline_result kind)
+{
+	user_of_index(kind, 0);
 }
 
 /* What all the others stand on: the same device, and nothing goes wrong. */
@@ -633,6 +638,28 @@ void injected_oom_exec(void)
 void injected_oom_uaccess(void)
 {
 	uaccess_of(FAULTLINE_OOM);
+}
+
+/* Each access is out of memory three times; then there is a page. */
+static void short_of_memory(void)
+{
+	user_of_index(FAULTLINE_SHORTAGE, 3);
+	step("faults");
+	result("ok(%d)", ioctl(device, FAULTLINE_SHORTAGES));
+}
+
+void injected_oom_user(void)
+{
+	short_of_memory();
+}
+
+void injected_locked_oom_user(void)
+{
+	lock_mapping();
+	short_of_memory();
+	/* Beside those of the steps the one that lock_mapping() looked at, and that of the page that is held. */
+	prove("each under the lock",
+	      ioctl(device, FAULTLINE_UNDER_LOCK) == 2 + ioctl(device, FAULTLINE_SHORTAGES));
 }
 
 void injected_oom_gup(void)

@@ -124,6 +124,16 @@ void mte_tbi_eof_expose(void)
 	execute("", code_load_int, beyond, beyond);
 }
 
+void mte_tbi_misaligned_expose(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), *at = tagged(page + 15, 0x5a);
+
+	need_tags();
+	fill(page, page_size);
+	expose_tags(SIGBUS);
+	execute("", code_atomic, at, at);
+}
+
 static void read_tagged(void)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -234,7 +235,9 @@ static int handled[2];		/* a pipe: the handler says that it runs */
 
 static void on_alarm(int sig)
 {
-	(void)!write(handled[1], &sig, 1);
+	char byte = sig;
+
+	(void)!write(handled[1], &byte, 1);
 }
 
 static void (*act_with_alarm)(char *page);
@@ -334,6 +337,76 @@ void retry_alarm_in_gup(void)
 void retry_alarm_in_load(void)
 {
 	alarm_in(load_from);
+}
+
+static void load_it(char *page)
+{
+	task('A');
+	load_data("load", page, INT, pattern(0, INT));
+}
+
+static void store_it(char *page)
+{
+	task('A');
+	if (store("store", page, INT))
+		load_data("load", page + 8, INT, pattern(8, INT));
+}
+
+/* It runs, or does not while nothing else happens. */
+static bool handler_runs(void)
+{
+	struct pollfd ran = { .fd = handled[0], .events = POLLIN };
+
+	for (unsigned int ms = 0; ms < 2000; ms += 100) {
+		if (poll(&ran, 1, 100) == 1)
+			return true;
+		detail("waited-ms", "%u", ms);
+	}
+	return false;
+}
+
+static bool see_handler(void)
+{
+	bool runs = handler_runs();
+	char sig = 0;
+	long got;
+
+	call_begin("handler", NULL);
+	got = read(handled[0], &sig, 1);
+	call_end(got, -1, got <= 0 || sig == SIGALRM);
+	return runs;
+}
+
+/*
+ * Woken without a page, twice: the first wait may have been under the lock of the mapping alone,
+ * the second was not, and the third is that of a fault which has been tried again since.
+ */
+static void alarm_after_wakes(void (*act)(char *page))
+{
+	struct stuck child;
+
+	may_be_alarmed_in(act);
+	child = stuck_child(with_alarm_handler);
+	task('B');
+	uffd_wake("wake", child.uffd, child.page, page_size);
+	see_stuck(&child);
+	uffd_wake("again", child.uffd, child.page, page_size);
+	see_stuck(&child);
+	must("kill", kill(child.pid, SIGALRM));
+	if (see_handler())
+		see_stuck(&child);	/* the page is missing still */
+	resolve(&child);
+	join_child(child.pid);
+}
+
+void retry_alarm_after_wakes(void)
+{
+	alarm_after_wakes(load_it);
+}
+
+void retry_alarm_after_wakes_store(void)
+{
+	alarm_after_wakes(store_it);
 }
 
 static volatile sig_atomic_t first_ran, second_ran;

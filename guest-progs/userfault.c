@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -207,6 +208,121 @@ void userfault_release_in_read(void)
 	join_child(child.pid);
 }
 
+/* -- the mapping changes while somebody waits: another thread of the same program does it ----------- */
+
+static struct {
+	int (*change)(char *page);
+	void (*act)(char *page);
+	char *page;
+	int go[2], done[2];		/* pipes */
+} meanwhile;
+
+static void *change_when_told(void *unused)
+{
+	int err = EPIPE;
+	char byte;
+
+	if (read(meanwhile.go[0], &byte, 1) == 1)
+		err = meanwhile.change(meanwhile.page) == 0 ? 0 : errno;
+	(void)!write(meanwhile.done[1], &err, sizeof(err));
+	return unused;
+}
+
+static void act_beside_thread(char *page)
+{
+	pthread_t thread;
+
+	meanwhile.page = page;
+	errno = pthread_create(&thread, NULL, change_when_told, NULL);
+	must("pthread_create", errno ? -1 : 0);
+	meanwhile.act(page);
+}
+
+static int tell_thread(void)
+{
+	int err;
+
+	must("tell", write(meanwhile.go[1], "", 1));
+	prove("told", read(meanwhile.done[0], &err, sizeof(err)) == sizeof(err));
+	errno = err;
+	return err ? -1 : 0;
+}
+
+/* Who is woken then finds another mapping than the one it began to wait for, or none. */
+static void change_under(const char *label, int (*change)(char *page), void (*act)(char *page))
+{
+	struct stuck child;
+
+	meanwhile.change = change;
+	meanwhile.act = act;
+	must("pipe2", pipe2(meanwhile.go, O_CLOEXEC));
+	must("pipe2", pipe2(meanwhile.done, O_CLOEXEC));
+	child = stuck_child(act_beside_thread);
+	task('B');
+	call(label, child.page, tell_thread());
+	uffd_wake("wake", child.uffd, child.page, page_size);
+	join_child(child.pid);
+}
+
+static int unmap(char *page)
+{
+	return munmap(page, page_size);
+}
+
+static int protect_none(char *page)
+{
+	return mprotect(page, page_size, PROT_NONE);
+}
+
+static int protect_ro(char *page)
+{
+	return mprotect(page, page_size, PROT_READ);
+}
+
+static int other_file;
+
+static int map_over(char *page)
+{
+	return mmap(page, page_size, PROT_READ, MAP_SHARED | MAP_FIXED, other_file, 0) == page ? 0 : -1;
+}
+
+static void read_others_into(char *page)
+{
+	task('A');
+	call("read", page, read_into(page));
+}
+
+void userfault_munmap_blocked(void)
+{
+	change_under("munmap", unmap, load_it);
+}
+
+void userfault_munmap_blocked_store(void)
+{
+	change_under("munmap", unmap, store_it);
+}
+
+void userfault_munmap_blocked_read(void)
+{
+	change_under("munmap", unmap, read_others_into);
+}
+
+void userfault_mprotect_none_blocked(void)
+{
+	change_under("mprotect", protect_none, load_it);
+}
+
+void userfault_mprotect_ro_blocked(void)
+{
+	change_under("mprotect", protect_ro, store_it);
+}
+
+void userfault_map_over_blocked(void)
+{
+	other_file = tmpfile_of(page_size);
+	change_under("mmap", map_over, load_it);
+}
+
 void userfault_copy_bad_source(void)
 {
 	char *page = anon_pages(1, RW), *source = pattern_page(), *hole = hole_page();
@@ -359,6 +475,22 @@ void userfault_user_only_read(void)
 
 	watch((struct watch){ .start = page, .flags = USER_MODE_ONLY });
 	transfer("", page, 64, read(fd, page, 64));
+}
+
+/* The second wait, and the third, are of the same access of a program's own. */
+void userfault_user_only_wake(void)
+{
+	struct watch w = { .start = anon_pages(1, RW), .flags = USER_MODE_ONLY };
+	struct stuck child = watched_child(w, load_it);
+
+	see_stuck(&child);
+	task('B');
+	uffd_wake("wake", child.uffd, child.page, page_size);
+	see_stuck(&child);
+	uffd_wake("again", child.uffd, child.page, page_size);
+	see_stuck(&child);
+	copy("copy", child.uffd, child.page, pattern_page());
+	join_child(child.pid);
 }
 
 void userfault_unprivileged(void)
@@ -565,19 +697,29 @@ static void unmap_two(char *pages)
 	call("munmap", pages, munmap(pages, 2 * page_size));
 }
 
+/* The next event; false: there is none, and the child has ended. */
+static bool next_of(struct stuck *child, struct uffd_msg *msg)
+{
+	struct pollfd readable = { .fd = child->uffd, .events = POLLIN };
+	siginfo_t ended = { 0 };
+
+	while (!ended.si_pid) {
+		if (poll(&readable, 1, 20) == 1 && read(child->uffd, msg, sizeof(*msg)) == sizeof(*msg))
+			return true;
+		must("waitid", waitid(P_PID, child->pid, &ended, WEXITED | WNOHANG | WNOWAIT));
+	}
+	return false;
+}
+
 /* How many events come until the child has ended; the first of them. */
 static int events_of(struct stuck *child, struct uffd_msg *first)
 {
-	struct pollfd readable = { .fd = child->uffd, .events = POLLIN };
 	struct uffd_msg msg;
-	siginfo_t ended = { 0 };
 	int n = 0;
 
-	while (!ended.si_pid) {
-		if (poll(&readable, 1, 20) == 1 && read(child->uffd, &msg, sizeof(msg)) == sizeof(msg) && n++ == 0)
+	while (next_of(child, &msg))
+		if (n++ == 0)
 			*first = msg;
-		must("waitid", waitid(P_PID, child->pid, &ended, WEXITED | WNOHANG | WNOWAIT));
-	}
 	return n;
 }
 
@@ -594,6 +736,32 @@ void userfault_unmap_event(void)
 	step("range");
 	result("ok data=%s", msg.event == UFFD_EVENT_UNMAP && msg.arg.remove.start == (uintptr_t)child.page &&
 	       msg.arg.remove.end == (uintptr_t)child.page + 2 * page_size ? "match" : "changed");
+	join_child(child.pid);
+}
+
+static void jump_to_it(char *page)
+{
+	task('A');
+	jump("jump", page);
+}
+
+/* Not each arch looks at the right to execute before it asks for the page. */
+void userfault_nx_jump(void)
+{
+	char *page = anon_pages(1, RW), *stub = anon_pages(1, RW);
+	struct stuck child = watched_child((struct watch){ .start = page }, jump_to_it);
+	struct uffd_msg msg = { 0 };
+	bool asked = next_of(&child, &msg);
+
+	task('B');
+	step("event");
+	result("ok(%d)", asked);
+	if (asked) {
+		prove("of that page", msg.event == UFFD_EVENT_PAGEFAULT &&
+				      msg.arg.pagefault.address == (uintptr_t)page);
+		put_return_stub(stub);
+		copy("copy", child.uffd, page, stub);
+	}
 	join_child(child.pid);
 }
 

@@ -27,6 +27,7 @@ struct faultline {
 	struct page *page;
 	atomic_t waiting;
 	atomic_t under_lock;
+	atomic_t shortages;
 	/* What the last access read; what the next one writes. */
 	char bytes[FAULTLINE_BYTES];
 	u32 word;
@@ -80,6 +81,13 @@ static vm_fault_t wait_for_kill(struct vm_fault *vmf, struct faultline *state)
 	return result;
 }
 
+static vm_fault_t shortage(struct vm_fault *vmf, struct faultline *state, unsigned int times)
+{
+	if (atomic_inc_return(&state->shortages) % (times + 1))
+		return VM_FAULT_OOM;
+	return give_page(vmf, state);
+}
+
 static vm_fault_t faultline_fault(struct vm_fault *vmf)
 {
 	struct faultline *state = vmf->vma->vm_private_data;
@@ -114,6 +122,8 @@ static vm_fault_t faultline_fault(struct vm_fault *vmf)
 		return VM_FAULT_HWPOISON;
 	case FAULTLINE_HWPOISON_LARGE:
 		return VM_FAULT_HWPOISON_LARGE | VM_FAULT_SET_HINDEX(index);
+	case FAULTLINE_SHORTAGE:
+		return shortage(vmf, state, index);
 	}
 	return VM_FAULT_SIGBUS;
 }
@@ -187,6 +197,8 @@ static long faultline_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return atomic_read(&state->waiting);
 	if (cmd == FAULTLINE_UNDER_LOCK)
 		return atomic_read(&state->under_lock);
+	if (cmd == FAULTLINE_SHORTAGES)
+		return atomic_read(&state->shortages);
 	if (cmd != FAULTLINE_ACCESS)
 		return -ENOTTY;
 	if (copy_from_user(&access, (void __user *)arg, sizeof(access)))

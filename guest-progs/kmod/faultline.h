@@ -28,6 +28,7 @@ enum faultline_result {
 	FAULTLINE_OOM,
 	FAULTLINE_HWPOISON,
 	FAULTLINE_HWPOISON_LARGE,	/* the index is that of a huge page size */
+	FAULTLINE_SHORTAGE,		/* VM_FAULT_OOM as often as the index says, then a page; and anew */
 };
 
 /* Beside a result: its faults may come under the lock of the VMA alone, where the kernel has one. */
@@ -65,5 +66,7 @@ struct faultline_access {
 #define FAULTLINE_WAITING	_IO('F', 2)
 /* How many faults of this open file came under the lock of the VMA alone. */
 #define FAULTLINE_UNDER_LOCK	_IO('F', 3)
+/* How many came to FAULTLINE_SHORTAGE. */
+#define FAULTLINE_SHORTAGES	_IO('F', 4)
 
 #endif
