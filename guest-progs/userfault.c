@@ -248,8 +248,7 @@ static int tell_thread(void)
 	return err ? -1 : 0;
 }
 
-/* Who is woken then finds another mapping than the one it began to wait for, or none. */
-static void change_under(const char *label, int (*change)(char *page), void (*act)(char *page))
+static struct stuck stuck_beside_thread(int (*change)(char *page), void (*act)(char *page))
 {
 	struct stuck child;
 
@@ -259,9 +258,20 @@ static void change_under(const char *label, int (*change)(char *page), void (*ac
 	must("pipe2", pipe2(meanwhile.done, O_CLOEXEC));
 	child = stuck_child(act_beside_thread);
 	task('B');
+	return child;
+}
+
+static void change_and_wake(const char *label, struct stuck child)
+{
 	call(label, child.page, tell_thread());
 	uffd_wake("wake", child.uffd, child.page, page_size);
 	join_child(child.pid);
+}
+
+/* Who is woken then finds another mapping than the one it began to wait for, or none. */
+static void change_under(const char *label, int (*change)(char *page), void (*act)(char *page))
+{
+	change_and_wake(label, stuck_beside_thread(change, act));
 }
 
 static int unmap(char *page)
@@ -300,6 +310,16 @@ void userfault_munmap_blocked(void)
 void userfault_munmap_blocked_store(void)
 {
 	change_under("munmap", unmap, store_it);
+}
+
+/* In its second wait: where the first was under the lock of the mapping alone, this one is not. */
+void userfault_munmap_blocked_again(void)
+{
+	struct stuck child = stuck_beside_thread(unmap, load_it);
+
+	uffd_wake("first", child.uffd, child.page, page_size);
+	see_stuck(&child);
+	change_and_wake("munmap", child);
 }
 
 void userfault_munmap_blocked_read(void)
