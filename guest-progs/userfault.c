@@ -138,28 +138,50 @@ void userfault_copy_read(void)
 	join_child(child.pid);
 }
 
-/* The store is to the ninth byte of the page. */
-static void told_address(const char *label, uint64_t features)
+static struct stuck about_to_store(uint64_t features)
 {
-	char *page = anon_pages(1, RW);
-	struct stuck child = watched_child((struct watch){ .start = page, .features = features }, store_it);
+	return watched_child((struct watch){ .start = anon_pages(1, RW), .features = features }, store_it);
+}
 
-	see_stuck(&child);
+/* The store is to the ninth byte of the page. */
+static void told_address(const char *label, struct stuck *child)
+{
+	see_stuck(child);
 	task('B');
 	step(label);
-	result("ok(%d)", (int)(child.address - (uintptr_t)page));
-	copy("copy", child.uffd, page, pattern_page());
-	join_child(child.pid);
+	result("ok(%d)", (int)(child->address - (uintptr_t)child->page));
+}
+
+static void bring(struct stuck *child)
+{
+	copy("copy", child->uffd, child->page, pattern_page());
+	join_child(child->pid);
 }
 
 void userfault_page_address(void)
 {
-	told_address("event", 0);
+	struct stuck child = about_to_store(0);
+
+	told_address("event", &child);
+	bring(&child);
 }
 
 void userfault_exact_address(void)
 {
-	told_address("event", FEATURE_EXACT_ADDRESS);
+	struct stuck child = about_to_store(FEATURE_EXACT_ADDRESS);
+
+	told_address("event", &child);
+	bring(&child);
+}
+
+void userfault_exact_address_again(void)
+{
+	struct stuck child = about_to_store(FEATURE_EXACT_ADDRESS);
+
+	told_address("event", &child);
+	uffd_wake("wake", child.uffd, child.page, page_size);
+	told_address("again", &child);
+	bring(&child);
 }
 
 void userfault_zeropage(void)
