@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,10 +18,10 @@ from harness.build import kconfig as kc
 from harness.build.blueprint import RECIPE, Blueprint, blueprint
 from harness.build.make import Make, command, environment
 from harness.build.objects import is_configured, kept, note_configured
-from harness.build.own_tree import changed_since, is_as_it_was, state_of
+from harness.build.own_tree import is_as_it_was
 from harness.build.patches import PatchedSource, remedies
 from harness.build.source import resolve
-from harness.build.store import Store
+from harness.build.store import Folder, Store
 from harness.build.tools import HOST_TOOLS, digest, file_digest, need, output
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
@@ -79,17 +79,9 @@ def _objects(to: Path, plan: Blueprint, store: Store) -> Iterator[tuple[Path, tu
     of a kept folder stays with the make that still writes there.
     """
     if not plan.source.key:
-        wanted = sorted(str(request) for request in plan.requests.values())
-        key = digest("objects", str(plan.source.tree), plan.arch.name, plan.flavour, wanted)
-        now = state_of(plan.source)
         with (
-            store.folder("objects", key, f"objects of {plan.label}") as folder,
-            kept(
-                plan.source.tree,
-                folder.path,
-                now,
-                lambda before: changed_since(plan.source, before, now, store),
-            ),
+            _kept_folder(plan, store) as folder,
+            kept(plan.source, folder.path, store),
         ):
             yield folder.path, (folder.lock,)
         return
@@ -98,14 +90,20 @@ def _objects(to: Path, plan: Blueprint, store: Store) -> Iterator[tuple[Path, tu
     yield scratch, ()
 
 
+def _kept_folder(plan: Blueprint, store: Store) -> AbstractContextManager[Folder]:
+    wanted = sorted(str(request) for request in plan.requests.values())
+    key = digest("objects", str(plan.source.tree), plan.arch.name, plan.flavour, wanted)
+    return store.folder("objects", key, f"objects of {plan.label}")
+
+
 @contextmanager
 def objects_of(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> Iterator[Path]:
     """What the last build of a tree left in its kept folder, held. Raises BuildError."""
     plan = blueprint(kernel, arch, flavour, resolve(kernel, store))
     if plan.source.key:
         raise InputError(f"{kernel.name}: only the objects of a tree are kept")
-    with _objects(Path(), plan, store) as (folder, _):
-        yield folder
+    with _kept_folder(plan, store) as folder:
+        yield folder.path
 
 
 def _configure(make: Make, plan: Blueprint, tree: Path, objects: Path) -> None:

@@ -37,13 +37,7 @@ def resolve_tree(path: Path, store: Store) -> ResolvedSource:
     version = makefile_version(tree)
     if not os.access(tree / "Kconfig", os.R_OK):
         raise InputError(f"tree:{path}: its Kconfig is not readable: is it a kernel tree?")
-    used = [name for name in (".config", "include/config") if (tree / name).exists()]
-    used += [str(item.relative_to(tree)) for item in tree.glob("arch/*/include/generated")]
-    if used:
-        raise InputError(
-            f"tree:{path} was built in place ({used[0]} is there); kernels are built outside of "
-            "it, which needs a clean tree: run `make mrproper` in it (save .config first)"
-        )
+    _refuse_built(tree, f"tree:{path}")
     repository = _readable_repository(tree)
     if repository is None:
         state, where = _cheap_digest(tree), {"source": f"tree {tree}, not in git"}
@@ -57,8 +51,17 @@ def resolve_tree(path: Path, store: Store) -> ResolvedSource:
 
 
 def state_of(tree: ResolvedSource) -> State:
-    """What `changed_since` compares with later. Raises BuildError."""
+    """The state of a user's tree as it was resolved, as far as that was kept: without git it is
+    looked at now. Raises BuildError.
+    """
     return tree.provenance.get("git_tree") or listing(tree.tree)
+
+
+def state_now(tree: ResolvedSource, store: Store) -> State:
+    """The state of a user's tree, as `state_of` tells it. Raises BuildError."""
+    if "git_tree" in tree.provenance:
+        return open_repository(tree.tree).state(store)[0]
+    return listing(tree.tree)
 
 
 def changed_since(tree: ResolvedSource, before: State, now: State, store: Store) -> set[str]:
@@ -74,11 +77,19 @@ def changed_since(tree: ResolvedSource, before: State, now: State, store: Store)
 
 def is_as_it_was(tree: ResolvedSource, store: Store) -> bool:
     """Whether a user's tree is what was resolved. Raises BuildError."""
-    if "git_tree" in tree.provenance:
-        now = _git_digest(open_repository(tree.tree).state(store)[0])
-    else:
-        now = _cheap_digest(tree.tree)
-    return now == tree.digest
+    _refuse_built(tree.tree, f"tree:{tree.tree}")  # git ignores what a make in place leaves
+    now = state_now(tree, store)
+    return (_git_digest(now) if isinstance(now, str) else digest("tree", now)) == tree.digest
+
+
+def _refuse_built(tree: Path, name: str) -> None:
+    used = [name for name in (".config", "include/config") if (tree / name).exists()]
+    used += [str(item.relative_to(tree)) for item in tree.glob("arch/*/include/generated")]
+    if used:
+        raise InputError(
+            f"{name} was built in place ({used[0]} is there); kernels are built outside of "
+            "it, which needs a clean tree: run `make mrproper` in it (save .config first)"
+        )
 
 
 def _readable_repository(tree: Path) -> Repository | None:
