@@ -82,7 +82,7 @@ static void unless_it_ended(struct stuck *stuck)
 	over();
 }
 
-static __noreturn void another_event(const struct uffd_msg *msg)
+void another_event(const struct uffd_msg *msg)
 {
 	detail("uffd-event", "0x%x", msg->event);
 	detail("uffd-address", "0x%llx", (unsigned long long)msg->arg.pagefault.address);

@@ -33,6 +33,8 @@ struct stuck;
 
 /* Until a message can be read. */
 void await_event(struct stuck *stuck, int uffd);
+/* A message that was not to come ends the scenario: it is the last outcome. */
+__attribute__((noreturn)) void another_event(const struct uffd_msg *msg);
 /* The next message, of the kind that `event` is; of another userfaultfd where the child has more. */
 struct uffd_msg read_event(struct stuck *stuck, int uffd, int event);
 
