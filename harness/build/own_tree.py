@@ -78,8 +78,9 @@ def changed_since(tree: ResolvedSource, before: State, now: State, store: Store)
 def is_as_it_was(tree: ResolvedSource, store: Store) -> bool:
     """Whether a user's tree is what was resolved. Raises BuildError."""
     _refuse_built(tree.tree, f"tree:{tree.tree}")  # git ignores what a make in place leaves
-    now = state_now(tree, store)
-    return (_git_digest(now) if isinstance(now, str) else digest("tree", now)) == tree.digest
+    if "git_tree" in tree.provenance:
+        return state_now(tree, store) == tree.provenance["git_tree"]
+    return _cheap_digest(tree.tree) == tree.digest
 
 
 def _refuse_built(tree: Path, name: str) -> None:

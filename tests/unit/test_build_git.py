@@ -285,6 +285,13 @@ def test_objects_of_what_did_not_change_stay(made: Path, objects: Path, store: S
         assert left(objects) == ALL
 
 
+def with_backup(tree: Path) -> tuple[Path, Path]:
+    """A source file, and a copy of it that has its time."""
+    source, backup = tree / "mm/memory.c", tree.parent / "backup"
+    shutil.copy2(source, backup)
+    return source, backup
+
+
 def later(file: Path, objects: Path) -> None:
     """Give a file the first time that is not that of the last make's end, as an editor would."""
     ended = (objects / ".faultline-made").stat().st_mtime_ns
@@ -294,8 +301,7 @@ def later(file: Path, objects: Path) -> None:
 def test_a_file_put_back_with_its_old_time_is_noticed(
     made: Path, objects: Path, store: Store
 ) -> None:
-    source, backup = made / "mm/memory.c", made.parent / "backup"
-    shutil.copy2(source, backup)
+    source, backup = with_backup(made)
     source.write_text("mutant\n")
     later(source, objects)
     make(made, objects, store, "memory")
@@ -338,8 +344,7 @@ def test_after_a_make_that_was_killed_with_us_neither_times_nor_its_objects_coun
 def test_an_edit_while_make_runs_is_noticed_after_it_was_put_back(
     made: Path, objects: Path, store: Store
 ) -> None:
-    source, backup = made / "mm/memory.c", made.parent / "backup"
-    shutil.copy2(source, backup)
+    source, backup = with_backup(made)
     with pytest.raises(BuildError, match="meanwhile"), making(made, objects, store):
         source.write_text("edited\n")
         compiled(made, objects, "memory")
