@@ -45,18 +45,29 @@ void child_done(void)
 	_exit(0);
 }
 
+void stop_for_parent(void)
+{
+	must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	raise(SIGSTOP);
+}
+
+void await_stop(pid_t pid)
+{
+	int status;
+
+	must("waitpid", waitpid(pid, &status, 0));
+	prove("child stopped", WIFSTOPPED(status));
+}
+
 pid_t fork_tracee(void)
 {
 	pid_t pid = fork_child();
-	int status;
 
 	if (pid == 0) {
-		must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-		raise(SIGSTOP);
+		stop_for_parent();
 		child_done();
 	}
-	must("waitpid", waitpid(pid, &status, 0));
-	prove("child stopped", WIFSTOPPED(status));
+	await_stop(pid);
 	return pid;
 }
 

@@ -367,6 +367,9 @@ pid_t fork_child(void);
 void child_done(void) __noreturn;
 /* One that is stopped, whose memory is a copy of ours, and that we trace. */
 pid_t fork_tracee(void);
+/* Its two halves, for one that does more: in the child, and in the parent that is to trace it. */
+void stop_for_parent(void);
+void await_stop(pid_t pid);
 /* Wait for it without limit. It took its steps itself; a death is the result of its last. */
 void join_child(pid_t pid);
 /* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a second, */

@@ -101,7 +101,7 @@ void hugetlb_cow_none_left(void)
 
 /* -- userfaultfd ------------------------------------------------------------------------------------ */
 
-static void load_it(char *page)
+static void load_inside(char *page)
 {
 	task('A');
 	load_data("load", page + page_size, INT, pattern(page_size, INT));
@@ -110,7 +110,7 @@ static void load_it(char *page)
 void hugetlb_uffd_copy(void)
 {
 	struct watch w = { .start = page_from_pool(), .size = SIZE };
-	struct stuck child = watched_child(w, load_it);
+	struct stuck child = watched_child(w, load_inside);
 	char *source = anon_pages(SIZE / page_size, PROT_READ | PROT_WRITE);
 	struct uffdio_copy copy = {
 		.dst = (uintptr_t)w.start, .src = (uintptr_t)source, .len = SIZE,
@@ -170,16 +170,9 @@ static void continue_in_vain(struct stuck *child)
 
 void hugetlb_uffd_minor(void)
 {
-	struct stuck child = minor_stuck(file_of(SIZE), MAP_SHARED, load_it);
+	struct stuck child = minor_stuck(file_of(SIZE), MAP_SHARED, load_inside);
 
 	continue_(&child);
-}
-
-static void store_it(char *page)
-{
-	task('A');
-	store("store", page + 8, INT);
-	load_data("load", page, INT, pattern(0, INT));
 }
 
 /* The page of the cache must not get the store: the copy is the child's. */
@@ -208,7 +201,7 @@ void hugetlb_uffd_continue_twice(void)
 void hugetlb_uffd_continue_eof(void)
 {
 	int fd = file_of(SIZE);
-	struct stuck child = minor_stuck(fd, MAP_SHARED, load_it);
+	struct stuck child = minor_stuck(fd, MAP_SHARED, load_inside);
 
 	must("ftruncate", ftruncate(fd, 0));
 	continue_in_vain(&child);
@@ -218,7 +211,7 @@ void hugetlb_uffd_continue_eof(void)
 void hugetlb_uffd_minor_punched(void)
 {
 	int fd = file_of(SIZE);
-	struct stuck child = minor_stuck(fd, MAP_SHARED, load_it);
+	struct stuck child = minor_stuck(fd, MAP_SHARED, load_inside);
 
 	must("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE));
 	continue_in_vain(&child);

@@ -175,8 +175,7 @@ static void fault_when_poked(char *page)
 	if (other == 0)
 		child_done();
 	join_child(other);
-	must("PTRACE_TRACEME", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-	raise(SIGSTOP);
+	stop_for_parent();
 	task('A');
 	store("store", page, INT);
 	child_done();
@@ -187,12 +186,10 @@ void remote_poke_ro_then_store(void)
 {
 	char *page = anon_pages(1, RW);
 	pid_t pid = fork_child();
-	int status;
 
 	if (pid == 0)
 		fault_when_poked(page);
-	must("waitpid", waitpid(pid, &status, 0));
-	prove("child stopped", WIFSTOPPED(status));
+	await_stop(pid);
 	task('B');
 	poke_step("poke", pid, page, 0x5a);
 	must("PTRACE_DETACH", ptrace(PTRACE_DETACH, pid, NULL, NULL));

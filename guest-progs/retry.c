@@ -4,6 +4,7 @@
  * for a page that nobody brings, in user mode or inside a system call.
  */
 #include "fault.h"
+#include "uffd.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -337,19 +338,6 @@ void retry_alarm_in_gup(void)
 void retry_alarm_in_load(void)
 {
 	alarm_in(load_from);
-}
-
-static void load_it(char *page)
-{
-	task('A');
-	load_data("load", page, INT, pattern(0, INT));
-}
-
-static void store_it(char *page)
-{
-	task('A');
-	if (store("store", page, INT))
-		load_data("load", page + 8, INT, pattern(8, INT));
 }
 
 /* It runs, or does not while nothing else happens. */

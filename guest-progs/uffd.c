@@ -18,6 +18,19 @@
 #define ARM_MS 2000
 #define LOOK_MS 20
 
+void load_it(char *page)
+{
+	task('A');
+	load_data("load", page, INT, pattern(0, INT));
+}
+
+void store_it(char *page)
+{
+	task('A');
+	if (store("store", page + 8, INT))
+		load_data("load", page, INT, pattern(0, INT));
+}
+
 int userfaultfd(int flags)
 {
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);

@@ -31,6 +31,10 @@ struct move {
 
 struct stuck;
 
+/* What a child does that gets stuck: an int of the pattern, and a store that looks at the rest of the page. */
+void load_it(char *page);
+void store_it(char *page);
+
 /* Until a message can be read. */
 void await_event(struct stuck *stuck, int uffd);
 /* A message that was not to come ends the scenario: it is the last outcome. */

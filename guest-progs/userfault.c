@@ -68,20 +68,6 @@ static void unprotect(const char *label, int uffd, char *page)
 
 /* -- what the one that touches it does ----------------------------------------------------- */
 
-static void load_it(char *page)
-{
-	task('A');
-	load_data("load", page, INT, pattern(0, INT));
-}
-
-/* Also looks whether the rest of the page has come. */
-static void store_it(char *page)
-{
-	task('A');
-	if (store("store", page + 8, INT))
-		load_data("load", page, INT, pattern(0, INT));
-}
-
 /* The page that comes is all of the pattern, begins with some of it, or is empty. */
 static void read_it(char *page)
 {
