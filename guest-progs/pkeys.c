@@ -8,6 +8,10 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#ifndef PKEY_DISABLE_EXECUTE
+#define PKEY_DISABLE_EXECUTE 4	/* of arm64's own headers */
+#endif
+
 static int new_key(void)
 {
 	int key = pkey_alloc(0, 0);
@@ -38,6 +42,12 @@ void pkeys_alloc(void)
 void pkeys_alloc_flags(void)
 {
 	call("", NULL, pkey_alloc(1, 0));
+}
+
+/* A key that says no to code: x86 has none such, arm64 has with FEAT_S1POE. */
+void pkeys_alloc_for_code(void)
+{
+	call("", NULL, pkey_alloc(0, PKEY_DISABLE_EXECUTE));
 }
 
 void pkeys_alloc_all(void)
