@@ -45,6 +45,7 @@ ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on wha
 
 @click.command(epilog=EXIT_CODES)
 @scenarios_argument
+@click.option("-k", "more", metavar="GLOB", multiple=True, help="The same as SCENARIO.")
 @column_options
 @tree_options
 @click.option(
@@ -68,6 +69,7 @@ ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on wha
 @click.option("--invert", is_flag=True, help="With --bisect-step: that outcome is exit 1.")
 def command(
     scenarios: tuple[str, ...],
+    more: tuple[str, ...],
     where: Where,
     changes: Changes,
     base: str | None,
@@ -97,7 +99,7 @@ def command(
 
     def plan() -> _Run:
         _check_together(base, no_base, bisect_step, outcome, invert)
-        return _plan(open_project(how.store_path), scenarios, where, changes)
+        return _plan(open_project(how.store_path), scenarios + more, where, changes)
 
     if bisect_step:
         sys.exit(_bisect_step(plan, outcome, invert, options, how.out))

@@ -62,6 +62,8 @@ def spoil(path: Path, old: str, new: str) -> None:
         (("list", "kernels", "m68k"), "debian-6.12"),
         (("list", "scenarios", "stak/*"), "stack/*"),
         (("list", "arche"), "no scenario matches 'arche'"),
+        (("run", "-k", "no/such"), "no scenario matches 'no/such'"),
+        (("run", "hole/*", "-k", "no/such"), "no scenario matches 'no/such'"),
         (("list", "arche"), "did you mean arches?"),
         (("list", "zzz"), "arches, kernels, scenarios"),
         (("list", "stak/*"), "stack/*"),
