@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -157,3 +158,15 @@ def fake_deb(tree: Path, package: str, to: Path) -> None:
     inner = tarball(tree, to.parent / "inner.tar.xz")
     with tarfile.open(to, "w") as archive:
         archive.add(inner, f"./usr/src/{package}.tar.xz")
+
+
+def git(tree: Path, *args: str) -> str:
+    argv = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x.test", *args]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(tree: Path, text: str) -> str:
+    (tree / "text").write_text(text + "\n")
+    git(tree, "add", "--all")
+    git(tree, "commit", "-m", text)
+    return git(tree, "rev-parse", "HEAD")
