@@ -165,8 +165,9 @@ def git(tree: Path, *args: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def commit(tree: Path, text: str) -> str:
+def commit(tree: Path, text: str, subject: str = "change") -> str:
+    """A commit after which the image holds these words."""
     (tree / "text").write_text(text + "\n")
     git(tree, "add", "--all")
-    git(tree, "commit", "-m", text)
+    git(tree, "commit", "--quiet", "--allow-empty", "-m", subject)
     return git(tree, "rev-parse", "HEAD")

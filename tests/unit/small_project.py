@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 from pathlib import Path
 
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from tests.unit.build_fakes import fake_tree, tarball
+from tests.unit.build_fakes import commit, fake_tree, git, tarball
 
 M68K = ("--arch", "m68k")
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
@@ -132,19 +131,6 @@ def with_module_and_disk(root: Path) -> None:
     (project / "guest-progs" / "kmod").mkdir()
     (project / "guest-progs" / "kmod" / "faultline.c").write_text("int module;\n")
     (project / "expectations" / "hole.yaml").write_text(ROWS + NEEDS)
-
-
-def git(tree: Path, *args: str) -> str:
-    argv = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x.test", *args]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def commit(tree: Path, text: str, subject: str = "change") -> str:
-    """A commit after which the image holds these words."""
-    (tree / "text").write_text(text + "\n")
-    git(tree, "add", "--all")
-    git(tree, "commit", "--quiet", "--allow-empty", "-m", subject)
-    return git(tree, "rev-parse", "HEAD")
 
 
 def repository(path: Path) -> Path:

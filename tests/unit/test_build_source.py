@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from harness.build.source import is_at_hand, resolve
 from harness.build.store import Store
 from harness.build.tree import makefile_version
 from harness.catalog.kernels import DebianSource, ImageSource, Kernel, TreeSource
-from tests.unit.build_fakes import fake_apt, fake_deb, fake_tree, flip_unseen
+from tests.unit.build_fakes import fake_apt, fake_deb, fake_tree, flip_unseen, git
 
 PACKAGE = "linux-source-6.12"
 MIRROR = "http://mirror.test/debian/"
@@ -214,11 +213,6 @@ def test_one_line_sources_are_read(tmp_path: Path) -> None:
 
 
 # -- trees --
-
-
-def git(tree: Path, *args: str) -> None:
-    argv = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x.test", *args]
-    subprocess.run(argv, check=True, capture_output=True)
 
 
 def test_a_tree_by_its_git_state(tmp_path: Path, store: Store) -> None:
