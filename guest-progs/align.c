@@ -387,17 +387,27 @@ void align_multiple_repaired(void)
 }
 
 /* Where a part of the store is made, the bytes are those of the two that were to be stored. */
-void align_pair_part_store(void)
+static void store_part(const char *code)
 {
 	char *end = edge(), *page = end - page_size, *at = end - 6;
 
 	fill(page, page_size);
-	if (execute("store", code_store_pair, at, at))
+	if (execute("store", code, at, at))
 		return;
 	load_data("first", at, INT, pattern(page_size - 70, INT));
 	load_data("part", at + 4, HALF, pattern(page_size - 66, HALF));
 	step("before");
 	result("ok data=%s", filled(page, page_size - 6) ? "match" : "changed");
+}
+
+void align_pair_part_store(void)
+{
+	store_part(code_store_pair);
+}
+
+void align_multiple_part_store(void)
+{
+	store_part(code_store_multiple);
 }
 
 void align_multiple(void)
