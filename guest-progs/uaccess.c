@@ -294,6 +294,11 @@ void uaccess_clear_tails(void)
 	each_tail(clear, ALL_200, 0);
 }
 
+void uaccess_clear_one_more(void)
+{
+	each_tail(clear, ONE_MORE, 0);
+}
+
 void uaccess_clear_hole_odd(void)
 {
 	char *to = hole_page() + 3;
