@@ -238,6 +238,16 @@ void mte_sync_expose(void)
 	execute("", code_load_int, bad, bad);
 }
 
+/* The pointer has more in its top byte than a tag. */
+void mte_sync_nibble(void)
+{
+	char *page = tagged_page(GRANULE, GOOD);
+
+	check_tags(PR_MTE_TCF_SYNC);
+	expose_tags(SIGSEGV);
+	execute("", code_load_int, tagged(page, 0xa0 | BAD), tagged(page, BAD));
+}
+
 void mte_unchecked(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);
