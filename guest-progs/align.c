@@ -535,6 +535,18 @@ void align_sigbus(void)
 		load("load", at, INT);
 }
 
+/* The whole machine is told to signal instead of help, and then to help again. */
+void align_signal_mode(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	if (!set_knob("/proc/cpu/alignment", "4"))
+		not_applicable("no /proc/cpu/alignment");
+	execute("signal", code_load_multiple, at, at);
+	must("fixup", set_knob("/proc/cpu/alignment", "2") ? 0 : -1);
+	execute("fixup", code_load_multiple, at, at);
+}
+
 void align_sigbus_no_more(void)
 {
 	char *at = filled_pages(1) + 1;
