@@ -55,6 +55,10 @@ _complete_scenario = complete_from(lambda project: list(project.matrix.scenarios
 scenarios_argument = click.argument(
     "scenarios", nargs=-1, metavar="[SCENARIO]...", shell_complete=_complete_scenario
 )
+more_scenarios_option = click.option(
+    "-k", "more", metavar="GLOB", multiple=True, shell_complete=_complete_scenario,
+    help="One SCENARIO more; a glob, and no expression as pytest's.",
+)  # fmt: skip
 scenario_argument = click.argument("scenario", shell_complete=_complete_scenario)
 
 

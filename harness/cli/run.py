@@ -27,6 +27,7 @@ from harness.cli.options import (
     How,
     Where,
     column_options,
+    more_scenarios_option,
     run_options,
     scenarios_argument,
     tree_options,
@@ -45,7 +46,7 @@ ABORT = 255  # of a step that cannot go on at all: `git bisect run` stops on wha
 
 @click.command(epilog=EXIT_CODES)
 @scenarios_argument
-@click.option("-k", "more", metavar="GLOB", multiple=True, help="The same as SCENARIO.")
+@more_scenarios_option
 @column_options
 @tree_options
 @click.option(

@@ -196,6 +196,26 @@ def test_a_kernel_that_cannot_be_had_is_not_applicable(
     assert record.observation.cause == "one cannot be had for m68k: no such board"
 
 
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (("-k", "hole/read"), {"hole/read"}),
+        (("hole/read", "-k", "hole/wr*"), {"hole/read", "hole/write"}),
+    ],
+)
+def test_k_is_one_scenario_more(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, chosen: set[str]
+) -> None:
+    def fail(*_args: object, **_kw: object) -> None:
+        raise Unavailable("no such board")
+
+    monkeypatch.setattr("harness.run.images.build", fail)
+    done = call("run", "--arch", "m68k", *words, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    records = read_results([tmp_path / "out/results.jsonl"]).last()
+    assert {record.scenario for record in records} == chosen
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_build_cleanly(project: Path, number: signal.Signals) -> None:
     """It must unwind, for make and its children are a session of their own, however many come."""
