@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,12 @@ def left_behind() -> list[str]:
 
 
 def records(out: Path) -> list[dict[str, Any]]:
-    text = (out / "results.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    """The whole ones: what is left of a torn line may end with anything, a brace as well."""
+    found = []
+    for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def results(out: Path) -> dict[str, dict[str, Any]]:
