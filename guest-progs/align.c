@@ -548,6 +548,7 @@ void align_signal_mode(void)
 	if (fd < 0 && errno == ENOENT)
 		not_applicable("no " MODE);
 	must(MODE, read(fd, told, sizeof(told) - 1));
+	close(fd);
 	was = strstr(told, before);
 	prove("a mode is told", was);
 	was += strlen(before);
