@@ -29,7 +29,7 @@ def facts_of(column: Column, built: BuiltKernel, cpu: str, accel: str, qemu: str
         source=functools.partial(_source, built.source),
         config=config,
         cpu=cpu,
-        page_size=page_size(config),
+        page_size=page_size(config, column.arch),
         accel=accel,
         module=built.source is not None,
         qemu=qemu,
@@ -73,8 +73,10 @@ def _source(tree: Path | None, file: str) -> str | None:
     return None if tree is None else read_source(tree, file) or ""
 
 
-def page_size(config: Mapping[str, str] | None) -> int | None:
-    """Bytes a page by the .config; None where it does not say."""
+def page_size(config: Mapping[str, str] | None, arch: Arch) -> int | None:
+    """Bytes a page: by the .config, or as the arch declares where that has nothing to choose, as
+    most had not before 6.9; None where nobody knows the .config.
+    """
     if config is None:
         return None
     if config.get("CONFIG_PAGE_SHIFT", "").isdigit():  # since 6.9
@@ -82,7 +84,7 @@ def page_size(config: Mapping[str, str] | None) -> int | None:
     found = (
         re.fullmatch(r"CONFIG_\w+_(\d+)K_PAGES|CONFIG_PAGE_SIZE_(\d+)KB", name) for name in config
     )
-    return next((1024 * int(match[1] or match[2]) for match in found if match), None)
+    return next((1024 * int(match[1] or match[2]) for match in found if match), arch.page_size)
 
 
 def config_of(built: BuiltKernel) -> dict[str, str] | None:

@@ -227,7 +227,7 @@ def claimed_cells(
     config = running.config
     facts = Facts(
         arch=arch, version=version, accel=accel, cpu=None, config=config,
-        page_size=page_size(config),
+        page_size=page_size(config, arch),
     )  # fmt: skip
 
     @functools.cache

@@ -9,6 +9,7 @@ import pytest
 from harness.catalog.arches import load_arches
 from harness.catalog.matrix import Facts, load_matrix
 from harness.catalog.version import parse_version
+from harness.run.facts import page_size
 from harness.run.plan import cell
 
 ARCHES = load_arches(Path(__file__).parents[2])
@@ -20,6 +21,21 @@ edge:
       because: b
       bug: {ref: r, want: madvise=ok; load=SIGBUS/BUS_MCEERR_AR @exact lsb=page}
 """
+
+
+@pytest.mark.parametrize(
+    ("arch", "config", "size"),
+    [
+        ("arm64-16k", {"CONFIG_PAGE_SHIFT": "14"}, 16384),  # since 6.9
+        ("arm64", {"CONFIG_ARM64_4K_PAGES": "y"}, 4096),
+        ("arm64", {"CONFIG_ARM64_64K_PAGES": "y", "CONFIG_64BIT": "y"}, 65536),
+        ("x86_64", {"CONFIG_MMU": "y"}, 4096),  # has nothing to choose, and says nothing
+        ("alpha", {"CONFIG_MMU": "y"}, 8192),
+        ("alpha", None, None),
+    ],
+)
+def test_bytes_of_a_page(arch: str, config: dict[str, str] | None, size: int | None) -> None:
+    assert page_size(config, ARCHES[arch]) == size
 
 
 @pytest.mark.parametrize(
