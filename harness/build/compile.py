@@ -16,13 +16,14 @@ import msgspec
 from harness.build import BuildError, InputError, Progress
 from harness.build import kconfig as kc
 from harness.build.blueprint import RECIPE, Blueprint, blueprint
-from harness.build.make import Make, command, environment
+from harness.build.make import Make, command, environment, has_ccache
 from harness.build.objects import is_configured, kept, note_configured
 from harness.build.own_tree import is_as_it_was
 from harness.build.patches import PatchedSource, remedies
 from harness.build.source import resolve
 from harness.build.store import Folder, Store
 from harness.build.tools import HOST_TOOLS, digest, file_digest, need, output
+from harness.build.tree import TREE
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.version import parse_version
@@ -36,11 +37,13 @@ def compile_kernel(
     """Fill the folder of an entry with the image, and what is known of it. Raises BuildError."""
     for tool in HOST_TOOLS:
         need(tool)
-    tree = source.source.tree
     log = store.log("kernel", plan.key)
     log.unlink(missing_ok=True)
-    with _hold(store, source.source.key), _objects(to, plan, store) as (objects, keep):
+    with _hold(store, source.source.key), _folders(to, plan, source, store) as where:
+        tree, objects, keep = where
         argv = command(plan.arch, tree, objects, jobs)
+        if tree != source.source.tree:  # Kbuild would look where a link leads
+            argv.append(f"abs_srctree={tree}")
         make = Make(plan.label, argv, environment(store.root), log, keep, progress)
         _configure(make, plan, tree, objects)
         try:
@@ -74,20 +77,35 @@ def _hold(store: Store, key: str) -> Iterator[None]:
 
 
 @contextmanager
-def _objects(to: Path, plan: Blueprint, store: Store) -> Iterator[tuple[Path, tuple[int, ...]]]:
-    """The object folder, and the descriptors that make keeps open: if we are killed, the lock
-    of a kept folder stays with the make that still writes there.
+def _folders(
+    to: Path, plan: Blueprint, source: PatchedSource, store: Store
+) -> Iterator[tuple[Path, Path, tuple[int, ...]]]:
+    """The tree as make is to see it, the object folder, and the descriptors that make keeps open:
+    if we are killed, the lock of a kept folder stays with the make that still writes there.
     """
-    if not plan.source.key:
-        with (
-            _kept_folder(plan, store) as folder,
-            kept(plan.source, folder.path, store),
-        ):
-            yield folder.path, (folder.lock,)
+    if plan.source.key:
+        yield *_scratch(to.parent / "build", source.source.tree), ()
         return
-    scratch = to.parent / "objects"
-    scratch.mkdir()
-    yield scratch, ()
+    with (
+        _kept_folder(plan, store) as folder,
+        kept(plan.source, folder.path, store),
+    ):
+        yield source.source.tree, folder.path, (folder.lock,)
+
+
+def _scratch(folder: Path, tree: Path) -> tuple[Path, Path]:
+    """A source of the store and its objects, side by side under names that are the same for each.
+
+    So ccache knows what one source has in common with the next: a patched copy, another commit of
+    a bisection, a newer package. It compares what the compiler is told, paths included.
+    """
+    objects = folder / "objects"
+    objects.mkdir(parents=True)
+    if has_ccache():  # without it messages and debug info had better name what stays
+        link = folder / TREE
+        link.symlink_to(tree)
+        tree = link
+    return tree, objects
 
 
 def _kept_folder(plan: Blueprint, store: Store) -> AbstractContextManager[Folder]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from harness.build import BuildError, Progress
-from harness.build.tools import clean_environment
+from harness.build.tools import CCACHE, clean_environment
 from harness.catalog.arches import Arch
 from harness.lifetime import session
 
@@ -27,13 +27,17 @@ def command(arch: Arch, tree: Path, objects: Path, jobs: int = 0) -> list[str]:
     """make for a tree and an object folder, without targets; `jobs` compilers at a time, 0: as many
     as there are CPUs.
     """
-    ccache = "ccache " if shutil.which("ccache") else ""
+    ccache = f"{CCACHE} " if has_ccache() else ""
     return [
         "make", "-C", str(tree), f"O={objects}", f"ARCH={arch.kernel_arch}",
         f"CROSS_COMPILE={arch.cross}", f"CC={ccache}{arch.cross}gcc", f"HOSTCC={ccache}gcc",
         f"-j{jobs or len(os.sched_getaffinity(0))}", "--output-sync=target",
         "--no-print-directory",
     ]  # fmt: skip
+
+
+def has_ccache() -> bool:
+    return shutil.which(CCACHE) is not None
 
 
 def environment(store: Path) -> dict[str, str]:

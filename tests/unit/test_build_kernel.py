@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,44 @@ def test_an_unknown_flavour_names_those_there_are(arch: Arch, store: Store, tree
         build_kernel(Kernel("t", TreeSource(tree)), arch, "cor", store)
 
 
+MAKES_AN_OBJECT = """\
+vmlinux: main.o
+abs_srctree := $(realpath $(dir $(lastword $(MAKEFILE_LIST))))
+main.o:
+\t@cd $(O) && $(CC) -c -I$(abs_srctree)/mm -fmacro-prefix-map=$(abs_srctree)/= \\
+\t\t-o main.o $(abs_srctree)/mm/memory.c
+"""
+
+
+@pytest.mark.skipif(not shutil.which("ccache") or not shutil.which("gcc"), reason="no ccache, gcc")
+def test_another_source_compiles_anew_only_what_differs(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a folder of its own in the store, whose name the compiler is not to see."""
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+    (tree / "Makefile").write_text((tree / "Makefile").read_text() + MAKES_AN_OBJECT)
+    (tree / "mm" / "memory.c").write_text('#include "fault.h"\nint fault(void) { return SIG; }\n')
+    (tree / "mm" / "fault.h").write_text("enum { SIG = 7 };\n")
+    elsewhere = tmp_path / "elsewhere.patch"
+    elsewhere.write_text(PATCH)
+    header = tmp_path / "header.patch"
+    header.write_text("--- a/mm/fault.h\n+++ b/mm/fault.h\n@@ -1 +1 @@\n"
+                      "-enum { SIG = 7 };\n+enum { SIG = 11 };\n")  # fmt: skip
+    seen = []
+    for patches in ((), (elsewhere,), (header,)):
+        kernel = packaged(tree, tmp_path, *(Patch(one, (), None, "x") for one in patches))
+        build_kernel(kernel, arch, "core", store)
+        seen.append(_compiled())
+    assert seen == [(0, 1), (1, 1), (1, 2)]
+
+
+def _compiled() -> tuple[int, int]:
+    """How often ccache knew what the compiler would make, and how often it did not."""
+    told = subprocess.run(["ccache", "--print-stats"], capture_output=True, text=True, check=True)
+    counts = {name: int(count) for name, count in map(str.split, told.stdout.splitlines())}
+    return counts["direct_cache_hit"] + counts["preprocessed_cache_hit"], counts["cache_miss"]
+
+
 def test_a_users_tree_keeps_its_objects(tree: Path, arch: Arch, store: Store) -> None:
     before = sorted(path.name for path in tree.rglob("*"))
     kernel = Kernel(f"tree:{tree}", TreeSource(tree))
@@ -324,15 +363,14 @@ def test_kill_9_in_a_build_then_parallel_builds(
 
 def test_make_does_not_outlive_a_builder_that_is_killed(tree: Path, tmp_path: Path) -> None:
     makefile = tree / "Makefile"
-    slow = "\t@echo $$PPID > $(O)/../../../../make.tmp; mv $(O)/../../../../make.tmp "
-    slow += "$(O)/../../../../make; sleep 60\n"
+    noted = tmp_path / "make"
+    slow = f"\t@echo $$PPID > {noted}.tmp; mv {noted}.tmp {noted}; sleep 60\n"
     makefile.write_text(makefile.read_text().replace("vmlinux:\n", "vmlinux:\n" + slow))
     source = packaged(tree, tmp_path).source
     assert isinstance(source, TarballSource)
     fake_arch(tmp_path / "root")
     child = build_elsewhere(tmp_path, source.sha256)
     deadline = time.monotonic() + 20
-    noted = tmp_path / "store" / "make"
     while not noted.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
