@@ -41,9 +41,7 @@ def compile_kernel(
     log.unlink(missing_ok=True)
     with _hold(store, source.source.key), _folders(to, plan, source, store) as where:
         tree, objects, keep = where
-        argv = command(plan.arch, tree, objects, jobs)
-        if tree != source.source.tree:  # Kbuild would look where a link leads
-            argv.append(f"abs_srctree={tree}")
+        argv = [*command(plan.arch, tree, objects, jobs), *_as_linked(tree, source.source.tree)]
         make = Make(plan.label, argv, environment(store.root), log, keep, progress)
         _configure(make, plan, tree, objects)
         try:
@@ -106,6 +104,15 @@ def _scratch(folder: Path, tree: Path) -> tuple[Path, Path]:
         link.symlink_to(tree)
         tree = link
     return tree, objects
+
+
+def _as_linked(tree: Path, real: Path) -> list[str]:
+    """What make is told of a tree that is a link: Kbuild would look where that leads, and a name
+    that ccache has made relative would stand in the image, in what WARN and BUG say.
+    """
+    if tree == real:
+        return []
+    return [f"abs_srctree={tree}", f"KCPPFLAGS=-fmacro-prefix-map=../{tree.name}/="]
 
 
 def _kept_folder(plan: Blueprint, store: Store) -> AbstractContextManager[Folder]:
