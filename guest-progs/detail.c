@@ -7,6 +7,8 @@
 
 #include <sys/mman.h>
 
+#define HWPOISON 100		/* MADV_HWPOISON */
+
 /* Each fact of the trap is a step of its own; the address is told relative to the touch. */
 static void facts(const void *touch)
 {
@@ -58,6 +60,15 @@ void detail_hole_jump(void)
 	ask();
 	if (!jump("jump", hole))
 		facts(hole);
+}
+
+/* The address 0 is an address: the record must not depend on its being another. */
+void detail_null_load(void)
+{
+	ask();
+	prove("page 0 unmapped", unmapped(NULL, page_size));
+	if (!load("load", NULL, INT))
+		facts(NULL);
 }
 
 void detail_none_load(void)
@@ -205,6 +216,36 @@ void detail_key_absent(void)
 	prove("page absent", !present(page));
 	if (!load("load", page, INT))
 		facts(page);
+}
+
+/* Two faults of one thread that differ in direction, kind and address: the words are of the second. */
+void detail_load_after_store(void)
+{
+	char *ro = anon_pages(1, PROT_READ | PROT_WRITE), *hole;
+
+	ask();
+	fill(ro, page_size);
+	must("mprotect", mprotect(ro, page_size, PROT_READ));
+	prove("page present", present(ro));
+	hole = hole_page();
+	store("store", ro, INT);
+	if (!load("load", hole, INT))
+		facts(hole);
+}
+
+/* A memory error has a signal and a code of its own, and is a trap as others are. */
+void detail_poison_store(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	ask();
+	if (madvise(NULL, 0, HWPOISON) < 0)
+		not_applicable("madvise(%d)=%s", HWPOISON, errno_name(errno));
+	fill(page, page_size);
+	prove("page present", present(page));
+	call("madvise", page, madvise(page, page_size, HWPOISON));
+	if (!store("store", page + 8, INT))
+		facts(page + 8);
 }
 
 /* A trap without an address, after one that had one. */

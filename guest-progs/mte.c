@@ -151,12 +151,95 @@ void mte_tbi_read(void)
 	read_tagged();
 }
 
-void mte_tbi_read_enabled(void)
+/* The kernel takes pointers with a top byte from here on. */
+static void hand_over_tagged(void)
 {
 	need_tags();
 	if (prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE, 0, 0, 0) != 0)
 		not_applicable("no tagged address ABI: prctl says %s", errno_name(errno));
+}
+
+void mte_tbi_read_enabled(void)
+{
+	hand_over_tagged();
 	read_tagged();
+}
+
+/* The second page of a file of three, not in the page table. */
+static char *absent_page(int fd, int flags)
+{
+	char *page = map_file(fd, 3, PROT_READ | PROT_WRITE, flags) + page_size;
+
+	prove("page absent", !present(page));
+	return page;
+}
+
+/* Which page of a file is meant is computed from the address: with its top byte it would be far behind the end. */
+void mte_tbi_file(void)
+{
+	int fd = tmpfile_of(3 * page_size), from = pipe_of_others(64), to = pipe_sink();
+	char *page;
+	long done;
+
+	hand_over_tagged();
+	page = absent_page(fd, MAP_SHARED);
+	load_tagged("load", page, 0x5a);
+	load_known("loaded", page, INT, pattern(page_size, INT));
+
+	page = absent_page(fd, MAP_PRIVATE);
+	store_tagged("store", page, 0x5a);
+	load_known("stored", page, INT, (uint32_t)(uintptr_t)page);
+	load_known("beside", page + 8, INT, pattern(page_size + 8, INT));
+
+	page = absent_page(fd, MAP_SHARED);
+	call_begin("write", page);
+	done = write(to, tagged(page, 0x5a), 64);
+	call_end(done, 64, pipe_holds(to, page_size, done));
+
+	page = absent_page(fd, MAP_SHARED);
+	call_begin("read", page);
+	done = read(from, tagged(page, 0x5a), 64);
+	call_end(done, 64, done <= 0 || (filled_from(page, done, OTHER) &&
+					 filled_from(page + 64, page_size - 64, page_size + 64)));
+}
+
+/* The second word of FUTEX_WAKE_OP gets five more; nobody waits at the first. */
+static void add_five(const char *label, futex_word *word, uint32_t sum)
+{
+	static futex_word first;
+	long ret;
+
+	call_begin(label, word);
+	ret = syscall(FUTEX, &first, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1L, 1L, tagged(word, 0x5a),
+		      FUTEX_OP(FUTEX_OP_ADD, 5, FUTEX_OP_CMP_EQ, 0));
+	call_end(ret, 0, *word == sum);
+}
+
+/* The kernel stores to it with faults disabled, and then brings the page in without one. */
+void mte_tbi_futex(void)
+{
+	futex_word *fresh = (futex_word *)anon_pages(1, PROT_READ | PROT_WRITE);
+	futex_word *loaded = (futex_word *)anon_pages(1, PROT_READ | PROT_WRITE);
+	futex_word *shared = (futex_word *)anon_pages(1, PROT_READ | PROT_WRITE);
+	char byte = 0;
+	int go[2];
+	pid_t pid;
+
+	hand_over_tagged();
+	prove("zero page", arch_load(loaded, INT) == 0 && !present(fresh));
+	*shared = 7;
+	must("pipe", pipe(go));
+	pid = fork_child();
+	if (pid == 0) {
+		must("read", read(go[0], &byte, 1));
+		load_data("child", shared, INT, 7);
+		child_done();
+	}
+	add_five("fresh", fresh, 5);
+	add_five("loaded", loaded, 5);
+	add_five("after-fork", shared, 12);
+	must("write", write(go[1], &byte, 1));
+	join_child(pid);
 }
 
 /* The tracer has asked for nothing: a debugger hands on the pointers of the program as they are. */

@@ -449,6 +449,25 @@ void retry_two_signals_info_in_load(void)
 	two_signals_in_load(SA_SIGINFO);
 }
 
+static void read_before_handler(char *page)
+{
+	must("signal", signal(SIGUSR1, count_signal) == SIG_ERR ? -1 : 0);
+	task('A');
+	read_between("read", page, page_size);
+	step("handler");
+	result("ok(%d)", (int)first_ran);
+}
+
+/* The signal comes first, and then the page: a copy cannot be interrupted, and need not be. */
+void retry_signal_in_read(void)
+{
+	struct stuck child = stuck_child(read_before_handler);
+
+	must("kill", kill(child.pid, SIGUSR1));
+	resolve(&child);
+	join_child(child.pid);
+}
+
 /* -- the page of a disk that answers no more ------------------------------------------------------ */
 
 /* A child that waits in act for the disk. */

@@ -190,6 +190,42 @@ void userfault_wake_unresolved(void)
 	join_child(child.pid);
 }
 
+static void load_middle(char *pages)
+{
+	load_it(pages + page_size);
+}
+
+/* Who is woken faults again, and the monitor is told before the task sleeps: one that sleeps without was not woken. */
+static void undisturbed(const char *label, struct stuck *child)
+{
+	struct uffd_msg msg;
+
+	see_it_sleep(child);
+	call(label, NULL, read(child->uffd, &msg, sizeof(msg)));
+}
+
+/* Nobody waits for the pages on either side of the one that is missed. */
+void userfault_wake_neighbours(void)
+{
+	struct watch three = { .start = anon_pages(3, RW), .size = 3 * page_size };
+	struct stuck child = watched_child(three, load_middle);
+	char *middle = child.page + page_size;
+
+	see_stuck(&child);
+	prove("it waits for the middle", child.address == (uintptr_t)middle);
+	task('B');
+	uffd_wake("wake-below", child.uffd, middle - page_size, page_size);
+	undisturbed("below", &child);
+	uffd_wake("wake-above", child.uffd, middle + page_size, page_size);
+	undisturbed("above", &child);
+	copy("copy-below", child.uffd, middle - page_size, pattern_page());
+	undisturbed("below-there", &child);
+	copy("copy-above", child.uffd, middle + page_size, pattern_page());
+	undisturbed("above-there", &child);
+	copy("copy", child.uffd, middle, pattern_page());
+	join_child(child.pid);
+}
+
 void userfault_unregister_blocked(void)
 {
 	struct stuck child = stuck_child(load_it);
