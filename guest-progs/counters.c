@@ -5,6 +5,7 @@
  */
 #include "fault.h"
 
+#include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -49,6 +50,60 @@ void counters_cow(void)
 			pause();
 	count_faults();
 	store("", page, INT);
+}
+
+/* perf's software event of page faults, of this thread in whatever mode. */
+static int page_faults_event(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_PAGE_FAULTS,
+	};
+	int event = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+
+	if (event < 0 && errno == ENOSYS)
+		not_applicable("perf_event_open=ENOSYS");
+	return must("perf_event_open", event);
+}
+
+static uint64_t counted(int event)
+{
+	uint64_t count;
+
+	prove("the event's count", read(event, &count, sizeof(count)) == sizeof(count));
+	return count;
+}
+
+static void store_to(char *page)
+{
+	arch_store(page, 1, INT);
+}
+
+static void read_to(char *page)
+{
+	prove("read", read_into(page) == 64);
+}
+
+/* Done twice: the first time is for what it needs of the program itself. */
+static void count_event(const char *label, int event, void (*touch)(char *page))
+{
+	char *pages = anon_pages(2, RW);
+	uint64_t before = 0, after = 0;
+
+	for (int i = 0; i < 2; i++) {
+		before = counted(event);
+		touch(pages + i * page_size);
+		after = counted(event);
+	}
+	step(label);
+	result("ok(%d)", (int)(after - before));
+}
+
+void counters_perf(void)
+{
+	int event = page_faults_event();
+
+	count_event("store", event, store_to);
+	count_event("read", event, read_to);
 }
 
 /* Memory that is locked is never without its pages: also what it grew by, where it was moved to. */
