@@ -458,13 +458,22 @@ static void read_before_handler(char *page)
 	result("ok(%d)", (int)first_ran);
 }
 
-/* The signal comes first, and then the page: a copy cannot be interrupted, and need not be. */
+/*
+ * The signal comes first, and then the page: a copy cannot be interrupted, and need not be. Where it
+ * is, there may be nobody left to bring the page to.
+ */
 void retry_signal_in_read(void)
 {
 	struct stuck child = stuck_child(read_before_handler);
+	char *source = anon_pages(1, PROT_READ | PROT_WRITE);
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)child.page, .src = (uintptr_t)source, .len = page_size,
+	};
 
+	fill(source, page_size);
 	must("kill", kill(child.pid, SIGUSR1));
-	resolve(&child);
+	task('B');
+	call("copy", child.page, ioctl(child.uffd, UFFDIO_COPY, &copy));
 	join_child(child.pid);
 }
 
