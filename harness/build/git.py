@@ -220,12 +220,17 @@ class Repository(Struct, frozen=True):
             )
 
     def _copy_index(self, to: Path) -> None:
-        """Theirs, for what it knows of the files: then only those that changed are read."""
+        """Theirs, for what it knows of the files: then only those that changed are read. With its
+        time, by which git knows what it has to read all the same: a file that may have changed in
+        the moment in which that index was written.
+        """
         to.unlink(missing_ok=True)
         theirs = Path(self._must("rev-parse", "--git-path", "index"))
         theirs = theirs if theirs.is_absolute() else self.path / theirs
         if theirs.is_file():
+            written = theirs.stat().st_mtime_ns
             shutil.copyfile(theirs, to)
+            os.utime(to, ns=(written, written))
 
     # -- asking --
 

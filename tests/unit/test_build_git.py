@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_equal_files_are_one_source(tree: Path, store: Store) -> None:
     assert clean.version == revision.version == f"6.12.117-00001-g{head[:12]}"
     assert dirty.version == "6.12.117-dirty"
     assert clean.provenance["commit"] == head
+
+
+def test_an_edit_in_the_second_of_a_commit_is_seen(tree: Path, store: Store) -> None:
+    """Of the same size and time: only the time of git's index tells that it may be one."""
+    git(tree, "config", "core.trustctime", "false")  # which nobody can set, and is the same too
+    text, then = tree / "text", (1_700_000_000, 1_700_000_000)
+    os.utime(text, then)
+    git(tree, "add", "--all")
+    text.write_text("two\n")
+    for file in (text, tree / ".git" / "index"):
+        os.utime(file, then)
+    assert open_repository(tree).state(store)[1]
 
 
 def test_without_tags_the_commit_is_told(tree: Path, store: Store) -> None:
