@@ -58,7 +58,7 @@ const char *mount_disk(const char *name)
 	if (errno == ENODEV)
 		not_applicable("this kernel has no file system %s", name);
 	if (errno == EINVAL && page_size > 4096)
-		not_applicable("this kernel mounts no %s whose blocks are smaller than a page", name);
+		not_applicable("mount says EINVAL of %s, whose blocks are smaller than a page", name);
 	setup_failed("mount");
 }
 

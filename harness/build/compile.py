@@ -16,13 +16,13 @@ import msgspec
 from harness.build import BuildError, InputError, Progress
 from harness.build import kconfig as kc
 from harness.build.blueprint import RECIPE, Blueprint, blueprint
-from harness.build.make import Make, command, environment, has_ccache
+from harness.build.make import Make, command, environment
 from harness.build.objects import is_configured, kept, note_configured
 from harness.build.own_tree import is_as_it_was
 from harness.build.patches import PatchedSource, remedies
 from harness.build.source import resolve
 from harness.build.store import Folder, Store
-from harness.build.tools import HOST_TOOLS, digest, file_digest, need, output
+from harness.build.tools import HOST_TOOLS, digest, file_digest, has_ccache, need, output
 from harness.build.tree import TREE
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
@@ -94,8 +94,8 @@ def _folders(
 def _scratch(folder: Path, tree: Path) -> tuple[Path, Path]:
     """A source of the store and its objects, side by side under names that are the same for each.
 
-    So ccache knows what one source has in common with the next: a patched copy, another commit of
-    a bisection, a newer package. It compares what the compiler is told, paths included.
+    So ccache knows what one source has in common with the next: a patched copy, a revision, a
+    newer package. It compares what the compiler is told, paths included.
     """
     objects = folder / "objects"
     objects.mkdir(parents=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from harness.build.tools import (
     called,
     digest,
     file_digest,
+    has_ccache,
     output,
     said,
     toolchain,
@@ -121,7 +121,7 @@ def _compile(
         *FLAGS, f'-DARCH_HEADER="arch/{arch.guest_header}"', "-I.", f"-I{folder}",
         f"-ffile-prefix-map={folder}=guest-progs", *arch.cc_flags,
     ]  # fmt: skip
-    ccache = [CCACHE] if shutil.which(CCACHE) else []
+    ccache = [CCACHE] if has_ccache() else []
 
     objects = [f"{source.stem}.o" for source in sources]
     cc = [*ccache, tools.gcc, *flags]

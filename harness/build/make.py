@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from io import RawIOBase
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from harness.build import BuildError, Progress
-from harness.build.tools import CCACHE, clean_environment
+from harness.build.tools import CCACHE, clean_environment, has_ccache
 from harness.catalog.arches import Arch
 from harness.lifetime import session
 
@@ -34,10 +33,6 @@ def command(arch: Arch, tree: Path, objects: Path, jobs: int = 0) -> list[str]:
         f"-j{jobs or len(os.sched_getaffinity(0))}", "--output-sync=target",
         "--no-print-directory",
     ]  # fmt: skip
-
-
-def has_ccache() -> bool:
-    return shutil.which(CCACHE) is not None
 
 
 def environment(store: Path) -> dict[str, str]:

@@ -75,6 +75,10 @@ def need(tool: str, packages: Mapping[str, str] = PACKAGES) -> str:
     return tool
 
 
+def has_ccache() -> bool:
+    return shutil.which(CCACHE) is not None
+
+
 def clean_environment() -> dict[str, str]:
     """The caller's environment without what would change a build behind its key."""
     prefixes = ("KBUILD_", "KCONFIG_", "INSTALL_", "GIT_")
