@@ -421,6 +421,9 @@ int userfaultfd(int flags);
 void uffd_register(const char *label, char *start, size_t size, uint64_t mode);
 void uffd_continue(const char *label, int uffd, char *start, size_t size);
 void uffd_wake(const char *label, int uffd, char *start, size_t size);
+/* UFFDIO_COPY of one page, as a step; and a page of the pattern to copy from. */
+void uffd_copy(const char *label, int uffd, char *page, char *source);
+char *pattern_page(void);
 
 /* The only step: what becomes of the child when it is killed. One that does not end is released. */
 void kill_stuck(struct stuck *stuck);

@@ -465,15 +465,11 @@ static void read_before_handler(char *page)
 void retry_signal_in_read(void)
 {
 	struct stuck child = stuck_child(read_before_handler);
-	char *source = anon_pages(1, PROT_READ | PROT_WRITE);
-	struct uffdio_copy copy = {
-		.dst = (uintptr_t)child.page, .src = (uintptr_t)source, .len = page_size,
-	};
+	char *source = pattern_page();
 
-	fill(source, page_size);
 	must("kill", kill(child.pid, SIGUSR1));
 	task('B');
-	call("copy", child.page, ioctl(child.uffd, UFFDIO_COPY, &copy));
+	uffd_copy("copy", child.uffd, child.page, source);
 	join_child(child.pid);
 }
 

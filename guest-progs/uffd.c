@@ -191,15 +191,31 @@ struct stuck stuck_child(void (*act)(char *page))
 	return stuck;
 }
 
-void resolve(struct stuck *stuck)
+char *pattern_page(void)
 {
-	char *source = anon_pages(1, PROT_READ | PROT_WRITE);
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	fill(page, page_size);
+	return page;
+}
+
+static int copy_page(int uffd, char *page, char *source)
+{
 	struct uffdio_copy copy = {
-		.dst = (uintptr_t)stuck->page, .src = (uintptr_t)source, .len = page_size,
+		.dst = (uintptr_t)page, .src = (uintptr_t)source, .len = page_size,
 	};
 
-	fill(source, page_size);
-	must("UFFDIO_COPY", ioctl(stuck->uffd, UFFDIO_COPY, &copy));
+	return ioctl(uffd, UFFDIO_COPY, &copy);
+}
+
+void uffd_copy(const char *label, int uffd, char *page, char *source)
+{
+	call(label, page, copy_page(uffd, page, source));
+}
+
+void resolve(struct stuck *stuck)
+{
+	must("UFFDIO_COPY", copy_page(stuck->uffd, stuck->page, pattern_page()));
 }
 
 void kill_stuck(struct stuck *stuck)

@@ -30,23 +30,6 @@ static struct uffdio_range page_of(char *page)
 	return (struct uffdio_range){ .start = (uintptr_t)page, .len = page_size };
 }
 
-static char *pattern_page(void)
-{
-	char *page = anon_pages(1, RW);
-
-	fill(page, page_size);
-	return page;
-}
-
-static void copy(const char *label, int uffd, char *page, char *source)
-{
-	struct uffdio_copy copy = {
-		.dst = (uintptr_t)page, .src = (uintptr_t)source, .len = page_size,
-	};
-
-	call(label, page, ioctl(uffd, UFFDIO_COPY, &copy));
-}
-
 static void zeropage(const char *label, int uffd, char *page)
 {
 	struct uffdio_zeropage zero = { .range = page_of(page) };
@@ -113,7 +96,7 @@ void userfault_copy_store(void)
 	struct stuck child = stuck_child(store_it);
 
 	task('B');
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -122,7 +105,7 @@ void userfault_copy_read(void)
 	struct stuck child = stuck_child(read_it);
 
 	task('B');
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -142,7 +125,7 @@ static void told_address(const char *label, struct stuck *child)
 
 static void bring(struct stuck *child)
 {
-	copy("copy", child->uffd, child->page, pattern_page());
+	uffd_copy("copy", child->uffd, child->page, pattern_page());
 	join_child(child->pid);
 }
 
@@ -188,7 +171,7 @@ void userfault_wake_unresolved(void)
 	task('B');
 	uffd_wake("wake", child.uffd, child.page, page_size);
 	see_stuck(&child);	/* a second event: it faulted again */
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -220,11 +203,11 @@ void userfault_wake_neighbours(void)
 	undisturbed("below", &child);
 	uffd_wake("wake-above", child.uffd, middle + page_size, page_size);
 	undisturbed("above", &child);
-	copy("copy-below", child.uffd, middle - page_size, pattern_page());
+	uffd_copy("copy-below", child.uffd, middle - page_size, pattern_page());
 	undisturbed("below-there", &child);
-	copy("copy-above", child.uffd, middle + page_size, pattern_page());
+	uffd_copy("copy-above", child.uffd, middle + page_size, pattern_page());
 	undisturbed("above-there", &child);
-	copy("copy", child.uffd, middle, pattern_page());
+	uffd_copy("copy", child.uffd, middle, pattern_page());
 	join_child(child.pid);
 }
 
@@ -394,8 +377,8 @@ void userfault_copy_bad_source(void)
 	char *page = anon_pages(1, RW), *source = pattern_page(), *hole = hole_page();
 	int uffd = watch((struct watch){ .start = page });
 
-	copy("bad", uffd, page, hole);
-	copy("good", uffd, page, source);
+	uffd_copy("bad", uffd, page, hole);
+	uffd_copy("good", uffd, page, source);
 	load_data("load", page, INT, pattern(0, INT));
 }
 
@@ -420,8 +403,8 @@ void userfault_copy_twice(void)
 	char *page = anon_pages(1, RW), *source = pattern_page();
 	int uffd = watch((struct watch){ .start = page });
 
-	copy("first", uffd, page, source);
-	copy("second", uffd, page, source);
+	uffd_copy("first", uffd, page, source);
+	uffd_copy("second", uffd, page, source);
 }
 
 void userfault_zeropage_twice(void)
@@ -438,7 +421,7 @@ void userfault_copy_unregistered(void)
 	char *pages = anon_pages(2, RW), *source = pattern_page();
 	int uffd = watch((struct watch){ .start = pages });
 
-	copy("", uffd, pages + page_size, source);
+	uffd_copy("", uffd, pages + page_size, source);
 }
 
 /* A file that shrank: the page is behind its end. */
@@ -449,7 +432,7 @@ void userfault_copy_eof(void)
 	int uffd = watch((struct watch){ .start = page });
 
 	must("ftruncate", ftruncate(fd, 0));
-	copy("", uffd, page, source);
+	uffd_copy("", uffd, page, source);
 }
 
 /* A private page is of memory, and could be brought; but no fault could bring it. */
@@ -460,7 +443,7 @@ void userfault_eof_private(void)
 	int uffd = watch((struct watch){ .start = page });
 
 	must("ftruncate", ftruncate(fd, 0));
-	copy("copy", uffd, page, source);
+	uffd_copy("copy", uffd, page, source);
 	zeropage("zeropage", uffd, page);
 }
 
@@ -530,7 +513,7 @@ void userfault_user_only_load(void)
 
 	see_stuck(&child);
 	task('B');
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -555,7 +538,7 @@ void userfault_user_only_wake(void)
 	see_stuck(&child);
 	uffd_wake("again", child.uffd, child.page, page_size);
 	see_stuck(&child);
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -661,7 +644,7 @@ void userfault_poison_copy_over(void)
 
 	poison("poison", uffd, page);
 	poison("again", uffd, page);
-	copy("copy", uffd, page, source);
+	uffd_copy("copy", uffd, page, source);
 }
 
 /* -- the interface ---------------------------------------------------------------------------- */
@@ -763,8 +746,8 @@ void userfault_fork_event(void)
 
 	read_event(&child, uffd, UFFD_EVENT_PAGEFAULT);
 	task('B');
-	copy("parent", child.uffd, child.page, pattern_page());
-	copy("child", uffd, child.page, pattern_page());
+	uffd_copy("parent", child.uffd, child.page, pattern_page());
+	uffd_copy("child", uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -839,7 +822,7 @@ void userfault_nx_jump(void)
 	result("ok(%d)", asked);
 	if (asked) {
 		put_return_stub(stub);
-		copy("copy", child.uffd, page, stub);
+		uffd_copy("copy", child.uffd, page, stub);
 	}
 	join_child(child.pid);
 }
@@ -860,7 +843,7 @@ void userfault_copy_while_changing(void)
 	struct stuck child = stuck_in_madvise(drop);
 
 	task('B');
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	read_event(&child, child.uffd, UFFD_EVENT_REMOVE);
 	join_child(child.pid);
 }
@@ -919,7 +902,7 @@ void userfault_remote_read(void)
 	struct stuck child = remote_reader(read_remote);
 
 	task('B');
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
@@ -1074,7 +1057,7 @@ void userfault_minor_punched_missing(void)
 	uffd_continue("continue", child.uffd, child.page, page_size);
 	uffd_wake("wake", child.uffd, child.page, page_size);
 	prove("a missing page now", !(see_stuck(&child) & UFFD_PAGEFAULT_FLAG_MINOR));
-	copy("copy", child.uffd, child.page, pattern_page());
+	uffd_copy("copy", child.uffd, child.page, pattern_page());
 	join_child(child.pid);
 }
 
