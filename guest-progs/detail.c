@@ -7,8 +7,6 @@
 
 #include <sys/mman.h>
 
-#define HWPOISON 100		/* MADV_HWPOISON */
-
 /* Each fact of the trap is a step of its own; the address is told relative to the touch. */
 static void facts(const void *touch)
 {
@@ -239,11 +237,11 @@ void detail_poison_store(void)
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
 
 	ask();
-	if (madvise(NULL, 0, HWPOISON) < 0)
-		not_applicable("madvise(%d)=%s", HWPOISON, errno_name(errno));
+	if (madvise(NULL, 0, MADV_HWPOISON) < 0)
+		not_applicable("madvise(%d)=%s", MADV_HWPOISON, errno_name(errno));
 	fill(page, page_size);
 	prove("page present", present(page));
-	call("madvise", page, madvise(page, page_size, HWPOISON));
+	call("madvise", page, madvise(page, page_size, MADV_HWPOISON));
 	if (!store("store", page + 8, INT))
 		facts(page + 8);
 }

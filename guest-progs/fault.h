@@ -319,6 +319,12 @@ bool pipe_holds(int sink, size_t position, long n);
 /* read(2) of 64 bytes from OTHER on into the page, write(2) of 64 bytes from it: a pipe each. */
 long read_into(char *page);
 long write_from(char *page);
+/*
+ * FUTEX_WAKE_OP: the kernel changes the word by an op (FUTEX_OP(...)). Private, where nobody waits; or
+ * shared, and wakes who waits at the word, if it was as the op says. Nobody waits at its first word.
+ */
+long change_futex(void *word, int op);
+long change_shared_futex(void *word, int op);
 /* A page of the pattern under a key with these rights of this thread denied; n/a without keys: pkeys.c. */
 char *keyed_page(int denied);
 /* Writes a setting of the kernel, a file in /proc or /sys; false where there is no such file. */

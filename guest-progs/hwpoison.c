@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#define HWPOISON 100		/* MADV_HWPOISON */
 #define SOFT_OFFLINE 101	/* MADV_SOFT_OFFLINE */
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -64,7 +63,7 @@ void hwpoison_anon_load(void)
 {
 	char *page = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		load("load", page + 8, INT);
 }
 
@@ -72,7 +71,7 @@ void hwpoison_anon_store(void)
 {
 	char *page = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		store("store", page + 8, INT);
 }
 
@@ -80,7 +79,7 @@ void hwpoison_shared_load(void)
 {
 	char *page = shared_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		load("load", page + 8, INT);
 }
 
@@ -88,7 +87,7 @@ void hwpoison_tmpfs_load(void)
 {
 	char *page = file_page(page_file());
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		load("load", page + 8, INT);
 }
 
@@ -97,7 +96,7 @@ void hwpoison_tmpfs_read(void)
 	int fd = page_file();
 	char *page = file_page(fd), *good = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		transfer("read", good, 64, pread(fd, good, 64, 0));
 }
 
@@ -106,7 +105,7 @@ void hwpoison_tmpfs_sendfile(void)
 	int fd = page_file(), to = tmpfile_of(0);
 	char *page = file_page(fd);
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		transfer("sendfile", NULL, 64, sendfile(to, fd, &(off_t){ 0 }, 64));
 }
 
@@ -115,7 +114,7 @@ void hwpoison_tmpfs_write(void)
 	int fd = page_file();
 	char *page = file_page(fd), *good = anon_page();
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		transfer("write", good, 64, pwrite(fd, good, 64, 0));
 }
 
@@ -124,7 +123,7 @@ void hwpoison_uaccess_read(void)
 	char *page = anon_page();
 	int fd = pipe_holding(64);
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		transfer("read", page, 64, read(fd, page, 64));
 }
 
@@ -133,7 +132,7 @@ void hwpoison_uaccess_write(void)
 	char *page = anon_page();
 	int fd = pipe_sink();
 
-	if (advise("madvise", page, HWPOISON))
+	if (advise("madvise", page, MADV_HWPOISON))
 		transfer("write", page, 64, write(fd, page, 64));
 }
 
@@ -141,8 +140,8 @@ void hwpoison_twice(void)
 {
 	char *page = anon_page();
 
-	if (advise("first", page, HWPOISON))
-		advise("second", page, HWPOISON);
+	if (advise("first", page, MADV_HWPOISON))
+		advise("second", page, MADV_HWPOISON);
 }
 
 void hwpoison_soft_offline(void)
@@ -156,7 +155,7 @@ void hwpoison_soft_offline(void)
 void hwpoison_unprivileged(void)
 {
 	prove("not root", geteuid() != 0);
-	advise("", anon_page(), HWPOISON);
+	advise("", anon_page(), MADV_HWPOISON);
 }
 
 /* From here on a kernel that knows no memory errors is not asked: the scenario is n/a. */
@@ -168,8 +167,8 @@ static void need(int advice)
 
 static bool inject(char *page)
 {
-	need(HWPOISON);
-	return advise("madvise", page, HWPOISON);
+	need(MADV_HWPOISON);
+	return advise("madvise", page, MADV_HWPOISON);
 }
 
 /* -- other ways for the kernel to trip over the page ------------------------------------------ */
@@ -218,14 +217,12 @@ void hwpoison_process_vm(void)
 		transfer("read", good, 64, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
 }
 
-#define POPULATE_READ 22	/* MADV_POPULATE_READ */
-
 void hwpoison_populate(void)
 {
 	char *page = anon_page();
 
 	if (inject(page))
-		advise("populate", page, POPULATE_READ);
+		advise("populate", page, MADV_POPULATE_READ);
 }
 
 void hwpoison_mlock(void)
@@ -284,9 +281,9 @@ void hwpoison_early(void)
 {
 	char *page = anon_page();
 
-	need(HWPOISON);
+	need(MADV_HWPOISON);
 	be_told_early();
-	advise("", page, HWPOISON);
+	advise("", page, MADV_HWPOISON);
 }
 
 void hwpoison_blocked(void)
@@ -340,7 +337,7 @@ static void two_early(bool in_thread)
 	int ready[2];
 	char byte;
 
-	need(HWPOISON);
+	need(MADV_HWPOISON);
 	must("pipe", pipe2(ready, O_CLOEXEC));
 	witness.ready = ready[1];
 	child.pid = fork_child();
@@ -374,7 +371,7 @@ void hwpoison_two_late(void)
 	char byte = 0;
 	int go[2];
 
-	need(HWPOISON);
+	need(MADV_HWPOISON);
 	must("pipe", pipe2(go, O_CLOEXEC));
 	child.pid = fork_child();
 	if (child.pid == 0) {

@@ -276,7 +276,7 @@ static void uaccess_of(enum faultline_result kind)
 
 static long populate(char *page)
 {
-	return madvise(page, page_size, 22 /* MADV_POPULATE_READ */);
+	return madvise(page, page_size, MADV_POPULATE_READ);
 }
 
 static long vm_read(char *page)

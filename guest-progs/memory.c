@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -450,6 +451,23 @@ long read_into(char *page)
 long write_from(char *page)
 {
 	return write(pipe_sink(), page, 64);
+}
+
+static long wake_op(int flag, void *word, int op)
+{
+	static futex_word first;
+
+	return syscall(FUTEX, &first, FUTEX_WAKE_OP | flag, 1L, 1L, word, op);
+}
+
+long change_futex(void *word, int op)
+{
+	return wake_op(FUTEX_PRIVATE_FLAG, word, op);
+}
+
+long change_shared_futex(void *word, int op)
+{
+	return wake_op(0, word, op);
 }
 
 bool set_knob(const char *path, const char *value)

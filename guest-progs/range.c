@@ -294,13 +294,10 @@ void range_kernel_string(void)
 void range_kernel_futex(void)
 {
 	char *kernel = (char *)KERNEL_ADDR, *data = (char *)KERNEL_DATA;
-	int set_to_0 = FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0);
-	futex_word good = 0;
 
 	call("private", kernel, syscall(FUTEX, kernel, FUTEX_WAIT_PRIVATE, 1, no_time, NULL, 0));
 	call("shared", kernel, syscall(FUTEX, kernel, FUTEX_WAIT, 1, no_time, NULL, 0));
-	call("wake-op", data,
-	     syscall(FUTEX, &good, FUTEX_WAKE_OP_PRIVATE, 1, 1, data, set_to_0));
+	call("wake-op", data, change_futex(data, FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0)));
 }
 
 /* An int that begins in the user's part: at its last bytes, and at those of all addresses. */

@@ -396,11 +396,6 @@ void remote_mem_read_short_buffer(void)
 
 /* -- pages brought in ahead of use ------------------------------------------------------------ */
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
-
 void remote_mlock_hole(void)
 {
 	char *hole = hole_page();

@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 
 #define RW (PROT_READ | PROT_WRITE)
-#define PAGEOUT 21	/* MADV_PAGEOUT */
 #define DEVICE "/dev/zram0"
 #define DEVICE_SIZE (16 * MIB)
 
@@ -61,7 +60,7 @@ static void page_out(char *page, size_t n)
 {
 	unsigned char cached;
 
-	must("MADV_PAGEOUT", madvise(page, n * page_size, PAGEOUT));
+	must("MADV_PAGEOUT", madvise(page, n * page_size, MADV_PAGEOUT));
 	for (size_t i = 0; i < n; i++) {
 		must("mincore", mincore(page + i * page_size, page_size, &cached));
 		prove("page swapped out", !present(page + i * page_size) && !(cached & 1));

@@ -708,21 +708,11 @@ void uaccess_futex_wake_hole(void)
 	call("shared", hole, syscall(FUTEX, hole, FUTEX_WAKE, 1, NULL, NULL, 0));
 }
 
-/* FUTEX_WAKE_OP stores to the second word. */
 void uaccess_futex_op_ro(void)
 {
-	char *good = anon_pages(1, RW), *ro = anon_pages(1, PROT_READ);
-	int set_to_1 = FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0);
+	char *ro = anon_pages(1, PROT_READ);
 
-	call("", ro, syscall(FUTEX, good, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, 1, ro, set_to_1));
-}
-
-/* On the second word; nobody waits at the first. */
-static long wake_op(uint32_t *word, int flag, int op)
-{
-	static futex_word first;
-
-	return syscall(FUTEX, &first, FUTEX_WAKE_OP | flag, 1L, 1L, word, op);
+	call("", ro, change_futex(ro, FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0)));
 }
 
 /* Afterwards the word is to hold this. */
@@ -731,7 +721,7 @@ static void operate(const char *label, uint32_t *word, int op, uint32_t result)
 	long ret;
 
 	call_begin(label, word);
-	ret = wake_op(word, FUTEX_PRIVATE_FLAG, op);
+	ret = change_futex(word, op);
 	call_end(ret, 0, *word == result);
 }
 
@@ -776,8 +766,8 @@ void uaccess_futex_op_waiter(void)
 	uint32_t *word = must("mmap", mmap(NULL, page_size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 	pid_t waiter = waiter_at(word);
 
-	transfer("other", word, 0, wake_op(word, 0, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 7)));
-	transfer("equal", word, 1, wake_op(word, 0, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 8)));
+	transfer("other", word, 0, change_shared_futex(word, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 7)));
+	transfer("equal", word, 1, change_shared_futex(word, FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 8)));
 	join_child(waiter);
 	step("word");
 	result("ok(%d)", *word);
@@ -830,8 +820,8 @@ void uaccess_futex_op_refused(void)
 	must("mprotect", mprotect(ro, page_size, PROT_READ));
 	hole = hole_page();
 	operate("ro", ro, OPERATE(ADD, 5), WORD);
-	call("none", none, wake_op(none, FUTEX_PRIVATE_FLAG, OPERATE(ADD, 5)));
-	call("hole", hole, wake_op((uint32_t *)hole, FUTEX_PRIVATE_FLAG, OPERATE(ADD, 5)));
+	call("none", none, change_futex(none, OPERATE(ADD, 5)));
+	call("hole", hole, change_futex(hole, OPERATE(ADD, 5)));
 }
 
 /* The kernel takes the lock for its caller: it exchanges the word that nobody holds by a thread's number. */

@@ -20,7 +20,6 @@
 #include <sys/wait.h>
 
 #define RW (PROT_READ | PROT_WRITE)
-#define POPULATE_READ 22	/* MADV_POPULATE_READ */
 #define CACHED 64	/* bytes of the pattern in a file of one page */
 
 /* -- what the one that brings the page does ----------------------------------------------- */
@@ -594,13 +593,11 @@ void userfault_poison_mincore(void)
 void userfault_poison_looked_up(void)
 {
 	char *page = poisoned();
-	int set_to_1 = FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0);
-	futex_word good = 0;
 
 	call("mlock", page, mlock(page, page_size));
 	call("futex-wait", page, syscall(FUTEX, page, FUTEX_WAIT, 1, NULL, NULL, 0));
-	call("futex-op", page, syscall(FUTEX, &good, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1L, 1L, page, set_to_1));
-	call("populate", page, madvise(page, page_size, POPULATE_READ));
+	call("futex-op", page, change_futex(page, FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0)));
+	call("populate", page, madvise(page, page_size, MADV_POPULATE_READ));
 }
 
 /* The mark is in the page table, and that is copied. */
