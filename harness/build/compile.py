@@ -28,6 +28,7 @@ from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.version import parse_version
 
+OBJECTS = "objects"  # the folder beside the link to the tree
 SMALL_VMLINUX = 64 << 20  # bytes; a larger one is not kept beside the image
 
 
@@ -39,17 +40,19 @@ def compile_kernel(
         need(tool)
     log = store.log("kernel", plan.key)
     log.unlink(missing_ok=True)
-    with _hold(store, source.source.key), _folders(to, plan, source, store) as where:
-        tree, objects, keep = where
-        argv = [*command(plan.arch, tree, objects, jobs), *_as_linked(tree, source.source.tree)]
-        make = Make(plan.label, argv, environment(store.root), log, keep, progress)
-        _configure(make, plan, tree, objects)
+    real = source.source.tree
+    with _hold(store, source.source.key), _folders(to, plan, real, store) as (where, objects, keep):
+        tree = _linked(where, real) if has_ccache() else real
+        argv = [*command(plan.arch, tree, objects, jobs), *_as_linked(tree, real)]
+        names = {f"../{tree.name}/": f"{real}/", f"{tree}/": f"{real}/"} if tree != real else {}
+        make = Make(plan.label, argv, environment(store.root), log, keep, names, progress)
+        _configure(make, plan, real, objects)
         try:
             make.run("compile", plan.arch.make_targets)
         except BuildError as error:
             error.excerpt += _advice(plan, source)
             raise
-        _check_unchanged(plan, tree, store)
+        _check_unchanged(plan, store)
         progress("collect", make.compiled)
         _collect(to, plan, source, objects)
     log.unlink(missing_ok=True)
@@ -76,34 +79,33 @@ def _hold(store: Store, key: str) -> Iterator[None]:
 
 @contextmanager
 def _folders(
-    to: Path, plan: Blueprint, source: PatchedSource, store: Store
+    to: Path, plan: Blueprint, tree: Path, store: Store
 ) -> Iterator[tuple[Path, Path, tuple[int, ...]]]:
-    """The tree as make is to see it, the object folder, and the descriptors that make keeps open:
-    if we are killed, the lock of a kept folder stays with the make that still writes there.
+    """A folder, the one in it for objects, and the descriptors that make keeps open: if we are
+    killed, the lock of a kept folder stays with the make that still writes there.
     """
     if plan.source.key:
-        yield *_scratch(to.parent / "build", source.source.tree), ()
+        objects = to.parent / "build" / OBJECTS
+        objects.mkdir(parents=True)
+        yield objects.parent, objects, ()
         return
-    with (
-        _kept_folder(plan, store) as folder,
-        kept(plan.source, folder.path, store),
-    ):
-        yield source.source.tree, folder.path, (folder.lock,)
+    with _kept_folder(plan, store) as folder:
+        objects = folder.path / OBJECTS
+        objects.mkdir(exist_ok=True)
+        with kept(plan.source, objects, store):
+            yield folder.path, objects, (folder.lock,)
 
 
-def _scratch(folder: Path, tree: Path) -> tuple[Path, Path]:
-    """A source of the store and its objects, side by side under names that are the same for each.
+def _linked(folder: Path, tree: Path) -> Path:
+    """A source beside its objects, under a name that is the same for each.
 
-    So ccache knows what one source has in common with the next: a patched copy, a revision, a
-    newer package. It compares what the compiler is told, paths included.
+    So ccache knows what one source has in common with the next: a user's tree and its base, a
+    patched copy, a newer package. It compares what the compiler is told, paths included.
     """
-    objects = folder / "objects"
-    objects.mkdir(parents=True)
-    if has_ccache():  # without it messages and debug info had better name what stays
-        link = folder / TREE
+    link = folder / TREE
+    if not link.is_symlink():
         link.symlink_to(tree)
-        tree = link
-    return tree, objects
+    return link
 
 
 def _as_linked(tree: Path, real: Path) -> list[str]:
@@ -117,7 +119,7 @@ def _as_linked(tree: Path, real: Path) -> list[str]:
 
 def _kept_folder(plan: Blueprint, store: Store) -> AbstractContextManager[Folder]:
     wanted = sorted(str(request) for request in plan.requests.values())
-    key = digest("objects", str(plan.source.tree), plan.arch.name, plan.flavour, wanted)
+    key = digest(OBJECTS, "beside", str(plan.source.tree), plan.arch.name, plan.flavour, wanted)
     return store.folder("objects", key, f"objects of {plan.label}")
 
 
@@ -128,7 +130,7 @@ def objects_of(kernel: Kernel, arch: Arch, flavour: str, store: Store) -> Iterat
     if plan.source.key:
         raise InputError(f"{kernel.name}: only the objects of a tree are kept")
     with _kept_folder(plan, store) as folder:
-        yield folder.path
+        yield folder.path / OBJECTS
 
 
 def _configure(make: Make, plan: Blueprint, tree: Path, objects: Path) -> None:
@@ -151,9 +153,9 @@ def _configure(make: Make, plan: Blueprint, tree: Path, objects: Path) -> None:
     note_configured(objects, tools)
 
 
-def _check_unchanged(plan: Blueprint, tree: Path, store: Store) -> None:
+def _check_unchanged(plan: Blueprint, store: Store) -> None:
     if not plan.source.key and not is_as_it_was(plan.source, store):
-        raise BuildError(f"{tree} was changed while it was compiled: run it again")
+        raise BuildError(f"{plan.source.tree} was changed while it was compiled: run it again")
 
 
 def _collect(to: Path, plan: Blueprint, source: PatchedSource, objects: Path) -> None:

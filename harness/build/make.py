@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import RawIOBase
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Make(Struct):
     env: dict[str, str]
     log: Path
     keep: tuple[int, ...]  # descriptors that make keeps open
+    names: Mapping[str, str]  # what its output says, and is to say instead
     progress: Progress
     compiled: int = 0  # objects so far
 
@@ -82,6 +83,8 @@ class Make(Struct):
         with session(argv, env=self.env, keep=self.keep) as process:
             assert process.stdout is not None
             for line in process.stdout:
+                for said, name in self.names.items():
+                    line = line.replace(said.encode(), name.encode())
                 log.write(line)
                 if _COMPILED.match(line):
                     self.compiled += 1

@@ -24,7 +24,7 @@ from harness.build import BuildError
 from harness.build.own_tree import changed_since, state_now, state_of
 from harness.build.store import Store
 from harness.build.tools import file_digest, walk
-from harness.build.tree import ResolvedSource, State
+from harness.build.tree import TREE, ResolvedSource, State
 from harness.jsontext import NOT_JSON
 
 _NOTE = ".faultline-sources"
@@ -83,7 +83,7 @@ def _forget_changed(
     if not (objects / _ENDED).exists():
         _forget_newer(objects)
     if old := {name for name in code if _unseen(tree / name, objects)}:
-        _forget(old, Path(os.path.realpath(tree)), objects)
+        _forget(old, tree, objects)
     return note
 
 
@@ -141,9 +141,10 @@ def _clear(objects: Path) -> None:
 def _forget(code: set[str], tree: Path, objects: Path) -> None:
     """Remove what was made from these files."""
     names = {name.rpartition("/")[2] for name in code}
+    tops = (objects.parent / TREE, Path(os.path.realpath(tree)))
     for record in objects.rglob(".*.cmd"):
         for word in record.read_text(errors="replace").split():
-            if word.rpartition("/")[2] in names and _named(word, tree) in code:
+            if word.rpartition("/")[2] in names and _named(word, objects, tops) in code:
                 record.with_name(record.name.removeprefix(".").removesuffix(".cmd")).unlink(
                     missing_ok=True
                 )
@@ -151,6 +152,9 @@ def _forget(code: set[str], tree: Path, objects: Path) -> None:
                 break
 
 
-def _named(word: str, tree: Path) -> str:
-    """A path in a .cmd file, as one in the tree."""
-    return word.removeprefix(f"{tree}/").removeprefix("./")
+def _named(word: str, objects: Path, tops: Sequence[Path]) -> str:
+    """A path in a .cmd file, as one in the tree, which has these names."""
+    path = os.path.normpath(objects / word)
+    for top in tops:
+        path = path.removeprefix(f"{top}/")
+    return path

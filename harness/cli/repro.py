@@ -191,6 +191,7 @@ def _print_command(case: Case) -> None:
 
 def _gdb(case: Case, column: Column, port: int) -> None:
     from harness.build.symbols import debug_vmlinux, function_names
+    from harness.build.tree import TREE  # by this name it was compiled
     from harness.machine.qemu import confined
     from harness.run.repro import by_hand
 
@@ -211,7 +212,7 @@ def _gdb(case: Case, column: Column, port: int) -> None:
             *(f"hbreak {name}" for name in stops[:4]),
         ]
         if case.kernel.source:
-            commands.insert(0, f"directory {case.kernel.source}")
+            commands.insert(0, f"set substitute-path ../{TREE} {case.kernel.source}")
         for text in commands:
             words += ["-ex", text]
         click.echo("the machine waits; in another terminal:\n", err=True)

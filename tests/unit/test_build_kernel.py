@@ -208,6 +208,24 @@ def test_another_source_compiles_anew_only_what_differs(
     assert seen == [(0, 1), (1, 1), (1, 2)]
 
 
+@pytest.mark.skipif(not shutil.which("ccache") or not shutil.which("gcc"), reason="no ccache, gcc")
+def test_a_users_tree_shares_what_is_compiled_and_is_named_as_they_name_it(
+    tree: Path, tmp_path: Path, arch: Arch, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+    source = tree / "mm" / "memory.c"
+    (tree / "Makefile").write_text((tree / "Makefile").read_text() + MAKES_AN_OBJECT)
+    source.write_text("int fault;\n")
+    build_kernel(packaged(tree, tmp_path), arch, "core", store)
+    assert _compiled() == (0, 1)
+    build_kernel(Kernel(f"tree:{tree}", TreeSource(tree)), arch, "core", store)
+    assert _compiled() == (1, 1)
+    source.write_text("int fault\n")
+    with pytest.raises(BuildError) as caught:
+        build_kernel(Kernel(f"tree:{tree}", TreeSource(tree)), arch, "core", store)
+    assert any(line.startswith(f"{source}:1:") for line in caught.value.excerpt)
+
+
 def _compiled() -> tuple[int, int]:
     """How often ccache knew what the compiler would make, and how often it did not."""
     told = subprocess.run(["ccache", "--print-stats"], capture_output=True, text=True, check=True)
@@ -244,7 +262,7 @@ def test_the_configuration_is_made_anew_only_for_what_may_decide_it(
     assert stages() == {"compile", "collect"}
     (tree / "Kconfig").write_text((tree / "Kconfig").read_text() + "\n")
     assert "configure" in stages()
-    (config,) = store.root.glob("v1/objects/*/files/.config")
+    (config,) = store.root.glob("v1/objects/*/files/objects/.config")
     config.write_text("CONFIG_FOREIGN=y\n")
     (tree / "mm/memory.c").write_text("long fault;\n")
     assert "configure" in stages() and "FOREIGN" not in config.read_text()
