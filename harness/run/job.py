@@ -101,14 +101,17 @@ class CellRunner:
             self.settle()
         tally = dict(Counter(one.record.observation.outcome for one in looks))
         last = looks[-1]
-        if len(tally) > 1:
-            if not last.written:
-                self._put(last)
-            best = max((one.record for one in reversed(looks)), key=weight)
-            last.record = replace(best, confirmation="flake")
-        last.record = replace(last.record, tally=tally)
-        self._put(last)
-        return last.record
+        if len(tally) == 1:
+            last.record = replace(last.record, tally=tally)
+            self._put(last)
+            return last.record
+        if not last.written:
+            self._put(last)
+        best = max((one.record for one in reversed(looks)), key=weight)
+        flake = Look(cell, replace(best, confirmation="flake", tally=tally), last.before)
+        self._put(flake)
+        last.record = replace(last.record, tally=tally)  # what is heard late amends both
+        return flake.record
 
     def _refuse(self, cell: Cell) -> ResultRecord:
         """It is on record that it was not run, and why."""

@@ -293,6 +293,26 @@ def test_of_a_repeated_cell_late_words_amend_the_right_attempt(
     assert FakeSession.boots == 2
 
 
+def test_words_behind_a_flake_amend_the_last_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are heard when the next scenario is observed; the flake is on record by then."""
+
+    def answer(boot: int, name: str, nth: int) -> str:
+        if name in ("overdue", "late"):
+            return "ok warn(f)" if (boot, name, nth) == (1, "overdue", 4) else "ok "
+        return "EFAULT" if (boot, nth) == (1, 2) else "ok"
+
+    cells = cell("a/a"), cell("a/b")
+    records = [one for one in play(monkeypatch, answer, *cells, times=3) if one.scenario == "a/a"]
+    warned = "A: ok | kernel: warn(f)"
+    assert told(records)[2:] == [
+        ("a/a", 3, "ok", ""),
+        ("a/a", 4, "EFAULT", "flake"),
+        ("a/a", 5, warned, "late"),
+    ]
+    assert records[3].tally == {"ok": 2, "EFAULT": 1}
+    assert records[4].tally == {"ok": 1, "EFAULT": 1, warned: 1}
+
+
 @pytest.mark.parametrize(
     ("play", "said"), [("after-another", "warn(zap)"), ("reset-after-another", "lost")]
 )
