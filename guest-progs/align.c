@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/prctl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -479,6 +480,42 @@ void align_multiple_short_store(void)
 	store_two(code_store_multiple_short, 0, 71);
 }
 
+/*
+ * An int and the pc by a list: the code counts where it comes by, and there are two to count from the
+ * address that it had put there.
+ */
+static char *load_pc(const char *code)
+{
+	const uint32_t two = 2;
+	char *page = filled_pages(1), *at = page + 65;
+
+	if (!execute("load", code, at, at))
+		return NULL;
+	load_data("int", at + 63, INT, pattern(65, INT));
+	load_data("counted", at + 67, INT, two);
+	return at;
+}
+
+void align_multiple_pc(void)
+{
+	load_pc(code_load_pc);
+}
+
+/* As a function of that instruction set returns, from a stack that is misaligned. */
+void align_multiple_pc_short(void)
+{
+	char *at = load_pc(code_pop_pc_short);
+
+	if (at)
+		load_data("moved", at + 71, INT, 8);
+}
+
+/* Bit 0 of what is loaded says that the code there is of the shorter instruction set. */
+void align_multiple_pc_exchange(void)
+{
+	load_pc(code_load_pc_short);
+}
+
 void align_multiple_hole(void)
 {
 	char *at = hole_page() + 2;
@@ -568,6 +605,35 @@ void align_sigbus_no_more(void)
 		return;
 	call("off", NULL, prctl(PR_SET_UNALIGN, 0));
 	load_data("load", at, INT, pattern(1, INT));
+}
+
+static void *load_in_thread(void *at)
+{
+	load("thread", at, INT);
+	return at;
+}
+
+/* Each task has what its creator had, and from then on its own. */
+void align_sigbus_inherited(void)
+{
+	char *at = filled_pages(1) + 1;
+	pthread_t thread;
+	pid_t child;
+
+	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) != 0)
+		return;
+	child = fork_child();
+	if (child == 0) {
+		load("child", at, INT);
+		call("child-off", NULL, prctl(PR_SET_UNALIGN, 0));
+		load_data("child-again", at, INT, pattern(1, INT));
+		child_done();
+	}
+	join_child(child);
+	errno = pthread_create(&thread, NULL, load_in_thread, at);
+	must("pthread_create", errno ? -1 : 0);
+	pthread_join(thread, NULL);
+	load("parent", at, INT);
 }
 
 static void refuse(int sig)

@@ -228,6 +228,9 @@ DECLARE_CODE(load_pair_behind_short);	/* both in the shorter instruction set */
 DECLARE_CODE(load_pair_before_short);
 DECLARE_CODE(load_multiple_short);	/* the same by an instruction of half the length */
 DECLARE_CODE(store_multiple_short);	/* two ints that are 64 before arg to arg, by one of half the length: how far, to 71 behind arg */
+DECLARE_CODE(load_pc);		/* an int and the pc by a list at arg, where it has put the second; the int and what was counted there to 63 behind arg */
+DECLARE_CODE(load_pc_short);	/* likewise, to code of the shorter instruction set, of which the first is none in the other */
+DECLARE_CODE(pop_pc_short);	/* likewise, from and to such code, with arg as the stack pointer: how far that moved, to 71 behind arg */
 DECLARE_CODE(load_pair_if);	/* as the pair, the first of a block of conditional instructions of which the second would spoil it */
 DECLARE_CODE(load_if);		/* likewise an int, then to 64 behind arg */
 DECLARE_CODE(load_stepped);	/* an int at arg, while each instruction is a trap, up to the third behind it */
@@ -327,6 +330,10 @@ long change_futex(void *word, int op);
 long change_shared_futex(void *word, int op);
 /* A page of the pattern under a key with these rights of this thread denied; n/a without keys: pkeys.c. */
 char *keyed_page(int denied);
+/* The address with this top byte; n/a where that belongs to the address; handlers that are told of it: mte.c. */
+char *tagged(const void *addr, unsigned int tag);
+void need_tags(void);
+void expose_tags(int sig);
 /* Writes a setting of the kernel, a file in /proc or /sys; false where there is no such file. */
 bool set_knob(const char *path, const char *value);
 /* A page of a file or of memory that holds just a return instruction, visible to fetches. */

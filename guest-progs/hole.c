@@ -105,6 +105,43 @@ void hole_low_map_root(void)
 		load_known("load", (void *)16, INT, stored(INT));
 }
 
+/* The page n, where it is asked for, is there, or is refused. */
+static void map_low(size_t n)
+{
+	char *page = (char *)(n * page_size), label[16];
+
+	prove("unmapped", unmapped(page, page_size));
+	snprintf(label, sizeof(label), "mmap-%zu", n);
+	if (call(label, NULL, mmap(page, page_size, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)) < 0)
+		return;
+	snprintf(label, sizeof(label), "store-%zu", n);
+	if (!store(label, page + 16, INT))
+		return;
+	snprintf(label, sizeof(label), "load-%zu", n);
+	load_known(label, page + 16, INT, stored(INT));
+}
+
+void hole_low_map_bound(void)
+{
+	map_low(1);
+	map_low(2);
+}
+
+/* An address that may be had is taken as it is asked for, and another one else. */
+void hole_low_map_hint(void)
+{
+	char *asked = (char *)page_size, *page;
+
+	prove("unmapped", unmapped(asked, page_size));
+	page = must("mmap", mmap(asked, page_size, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	step("as-asked");
+	result("ok(%d)", page == asked);
+	if (store("store", page, INT))
+		load_known("load", page, INT, stored(INT));
+}
+
 void hole_low_map_user(void)
 {
 	call("", NULL, map_page_zero());

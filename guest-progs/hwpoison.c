@@ -171,6 +171,27 @@ static bool inject(char *page)
 	return advise("madvise", page, MADV_HWPOISON);
 }
 
+/* -- told of a pointer that has a top byte ---------------------------------------------------- */
+
+void hwpoison_tagged_load(void)
+{
+	char *page = anon_page();
+
+	need_tags();
+	if (inject(page))
+		execute("load", code_load_int, tagged(page + 8, 0x5a), page + 8);
+}
+
+void hwpoison_tagged_load_expose(void)
+{
+	char *page = anon_page(), *at = tagged(page + 8, 0x5a);
+
+	need_tags();
+	expose_tags(SIGBUS);
+	if (inject(page))
+		execute("load", code_load_int, at, at);
+}
+
 /* -- other ways for the kernel to trip over the page ------------------------------------------ */
 
 void hwpoison_futex(void)

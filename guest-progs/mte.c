@@ -38,12 +38,12 @@
 
 /* -- parts ------------------------------------------------------------------------------- */
 
-static char *tagged(const void *addr, unsigned int tag)
+char *tagged(const void *addr, unsigned int tag)
 {
 	return (char *)(uintptr_t)((uint64_t)(uintptr_t)addr | (uint64_t)tag << 56);
 }
 
-static void need_tags(void)
+void need_tags(void)
 {
 	if (!code_set_tag)
 		not_applicable("the top byte belongs to the address on this arch");
@@ -86,7 +86,7 @@ static void store_tagged(const char *label, const char *addr, unsigned int tag)
 	execute(label, code_store_int, tagged(addr, tag), addr);
 }
 
-static void expose_tags(int sig)
+void expose_tags(int sig)
 {
 	struct sigaction action;
 

@@ -247,8 +247,12 @@ static void read_below(const char *name, char *region, size_t distance)
 {
 	char *buffer = region - distance;
 	int fd = pipe_holding(16);
+	long done;
 
-	transfer(name, buffer, 16, read(fd, buffer, 16));
+	call_begin(name, buffer);
+	done = read(fd, buffer, 16);
+	call_over();
+	call_end(done, 16, done <= 0 || filled(buffer, done));
 }
 
 void stack_growsdown_user(void)
@@ -386,6 +390,16 @@ void stack_growsdown_low_read(void)
 
 	prove("nothing below", unmapped(NULL, 4 * page_size));
 	read_below("", start, 4 * page_size);
+}
+
+/* A page at a time, down to the second of all. */
+void stack_growsdown_low_bound(void)
+{
+	char *start = growable_page((char *)(3 * page_size));
+
+	prove("nothing below", unmapped(NULL, 3 * page_size));
+	read_below("page-2", start, page_size);
+	read_below("page-1", start, 2 * page_size);
 }
 
 /* Down towards address 0, a page at a time, until it is refused; below any program. */

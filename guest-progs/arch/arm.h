@@ -166,6 +166,15 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 		"str r1, [r0, #63]; str r2, [r0, #67]; subs r3, r3, r0; str r3, [r0, #71]; bx lr")) \
 	CODE(store_multiple_short, THUMB("ldr r1, [r0, #-64]; ldr r2, [r0, #-60]; mov r3, r0; stmia r3!, {r1, r2}; " \
 		"subs r3, r3, r0; str r3, [r0, #71]; bx lr")) \
+	CODE(load_pc, "mov r3, #0; adr r1, 1f; str r1, [r0, #4]; ldm r0, {r2, pc}; add r3, r3, #1; add r3, r3, #1; " \
+		"add r3, r3, #1; 1: add r3, r3, #1; add r3, r3, #1; str r2, [r0, #63]; str r3, [r0, #67]; bx lr") \
+	/* cmp r0, #0xf0; b to the next, and in the other instruction set none. */ \
+	CODE(load_pc_short, ".syntax unified; mov r3, #0; adr r1, 1f; orr r1, r1, #1; str r1, [r0, #4]; ldm r0, {r2, pc}; " \
+		"add r3, r3, #1; .thumb; 1: .short 0x28f0, 0xe7ff; adds r3, #1; adds r3, #1; " \
+		"str r2, [r0, #63]; str r3, [r0, #67]; bx lr; .balign 4; .arm") \
+	CODE(pop_pc_short, THUMB("mov r12, sp; movs r3, #0; adr.w r1, 1f; orr r1, r1, #1; str r1, [r0, #4]; mov sp, r0; " \
+		"pop {r2, pc}; adds r3, #1; adds r3, #1; adds r3, #1; 1: adds r3, #1; adds r3, #1; mov r1, sp; mov sp, r12; " \
+		"subs r1, r1, r0; str r2, [r0, #63]; str r3, [r0, #67]; str r1, [r0, #71]; bx lr")) \
 	CODE(load_pair_if, THUMB("movs r3, #0; movs r2, #0; ite eq; ldrdeq r2, r3, [r0]; movne r2, #0; " \
 		"str r2, [r0, #63]; str r3, [r0, #67]; bx lr")) \
 	CODE(load_if, THUMB("movs r1, #0; ite eq; ldreq r1, [r0]; movne r1, #7; str r1, [r0, #64]; bx lr")) \
