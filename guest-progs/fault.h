@@ -336,6 +336,8 @@ void need_tags(void);
 void expose_tags(int sig);
 /* Writes a setting of the kernel, a file in /proc or /sys; false where there is no such file. */
 bool set_knob(const char *path, const char *value);
+/* n/a where vm.mmap_min_addr keeps more than a page from programs. */
+void need_low_pages(void);
 /* A page of a file or of memory that holds just a return instruction, visible to fetches. */
 void put_return_stub(void *addr);
 

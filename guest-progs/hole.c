@@ -133,6 +133,7 @@ void hole_low_map_hint(void)
 {
 	char *asked = (char *)page_size, *page;
 
+	need_low_pages();
 	prove("unmapped", unmapped(asked, page_size));
 	page = must("mmap", mmap(asked, page_size, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

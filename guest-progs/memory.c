@@ -310,27 +310,35 @@ char *huge_pages(size_t size, size_t n, int flags, int fd)
 	return must("mmap huge pages", mmap(NULL, n * size, PROT_READ | PROT_WRITE, flags, fd, 0));
 }
 
-static size_t transparent_size(void)
+/* A setting of the kernel, or a fact that it tells in such a file. */
+static size_t knob(const char *path)
 {
-	static const char path[] = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
 	FILE *file = fopen(path, "re");
-	size_t size;
+	size_t value;
 
 	if (!file)
 		not_applicable("no %s", path);
-	prove("a size", fscanf(file, "%zu", &size) == 1);
+	prove("a number", fscanf(file, "%zu", &value) == 1);
 	fclose(file);
-	return size;
+	return value;
+}
+
+void need_low_pages(void)
+{
+	size_t least = knob("/proc/sys/vm/mmap_min_addr");
+
+	if (least > page_size)
+		not_applicable("vm.mmap_min_addr=%zu", least);
 }
 
 char *transparent_huge_page(size_t *size)
 {
-	static const char knob[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+	static const char enabled[] = "/sys/kernel/mm/transparent_hugepage/enabled";
 	char *area, *page;
 
-	*size = transparent_size();
-	if (!set_knob(knob, "madvise"))		/* off in small machines */
-		not_applicable("no %s", knob);
+	*size = knob("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+	if (!set_knob(enabled, "madvise"))		/* off in small machines */
+		not_applicable("no %s", enabled);
 	if (*size > 32 * MIB)
 		not_applicable("huge pages of %lu MiB are more than this machine has", *size / MIB);
 	area = anon_pages(2 * *size / page_size, PROT_READ | PROT_WRITE);

@@ -395,8 +395,10 @@ void stack_growsdown_low_read(void)
 /* A page at a time, down to the second of all. */
 void stack_growsdown_low_bound(void)
 {
-	char *start = growable_page((char *)(3 * page_size));
+	char *start;
 
+	need_low_pages();
+	start = growable_page((char *)(3 * page_size));
 	prove("nothing below", unmapped(NULL, 3 * page_size));
 	read_below("page-2", start, page_size);
 	read_below("page-1", start, 2 * page_size);
