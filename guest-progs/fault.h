@@ -69,6 +69,16 @@
 #define CMPXCHG(mem, from, to) ((void)(mem), (void)(from), (void)(to), -1L)
 #define only_with_exchange() not_applicable("no system call exchanges a word on this arch")
 #endif
+#ifdef OWE_STORE
+#define only_with_owed_stores() ((void)0)
+#else
+#define OWE_STORE(uc, n, as_kernel, addr, width, value) ((void)(uc), 0)
+#define KERNEL_ALIAS(physical) ((char *)(uintptr_t)(physical))
+#define only_with_owed_stores() not_applicable("no frame leaves stores to the kernel on this arch")
+#endif
+#ifndef DEBUGGER_SET
+#define DEBUGGER_SET 0
+#endif
 #ifndef HALF_IS_ODD
 #define HALF_IS_ODD 0
 #endif
@@ -372,6 +382,8 @@ bool grows_down(const void *addr);
 unsigned long smaps_kib(const void *addr, const char *key);
 /* A page is in the page table: bit 63 in /proc/self/pagemap. */
 bool present(const void *addr);
+/* Its number in physical memory: bits 0 to 54 there, for root. */
+uint64_t frame_number(const void *addr);
 /* Its entry there is write-protected by a userfaultfd: bit 57, from 5.14 on. */
 bool write_protected(const void *addr);
 

@@ -281,6 +281,14 @@ bool present(const void *addr)
 	return pagemap(addr) >> 63;
 }
 
+uint64_t frame_number(const void *addr)
+{
+	uint64_t number = pagemap(addr) & ((1ULL << 55) - 1);
+
+	prove("page frame told", present(addr) && number);
+	return number;
+}
+
 bool write_protected(const void *addr)
 {
 	return pagemap(addr) >> 57 & 1;

@@ -47,6 +47,122 @@ void remote_registers_part(void)
 	result("ok data=%s", all.iov_len == again.iov_len && !memcmp(before, after, all.iov_len) ? "match" : "changed");
 }
 
+/* -- where a program is that is stopped on its way to a handler -------------------------------- */
+
+static unsigned long get_pc(pid_t pid)
+{
+	char regs[1024];
+	struct iovec set = { regs, sizeof(regs) };
+	unsigned long pc;
+
+	if (DEBUGGER_SET) {
+		must("PTRACE_GETREGSET", ptrace(PTRACE_GETREGSET, pid, DEBUGGER_SET, &set));
+		memcpy(&pc, regs + DEBUGGER_PC, sizeof(pc));
+		return pc;
+	}
+	return must("PTRACE_PEEKUSER", ptrace(PTRACE_PEEKUSER, pid, (void *)DEBUGGER_PC, NULL));
+}
+
+static void set_pc(pid_t pid, unsigned long pc)
+{
+	char regs[1024];
+	struct iovec set = { regs, sizeof(regs) };
+
+	if (DEBUGGER_SET) {
+		must("PTRACE_GETREGSET", ptrace(PTRACE_GETREGSET, pid, DEBUGGER_SET, &set));
+		memcpy(regs + DEBUGGER_PC, &pc, sizeof(pc));
+		must("PTRACE_SETREGSET", ptrace(PTRACE_SETREGSET, pid, DEBUGGER_SET, &set));
+	} else {
+		must("PTRACE_POKEUSER", ptrace(PTRACE_POKEUSER, pid, (void *)DEBUGGER_PC, (void *)pc));
+	}
+}
+
+/* It goes on, with this signal, until it stops for another. */
+static bool runs_to(pid_t pid, int with, int next)
+{
+	int status;
+
+	must("PTRACE_CONT", ptrace(PTRACE_CONT, pid, NULL, (void *)(long)with));
+	must("waitpid", waitpid(pid, &status, 0));
+	detail("status", "0x%x", status);
+	return WIFSTOPPED(status) && WSTOPSIG(status) == next;
+}
+
+/* The same as a step: and it is there then. */
+static bool stops_at(const char *label, pid_t pid, int with, int next, unsigned long pc)
+{
+	unsigned long is;
+
+	step(label);
+	if (!runs_to(pid, with, next)) {
+		result("ok(0)");
+		return false;
+	}
+	is = get_pc(pid);
+	detail(label, "0x%lx", is);
+	result("ok(1) data=%s", is == pc ? "match" : "changed");
+	return true;
+}
+
+static char *denied;
+static int allowed;
+
+static void allow(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)info, (void)context;
+	allowed++;
+	mprotect(denied, page_size, PROT_READ);
+}
+
+/* Just a return, in the instruction set that this handler is entered in. */
+static char *other_handler(void (*handler)(int, siginfo_t *, void *))
+{
+	static const unsigned char even[] = RETURN_STUB, odd[] = ODD_RETURN_STUB;
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	if ((uintptr_t)handler & 1)
+		memcpy(page, odd, sizeof(odd));
+	else
+		memcpy(page, even, sizeof(even));
+	arch_sync_code(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ | PROT_EXEC));
+	return page;
+}
+
+/*
+ * The handler of a fault is about to be entered when another signal stops the child. Its debugger
+ * drops that one, and enters another handler, which does nothing: the load faults once more.
+ */
+void remote_pc_of_handler(void)
+{
+	struct sigaction action = { .sa_sigaction = allow, .sa_flags = SA_SIGINFO };
+	char *other = other_handler(allow);
+	unsigned long at;
+	pid_t pid;
+
+	denied = anon_pages(1, PROT_NONE);
+	pid = fork_child();
+	if (pid == 0) {
+		must("sigaction", sigaction(SIGSEGV, &action, NULL));
+		stop_for_parent();
+		arch_load(denied, INT);
+		_exit(allowed);
+	}
+	await_stop(pid);
+	prove("stopped by the fault", runs_to(pid, 0, SIGSEGV));
+	at = get_pc(pid);
+	prove("handler not entered", at != (uintptr_t)allow);
+	must("kill", kill(pid, SIGUSR1));
+	if (!stops_at("handler", pid, SIGSEGV, SIGUSR1, (uintptr_t)allow))
+		return;
+	set_pc(pid, (uintptr_t)other);
+	if (!stops_at("again", pid, 0, SIGSEGV, at))
+		return;
+	must("PTRACE_CONT", ptrace(PTRACE_CONT, pid, NULL, (void *)(long)SIGSEGV));
+	step("end");
+	result_fate(pid);
+}
+
 /* -- more than the kernel takes hold of at a time -------------------------------------------- */
 
 void remote_readv_long(void)

@@ -683,6 +683,150 @@ void signal_direction(void)
 	result_same("flags", &kept->out.flags, &kept->in.flags, sizeof(long));
 }
 
+/* -- stores that the frame of a fault leaves to the kernel (68040) ---------------------------- */
+
+static struct owed {
+	char *to;
+	enum width width;
+	uint32_t value;
+} owed[2];
+static const struct owed none;
+static bool owed_by_kernel;
+
+/* They are made when the handler returns, to behind the load that faulted. */
+static void owe_stores(ucontext_t *uc)
+{
+	for (int i = 0; i < 2; i++)
+		if (owed[i].to && !OWE_STORE(uc, i, owed_by_kernel, owed[i].to, owed[i].width, owed[i].value))
+			not_applicable("no frame leaves stores to the kernel on this CPU");
+	FRAME_PC(uc) = (uintptr_t)code_behind_touch;
+}
+
+/* A load from a hole, whose handler owes stores. The hole is built last. */
+static struct kept *owing_load(void)
+{
+	struct kept *kept = fill_registers();
+
+	edit_frame = owe_stores;
+	enter_by(code_spoil_registers);
+	hole_for(kept);
+	return kept;
+}
+
+/* What a further signal tells is told relative to the touch. */
+static bool load_owing(const char *label, struct kept *kept, char *touch, struct owed first, struct owed second)
+{
+	owed[0] = first;
+	owed[1] = second;
+	registers_handled = 0;
+	return execute(label, code_keep_registers, kept, touch);
+}
+
+static void result_kept(const char *label, char *page)
+{
+	step(label);
+	result("ok data=%s", filled(page, page_size) ? "match" : "changed");
+}
+
+/* The page appears by the first, and the second is to the same bytes. */
+void signal_owed_stores(void)
+{
+	static const char want[64] = { [8] = 0x11, 0x5a, 0x33, 0x44 };
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	struct kept *kept;
+
+	only_with_owed_stores();
+	kept = owing_load();
+	prove("page absent", !present(page));
+	if (!load_owing("load", kept, page + 8, (struct owed){ page + 8, INT, 0x11223344 },
+			(struct owed){ page + 9, BYTE, 0x6677885a }))
+		return;
+	result_handled();
+	result_same("memory", page, want, sizeof(want));
+}
+
+/* The first cannot be made: the second waits for it. */
+void signal_owed_stores_hole(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), *hole;
+	struct kept *kept;
+
+	only_with_owed_stores();
+	fill(page, page_size);
+	kept = owing_load();
+	hole = (char *)kept->in.touch;
+	load_owing("load", kept, hole + 8, (struct owed){ hole + 8, INT, 0x11223344 },
+		   (struct owed){ page + 8, BYTE, 0x5a });
+	result_handled();
+	result_kept("second", page);
+}
+
+static bool make_writable(siginfo_t *info)
+{
+	char *page = (char *)((uintptr_t)info->si_addr & -page_size);
+	uint32_t first;
+
+	repair = NULL;
+	/* What was stored before is to be there by now, and is not to be stored again. */
+	memcpy(&first, owed[0].to, sizeof(first));
+	first++;
+	memcpy(owed[0].to, &first, sizeof(first));
+	return mprotect(page, page_size, PROT_READ | PROT_WRITE) == 0;
+}
+
+/* Refused; and, behind one that could be made, refused until the handler has allowed it. */
+void signal_owed_stores_read_only(void)
+{
+	static const char first[4] = { 0x11, 0x22, 0x33, 0x45 }, second[2] = { 0x7a, 0x5a };
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), *ro = anon_pages(1, PROT_READ | PROT_WRITE);
+	struct kept *kept;
+
+	only_with_owed_stores();
+	fill(page, page_size);
+	fill(ro, page_size);
+	must("mprotect", mprotect(ro, page_size, PROT_READ));
+	prove("page present", present(ro));
+	kept = owing_load();
+	load_owing("refused", kept, ro + 8, (struct owed){ ro + 8, INT, 0x11223344 }, none);
+	result_kept("kept", ro);
+	repair = make_writable;
+	if (!load_owing("allowed", kept, ro + 8, (struct owed){ page + 8, INT, 0x11223344 },
+			(struct owed){ ro + 8, HALF, 0x66777a5a }))
+		return;
+	result_handled();
+	result_same("first", page + 8, first, sizeof(first));
+	result_same("second", ro + 8, second, sizeof(second));
+}
+
+/*
+ * A page of our own by the address that the kernel has it at. There is another page of ours there, or
+ * nothing. A store of the kernel's would reach the page itself, and nothing else is to be harmed by it.
+ */
+void signal_owed_stores_kernel(void)
+{
+	static const char first[4] = { 0x11, 0x22, 0x33, 0x44 }, second[2] = { 0x7a, 0x5a };
+	char *own = anon_pages(1, PROT_READ | PROT_WRITE), *alias;
+	struct kept *kept;
+
+	only_with_owed_stores();
+	fill(own, page_size);
+	alias = KERNEL_ALIAS(frame_number(own) * page_size);
+	prove("nothing there", unmapped(alias, page_size));
+	must("mmap", mmap(alias, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	memset(alias, 0xff, page_size);
+	kept = owing_load();
+	owed_by_kernel = true;
+	if (load_owing("mapped", kept, alias + 8, (struct owed){ alias + 8, INT, 0x11223344 },
+		       (struct owed){ alias + 16, HALF, 0x66777a5a })) {
+		result_same("first", alias + 8, first, sizeof(first));
+		result_same("second", alias + 16, second, sizeof(second));
+	}
+	must("munmap", munmap(alias, page_size));
+	load_owing("unmapped", kept, alias + 8, (struct owed){ alias + 8, INT, 0x11223344 }, none);
+	result_kept("own", own);
+	prove("page not moved", alias == KERNEL_ALIAS(frame_number(own) * page_size));
+}
+
 /* -- a handler that changes nothing ------------------------------------------------------- */
 
 /* What becomes of a child that acts, where the handler just returns. */

@@ -90,6 +90,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "mmcsr", (word)[1] }, { "cause", (word)[2] }
 #define TRAP_ADDRESS(word) ((word)[0])
 
+#define DEBUGGER_PC 64
 #define FRAME_PC(uc) (uc)->uc_mcontext.sc_pc
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.sc_regs[n]
 #define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.sc_fpregs[n]

@@ -89,6 +89,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	{ "trap-no", (word)[1] }
 #define TRAP_ADDRESS(word) ((word)[2])
 
+#define DEBUGGER_PC 60
 /* The record of the floating-point registers is the first of the frame's, behind its two words of head. */
 #define FRAME_PC(uc) (uc)->uc_mcontext.arm_pc
 #define FRAME_GENERAL(uc, n) (&(uc)->uc_mcontext.arm_r2)[n]

@@ -107,6 +107,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	{ "fsc", (word)[0] & ((word)[1] >> 63 ? 0x3f : 0x3c) }
 #define TRAP_ADDRESS(word) ((word)[1])
 
+#define DEBUGGER_SET NT_PRSTATUS
+#define DEBUGGER_PC 256
 #define FRAME_PC(uc) (uc)->uc_mcontext.pc
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.regs[2 + (n)]
 #define FRAME_FLOAT(uc, n) ((struct fpsimd_context *)arch_record(uc, FPSIMD_MAGIC))->vregs[n]

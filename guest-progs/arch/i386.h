@@ -76,6 +76,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "err", (word)[0] }, { "trapno", (word)[1] }
 #define TRAP_ADDRESS(word) ((word)[2])
 
+#define DEBUGGER_PC 48
 /* Of the floating-point state, what FXSAVE saves is behind the 112 bytes of FSAVE, and the vectors 160 into that. */
 #define FRAME_PC(uc) (uc)->uc_mcontext.gregs[REG_EIP]
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[(n) ? REG_ECX : REG_EBX]

@@ -5,6 +5,7 @@
 
 #include <asm/cachectl.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -82,6 +83,29 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 
 #define TRAP_FACTS(word) { "format", (word)[0] >> 12 & 15 }, { "vector", (word)[0] >> 2 & 0xff }
 
+/*
+ * Write-back 2 or 3 of a 68040's access error, which is behind the word of its format: fmt7 of struct frame,
+ * arch/m68k/include/asm/traps.h. The kernel has all of memory at its physical address.
+ */
+#define OWE_STORE(uc, n, as_kernel, addr, width, value) arch_owe_store(uc, 2 + (n), as_kernel, addr, width, value)
+#define KERNEL_ALIAS(physical) ((char *)(uintptr_t)(physical))
+
+static inline int arch_owe_store(ucontext_t *uc, int n, int as_kernel, void *addr, int width, uint32_t value)
+{
+	const int size[] = { [1] = 0x20, [2] = 0x40, [4] = 0 };
+	uint16_t status = 0x80 | size[width] | (as_kernel ? 5 : 1);	/* valid, and the function code of data */
+	char *frame = (char *)&uc->__glibc_reserved1[216 / 4 + 1];
+	uint32_t at = (uintptr_t)addr;
+
+	if ((uc->__glibc_reserved1[216 / 4] >> 12 & 15) != 7)
+		return 0;
+	memcpy(frame + 12 - 2 * n, &status, 2);
+	memcpy(frame + 40 - 8 * n, &at, 4);
+	memcpy(frame + 44 - 8 * n, &value, 4);
+	return 1;
+}
+
+#define DEBUGGER_PC 72
 #define FRAME_PC(uc) (uc)->uc_mcontext.gregs[16]
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[n]
 #define FRAME_FLOAT(uc, n) ((int (*)[3])(uc)->uc_mcontext.fpregs.f_fpregs)[n]

@@ -91,6 +91,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_FACTS(word) { "err", (word)[0] }, { "trapno", (word)[1] }
 #define TRAP_ADDRESS(word) ((word)[2])
 
+#define DEBUGGER_PC 128
 #define FRAME_PC(uc) (uc)->uc_mcontext.gregs[REG_RIP]
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[(n) ? REG_RCX : REG_RBX]
 #define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.fpregs->_xmm[n]
