@@ -76,6 +76,12 @@
 #define KERNEL_ALIAS(physical) ((char *)(uintptr_t)(physical))
 #define only_with_owed_stores() not_applicable("no frame leaves stores to the kernel on this arch")
 #endif
+#ifdef FRAME_PRIVILEGED
+#define only_with_mode() ((void)0)
+#else
+#define FRAME_PRIVILEGED(uc) ((void)(uc))
+#define only_with_mode() not_applicable("no word of a frame says what the CPU may on this arch")
+#endif
 #ifndef DEBUGGER_SET
 #define DEBUGGER_SET 0
 #endif

@@ -623,6 +623,25 @@ void signal_frame_edited(void)
 	result_registers(kept);
 }
 
+static void ask_for_privilege(ucontext_t *uc)
+{
+	FRAME_PRIVILEGED(uc);
+	FRAME_PC(uc) = (uintptr_t)code_behind_touch;
+}
+
+/* The load is left out as well: it would be the kernel's. */
+void signal_frame_privileged(void)
+{
+	struct kept *kept = fill_registers();
+	char *hole;
+
+	only_with_mode();
+	hole = hole_for(kept);
+	edit_frame = ask_for_privilege;
+	if (load_handled(code_spoil_registers, kept, hole))
+		result_registers(kept);
+}
+
 /* The handler's stack is shared memory, and the frame stays in the file alone. */
 void signal_frame_absent(void)
 {

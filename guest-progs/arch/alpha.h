@@ -92,6 +92,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 
 #define DEBUGGER_PC 64
 #define FRAME_PC(uc) (uc)->uc_mcontext.sc_pc
+#define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.sc_ps = 0)
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.sc_regs[n]
 #define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.sc_fpregs[n]
 
