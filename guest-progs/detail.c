@@ -216,6 +216,20 @@ void detail_key_absent(void)
 		facts(page);
 }
 
+/* It stays so: a page that was brought in would be told as a present one. */
+void detail_key_absent_store(void)
+{
+	char *page = keyed_page(PKEY_DISABLE_WRITE);
+
+	ask();
+	must("madvise", madvise(page, page_size, MADV_DONTNEED));
+	prove("page absent", !present(page));
+	if (!store("store", page + 8, INT))
+		facts(page + 8);
+	step("there");
+	result("ok(%d)", present(page));
+}
+
 /* Two faults of one thread that differ in direction, kind and address: the words are of the second. */
 void detail_load_after_store(void)
 {

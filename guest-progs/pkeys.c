@@ -5,6 +5,7 @@
  */
 #include "fault.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
@@ -21,14 +22,27 @@ static int new_key(void)
 	return must("pkey_alloc", key);
 }
 
+static void set_rights(int key, int denied)
+{
+	must("pkey_set", pkey_set(key, denied));
+}
+
+/* The page is under a key of its own from now on. */
+static int give_key(char *page, int denied)
+{
+	int key = new_key();
+
+	must("pkey_mprotect", pkey_mprotect(page, page_size, PROT_READ | PROT_WRITE, key));
+	set_rights(key, denied);
+	return key;
+}
+
 char *keyed_page(int denied)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
-	int key = new_key();
 
 	fill(page, page_size);
-	must("pkey_mprotect", pkey_mprotect(page, page_size, PROT_READ | PROT_WRITE, key));
-	must("pkey_set", pkey_set(key, denied));
+	give_key(page, denied);
 	return page;
 }
 
@@ -101,12 +115,56 @@ void pkeys_read_only(void)
 void pkeys_absent(void)
 {
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
-	int key = new_key();
 
-	must("pkey_mprotect", pkey_mprotect(page, page_size, PROT_READ | PROT_WRITE, key));
-	must("pkey_set", pkey_set(key, PKEY_DISABLE_ACCESS));
+	give_key(page, PKEY_DISABLE_ACCESS);
 	prove("page absent", !present(page));
 	load("", page, INT);
+}
+
+static void result_present(const char *page)
+{
+	step("there");
+	result("ok(%d)", present(page));
+}
+
+/* The same where only writing is denied, by the kernel and by the program, which may read. */
+void pkeys_absent_store(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	int key = give_key(page, PKEY_DISABLE_WRITE);
+
+	prove("page absent", !present(page));
+	transfer("read", page, 64, read_into(page));
+	store("store", page + 8, INT);
+	result_present(page);
+	set_rights(key, PKEY_DISABLE_WRITE);	/* its handler began with others */
+	load_data("load", page, INT, stored(INT));
+}
+
+/* The page behind the end of a file: nobody is to find out through a key that denies it. */
+void pkeys_eof_store(void)
+{
+	char *page = map_file(tmpfile_of(1), 2, PROT_READ | PROT_WRITE, MAP_SHARED) + page_size;
+	int key = give_key(page, PKEY_DISABLE_WRITE);
+
+	load("load", page + 8, INT);
+	set_rights(key, PKEY_DISABLE_WRITE);
+	store("store", page + 8, INT);
+}
+
+/* Asked to bring the page in, the kernel is not to touch it in the program's stead. */
+void pkeys_populate(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	int key = give_key(page, PKEY_DISABLE_ACCESS);
+
+	prove("page absent", !present(page));
+	call("denied", page, madvise(page, page_size, MADV_POPULATE_READ));
+	set_rights(key, PKEY_DISABLE_WRITE);
+	call("write", page, madvise(page, page_size, MADV_POPULATE_WRITE));
+	call("mlock", page, mlock(page, page_size));
+	result_present(page);
+	call("read", page, madvise(page, page_size, MADV_POPULATE_READ));
 }
 
 /* Both the key and the mapping say no: which of them is told? */
@@ -116,7 +174,7 @@ void pkeys_and_rights(void)
 	int key = new_key();
 
 	must("pkey_mprotect", pkey_mprotect(page, page_size, PROT_READ, key));
-	must("pkey_set", pkey_set(key, PKEY_DISABLE_WRITE));
+	set_rights(key, PKEY_DISABLE_WRITE);
 	store("", page, INT);
 }
 
@@ -152,6 +210,70 @@ void pkeys_process_vm(void)
 	join_child(child);
 }
 
+/* -- rights that only the CPU knows yet ---------------------------------------------------------- */
+
+static void load_in_child(const char *label, char *page)
+{
+	pid_t child = fork_child();
+
+	if (child == 0) {
+		load_known(label, page, INT, pattern(0, INT));
+		child_done();
+	}
+	join_child(child);
+}
+
+struct loading {
+	const char *label;
+	char *page;
+};
+
+static void *load_labelled(void *arg)
+{
+	struct loading *l = arg;
+
+	load_known(l->label, l->page, INT, pattern(0, INT));
+	return NULL;
+}
+
+static void load_in_thread(const char *label, char *page)
+{
+	struct loading l = { label, page };
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, load_labelled, &l);
+	must("pthread_create", errno ? -1 : 0);
+	pthread_join(thread, NULL);
+}
+
+/*
+ * From the change to the child nothing makes us sleep: what the kernel wrote down when we last did is
+ * out of date. We sleep while we wait for the child, with the rights that the next one must not have.
+ */
+static void change_and_load(void (*load_elsewhere)(const char *label, char *page))
+{
+	static const char *const label[] = { "denied", "allowed", "denied-again", "allowed-again" };
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+	int key;
+
+	fill(page, page_size);
+	key = give_key(page, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(label); i++) {
+		set_rights(key, i % 2 ? 0 : PKEY_DISABLE_ACCESS);
+		load_elsewhere(label[i], page);
+	}
+}
+
+void pkeys_fork(void)
+{
+	change_and_load(load_in_child);
+}
+
+void pkeys_thread(void)
+{
+	change_and_load(load_in_thread);
+}
+
 /* -- signals ------------------------------------------------------------------------------------ */
 
 /* Where code_grant_keys goes on. */
@@ -172,7 +294,7 @@ void pkeys_altstack(void)
 	fill(stack, 16 * page_size);
 	must("pkey_mprotect", pkey_mprotect(stack, 16 * page_size, PROT_READ | PROT_WRITE, key));
 	must("sigaltstack", sigaltstack(&altstack, NULL));
-	must("pkey_set", pkey_set(key, PKEY_DISABLE_ACCESS));
+	set_rights(key, PKEY_DISABLE_ACCESS);
 	load("", hole, INT);
 }
 

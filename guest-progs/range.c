@@ -216,22 +216,32 @@ void range_kernel_gap_load(void)
 
 static const int64_t no_time[2];	/* a timespec of those calls: who is not refused must not wait */
 
-/*
- * That a value was read does not show with each value (a byte: where it is zero; a count: where it
- * is large), so all near the address are tried. The result is that of the first that is not EFAULT.
- */
-static void get_near(const char *label, long (*get)(int fd, char *addr), int fd)
+/* One call for each of n addresses; the result is that of the first that is not EFAULT. */
+static void call_each(const char *label, long (*give)(int fd, char *addr), int fd, char *(*place)(int i), int n)
 {
-	char *kernel = (char *)KERNEL_ADDR;
 	long ret = 0;
 
-	call_begin(label, kernel);
-	for (int i = 0; i < 256; i++) {
-		ret = get(fd, kernel + i);
+	call_begin(label, place(0));
+	for (int i = 0; i < n; i++) {
+		ret = give(fd, place(i));
 		if (ret >= 0 || errno != EFAULT)
 			break;
 	}
 	call_end(ret, -1, true);
+}
+
+static char *near_kernel(int i)
+{
+	return (char *)KERNEL_ADDR + i;
+}
+
+/*
+ * That a value was read does not show with each value (a byte: where it is zero; a count: where it
+ * is large), so all near the address are tried.
+ */
+static void get_near(const char *label, long (*get)(int fd, char *addr), int fd)
+{
+	call_each(label, get, fd, near_kernel, 256);
 }
 
 /* Where the byte is zero the path is empty, and the call is about fd. */
@@ -311,4 +321,116 @@ void range_get_across_end(void)
 	prove("the last page is mapped", !unmapped(end - 2, 2));
 	call("end", end, ioctl(fd, FIONBIO, end - 2));
 	call("wrap", (char *)-2, ioctl(fd, FIONBIO, (char *)-2));
+}
+
+/* -- and with one that is neither the user's nor the kernel's ------------------------------------ */
+
+#define FIRST_BIT 47
+#define LAST_BIT 62
+
+static char *one_bit(int i)
+{
+	return (char *)wide(1ULL << (FIRST_BIT + i));
+}
+
+/*
+ * All that have one bit above those of the user's part. With page tables of four levels no x86 can have
+ * such an address, with five none from bit 56 on; to arm64 some of them are tags.
+ */
+static void call_between(const char *label, long (*give)(int fd, char *addr), int fd)
+{
+	for (int i = 0; i <= LAST_BIT - FIRST_BIT; i++)
+		prove("nothing is there", unmapped(one_bit(i), 64));
+	call_each(label, give, fd, one_bit, LAST_BIT - FIRST_BIT + 1);
+}
+
+static long get_int(int fd, char *addr)
+{
+	return ioctl(fd, FIONBIO, addr);
+}
+
+static long get_long(int fd, char *addr)
+{
+	(void)fd;
+	return syscall(PSELECT, 0, NULL, NULL, NULL, no_time, addr);
+}
+
+static long put_int(int fd, char *addr)
+{
+	return ioctl(fd, FIONREAD, addr);
+}
+
+static long put_long(int fd, char *addr)
+{
+	void *head;
+
+	(void)fd;
+	return syscall(SYS_get_robust_list, 0, &head, addr);
+}
+
+static long put_uid(int fd, char *addr)
+{
+	(void)fd;
+	return syscall(SYS_getresuid, addr, addr + 4, addr + 8);
+}
+
+static long write_8(int fd, char *addr)
+{
+	return write(fd, addr, 8);
+}
+
+static long copy_from(int fd, char *addr)
+{
+	(void)fd;
+	return syscall(SYS_rt_sigprocmask, SIG_BLOCK, addr, NULL, 8);
+}
+
+static long read_8(int fd, char *addr)
+{
+	return read(fd, addr, 8);
+}
+
+static long copy_to(int fd, char *addr)
+{
+	(void)fd;
+	return syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, addr, 8);
+}
+
+static long open_path(int fd, char *addr)
+{
+	(void)fd;
+	return open(addr, O_RDONLY | O_CLOEXEC);
+}
+
+static long wait_futex(int fd, char *addr)
+{
+	(void)fd;
+	return syscall(FUTEX, addr, FUTEX_WAIT_PRIVATE, 1, no_time, NULL, 0);
+}
+
+void range_between_get(void)
+{
+	int pipe = pipe_holding(64);
+
+	call_between("byte", empty_path, pipe);
+	call_between("half", dedupe_count, tmpfile_of(64));
+	call_between("int", get_int, pipe);
+	call_between("long", get_long, -1);
+}
+
+void range_between_put(void)
+{
+	call_between("int", put_int, pipe_holding(64));
+	call_between("long", put_long, -1);
+	call_between("uid", put_uid, -1);
+}
+
+void range_between_copy(void)
+{
+	call_between("write", write_8, pipe_sink());
+	call_between("from", copy_from, -1);
+	call_between("read", read_8, must("open /dev/zero", open("/dev/zero", O_RDONLY | O_CLOEXEC)));
+	call_between("to", copy_to, -1);
+	call_between("string", open_path, -1);
+	call_between("futex", wait_futex, -1);
 }
