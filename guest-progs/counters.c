@@ -52,11 +52,12 @@ void counters_cow(void)
 	store("", page, INT);
 }
 
-/* perf's software event of page faults, of this thread in whatever mode. */
-static int page_faults_event(void)
+/* One of perf's software events, of this thread in whatever mode; with a sample of each or without. */
+static int software_event(uint64_t kind, bool sampled)
 {
 	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_PAGE_FAULTS,
+		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = kind,
+		.sample_period = sampled, .sample_type = sampled ? PERF_SAMPLE_ADDR : 0,
 	};
 	int event = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
 
@@ -100,10 +101,132 @@ static void count_event(const char *label, int event, void (*touch)(char *page))
 
 void counters_perf(void)
 {
-	int event = page_faults_event();
+	int event = software_event(PERF_COUNT_SW_PAGE_FAULTS, false);
 
 	count_event("store", event, store_to);
 	count_event("read", event, read_to);
+}
+
+/* By kind, as other steps tell what the task itself counts. The first time is for what it needs. */
+static void count_kinds(const char *label, char *page, void (*touch)(char *page))
+{
+	int minor = software_event(PERF_COUNT_SW_PAGE_FAULTS_MIN, false);
+	int major = software_event(PERF_COUNT_SW_PAGE_FAULTS_MAJ, false);
+	uint64_t min = 0, maj = 0;
+
+	for (int i = 0; i < 2; i++) {
+		char *to = i ? page : anon_pages(1, RW);
+		uint64_t min_before = counted(minor), maj_before = counted(major);
+
+		touch(to);
+		min = counted(minor) - min_before;
+		maj = counted(major) - maj_before;
+	}
+	step(label);
+	result("ok maj=%d min=%d", (int)maj, (int)min);
+}
+
+void counters_perf_kinds(void)
+{
+	count_kinds("store", anon_pages(1, RW), store_to);
+	count_kinds("read", anon_pages(1, RW), read_to);
+}
+
+/* A hole in a file of ramfs, which needs no disk: the page is not in the cache, and has to be read. */
+static char *uncached_page(void)
+{
+	int fd = file_on("ramfs", NULL);
+
+	must("ftruncate", ftruncate(fd, page_size));
+	return map_file(fd, 1, PROT_READ, MAP_SHARED);
+}
+
+static void load_from(char *page)
+{
+	arch_load(page, INT);
+}
+
+void counters_perf_uncached(void)
+{
+	count_kinds("", uncached_page(), load_from);
+}
+
+/* -- the address that perf has for a fault */
+
+#define SPOT 24		/* in the page */
+
+struct sample {
+	struct perf_event_header header;
+	uint64_t address;
+};
+
+/* Those that have come since the last look: how many, and the last one's address. */
+static int new_samples(struct perf_event_mmap_page *ring, uint64_t *address)
+{
+	uint64_t head = ((volatile struct perf_event_mmap_page *)ring)->data_head;
+	int n = 0;
+
+	__sync_synchronize();
+	for (; ring->data_tail != head; n++) {
+		const struct sample *s = (void *)((char *)ring + page_size + ring->data_tail % page_size);
+
+		prove("a sample", s->header.type == PERF_RECORD_SAMPLE && s->header.size == sizeof(*s));
+		*address = s->address;
+		ring->data_tail += sizeof(*s);
+	}
+	return n;
+}
+
+/* The result is where in the page the one sample of the touch is. */
+static void sample(const char *label, uint64_t kind, void (*touch)(char *at))
+{
+	int event = software_event(kind, true), n = 0;
+	struct perf_event_mmap_page *ring = must("mmap", mmap(NULL, 2 * page_size, RW, MAP_SHARED, event, 0));
+	char *pages = anon_pages(2, RW);
+	uint64_t address = 0, spot = 0;
+
+	for (int i = 0; i < 2; i++) {
+		touch(pages + i * page_size + SPOT);
+		n = new_samples(ring, &address);
+		spot = address - (uintptr_t)(pages + i * page_size);
+	}
+	detail(label, "0x%llx", (unsigned long long)address);
+	close(event);
+	step(label);
+	if (n == 1 && spot < page_size)
+		result("ok(%d)", (int)spot);
+	else
+		result("ok(%d) data=changed", n);
+}
+
+static int held;
+
+/* The kernel stores an int there. */
+static void put_to(char *at)
+{
+	prove("FIONREAD", ioctl(held, FIONREAD, at) == 0);
+}
+
+void counters_perf_address(void)
+{
+	held = pipe_holding(64);
+	sample("store", PERF_COUNT_SW_PAGE_FAULTS, store_to);
+	sample("put", PERF_COUNT_SW_PAGE_FAULTS, put_to);
+	sample("minor-store", PERF_COUNT_SW_PAGE_FAULTS_MIN, store_to);
+	sample("minor-put", PERF_COUNT_SW_PAGE_FAULTS_MIN, put_to);
+}
+
+static void store_tagged(char *at)
+{
+	call_code(code_store_int, (char *)((uintptr_t)at | (uintptr_t)0x5a << (sizeof(long) * 8 - 8)));
+}
+
+void counters_perf_tagged(void)
+{
+	if (!code_set_tag)
+		not_applicable("the top byte belongs to the address on this arch");
+	sample("store", PERF_COUNT_SW_PAGE_FAULTS, store_tagged);
+	sample("minor-store", PERF_COUNT_SW_PAGE_FAULTS_MIN, store_tagged);
 }
 
 /* Memory that is locked is never without its pages: also what it grew by, where it was moved to. */
@@ -133,14 +256,10 @@ void counters_mlock_after_onfault(void)
 	result("ok(%d)", there);
 }
 
-/* A hole in a file of ramfs, which needs no disk: the page is not in the cache, and has to be read. */
 void counters_uncached_load(void)
 {
-	int fd = file_on("ramfs", NULL);
-	char *page;
+	char *page = uncached_page();
 
-	must("ftruncate", ftruncate(fd, page_size));
-	page = map_file(fd, 1, PROT_READ, MAP_SHARED);
 	count_faults();
 	load("", page, INT);
 }
@@ -238,6 +357,18 @@ static void read_counted(char *page)
 	read_between("read", page, page_size);
 }
 
+static void load_by_kind(char *page)
+{
+	task('A');
+	count_kinds("load", page, load_from);
+}
+
+static void read_by_kind(char *page)
+{
+	task('A');
+	count_kinds("read", page, read_to);
+}
+
 static void uffd_counted(void (*act)(char *page))
 {
 	struct stuck child = stuck_child(act);
@@ -254,6 +385,13 @@ void counters_uffd_load(void)
 void counters_uffd_read(void)
 {
 	uffd_counted(read_counted);
+}
+
+void counters_perf_retried(void)
+{
+	close(software_event(PERF_COUNT_SW_PAGE_FAULTS_MIN, false));	/* n/a where there is none */
+	uffd_counted(load_by_kind);
+	uffd_counted(read_by_kind);
 }
 
 /* -- faults as the machine counts them ----------------------------------------------------------- */

@@ -3,10 +3,13 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 /* The word of 32 bits has two calls of the name, of which a kernel need not have the old one. */
@@ -91,6 +94,7 @@ void range_device_window(void)
 
 #define VSYSCALL_PAGE 0xffffffffff600000
 #define VSYSCALL_TIME (VSYSCALL_PAGE + 0x400)
+#define VSYSCALL_GETCPU (VSYSCALL_PAGE + 0x800)
 
 static char *vsyscall(uint64_t addr)
 {
@@ -170,6 +174,75 @@ void range_vsyscall_stack_hole(void)
 	char *hole = hole_page();
 
 	execute("", code_vsyscall_at_sp, hole, hole);
+}
+
+/* From here on a filter answers these system calls of ours, by whatever door they come. */
+static void filter_vsyscalls(uint32_t answer)
+{
+#ifdef SYS_time
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettimeofday, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_time, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getcpu, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, answer),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_SIZE(filter), filter };
+
+	if (prctl(PR_GET_SECCOMP) < 0 && errno == EINVAL)
+		not_applicable("no seccomp");
+	must("PR_SET_NO_NEW_PRIVS", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	must("PR_SET_SECCOMP", prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+#else
+	(void)answer;
+#endif
+}
+
+/* Places for the result of each, which nobody is to write to. */
+static char *untouched(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	vsyscall(VSYSCALL_PAGE);
+	fill(page, page_size);
+	return page;
+}
+
+/* Nobody else gives this errno. */
+static void call_refused(const char *label, const char *code, char *place)
+{
+	long ret;
+
+	call_begin(label, place);
+	ret = ((long (*)(const void *))code)(place);
+	if (ret < 0) {
+		errno = -ret;
+		ret = -1;
+	}
+	call_end(ret, -1, filled(place, page_size));
+}
+
+void range_vsyscall_refused(void)
+{
+	char *place = untouched();
+
+	filter_vsyscalls(SECCOMP_RET_ERRNO | EXDEV);
+	call_refused("time", code_vsyscall_time_to, place);
+	call_refused("zone", code_vsyscall_gettimeofday_to, place);
+	call_refused("node", code_vsyscall_getcpu_to, place);
+}
+
+void range_vsyscall_trapped(void)
+{
+	char *place = untouched();
+
+	filter_vsyscalls(SECCOMP_RET_TRAP);
+	execute("time", code_vsyscall_time_to, place, vsyscall(VSYSCALL_TIME));
+	execute("zone", code_vsyscall_gettimeofday_to, place, vsyscall(VSYSCALL_PAGE));
+	execute("node", code_vsyscall_getcpu_to, place, vsyscall(VSYSCALL_GETCPU));
+	step("results");
+	result("ok data=%s", filled(place, page_size) ? "match" : "changed");
 }
 
 /* -- hints ------------------------------------------------------------------------------------- */
