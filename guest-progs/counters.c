@@ -220,13 +220,12 @@ void counters_perf_address(void)
 
 static void store_tagged(char *at)
 {
-	call_code(code_store_int, (char *)((uintptr_t)at | (uintptr_t)0x5a << (sizeof(long) * 8 - 8)));
+	call_code(code_store_int, tagged(at, 0x5a));
 }
 
 void counters_perf_tagged(void)
 {
-	if (!code_set_tag)
-		not_applicable("the top byte belongs to the address on this arch");
+	need_tags();
 	sample("store", PERF_COUNT_SW_PAGE_FAULTS, store_tagged);
 	sample("minor-store", PERF_COUNT_SW_PAGE_FAULTS_MIN, store_tagged);
 }

@@ -160,10 +160,8 @@ void detail_tagged_load(void)
 	char *hole = hole_page();
 
 	ask();
-	if (!code_set_tag)
-		not_applicable("the top byte belongs to the address on this arch");
-	if (!execute("load", code_load_int, (char *)((uintptr_t)hole | (uintptr_t)0x5a << (sizeof(long) * 8 - 8)),
-		     hole))
+	need_tags();
+	if (!execute("load", code_load_int, tagged(hole, 0x5a), hole))
 		facts(hole);
 }
 
