@@ -319,7 +319,7 @@ char *huge_pages(size_t size, size_t n, int flags, int fd)
 }
 
 /* A setting of the kernel, or a fact that it tells in such a file. */
-static size_t knob(const char *path)
+static size_t read_knob(const char *path)
 {
 	FILE *file = fopen(path, "re");
 	size_t value;
@@ -333,7 +333,7 @@ static size_t knob(const char *path)
 
 void need_low_pages(void)
 {
-	size_t least = knob("/proc/sys/vm/mmap_min_addr");
+	size_t least = read_knob("/proc/sys/vm/mmap_min_addr");
 
 	if (least > page_size)
 		not_applicable("vm.mmap_min_addr=%zu", least);
@@ -344,7 +344,7 @@ char *transparent_huge_page(size_t *size)
 	static const char enabled[] = "/sys/kernel/mm/transparent_hugepage/enabled";
 	char *area, *page;
 
-	*size = knob("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+	*size = read_knob("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
 	if (!set_knob(enabled, "madvise"))		/* off in small machines */
 		not_applicable("no %s", enabled);
 	if (*size > 32 * MIB)
