@@ -547,12 +547,9 @@ void align_sp(void)
 /* The stub stands where a jump to an odd address ends, whether or not the low bits count. */
 void align_pc(void)
 {
-	static const unsigned char stub[] = ODD_RETURN_STUB;
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE | PROT_EXEC), *odd = page + 1;
-	char *lands = odd - ((uintptr_t)odd & PC_IGNORES);
 
-	memcpy(lands, stub, sizeof(stub));
-	arch_sync_code(lands, sizeof(stub));
+	put_odd_return_stub(odd - ((uintptr_t)odd & PC_IGNORES));
 	jump("", odd);
 }
 
@@ -617,7 +614,6 @@ static void *load_in_thread(void *at)
 void align_sigbus_inherited(void)
 {
 	char *at = filled_pages(1) + 1;
-	pthread_t thread;
 	pid_t child;
 
 	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) != 0)
@@ -630,9 +626,7 @@ void align_sigbus_inherited(void)
 		child_done();
 	}
 	join_child(child);
-	errno = pthread_create(&thread, NULL, load_in_thread, at);
-	must("pthread_create", errno ? -1 : 0);
-	pthread_join(thread, NULL);
+	pthread_join(start_thread(load_in_thread, at), NULL);
 	load("parent", at, INT);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Helper processes of a scenario, and how they end. */
+/* Helper processes and threads of a scenario, and how they end. */
 #include "runtime.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -18,6 +19,15 @@ void pause_ms(unsigned int ms)
 		detail("pausing-ms", "%u", ms);
 	}
 	sleep_ms(ms);
+}
+
+pthread_t start_thread(void *(*run)(void *arg), void *arg)
+{
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, run, arg);
+	must("pthread_create", errno ? -1 : 0);
+	return thread;
 }
 
 int use_all_cpus(void)

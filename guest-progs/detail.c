@@ -112,8 +112,7 @@ void detail_nx_absent(void)
 	prove("page absent", !present(page));
 	if (!jump("jump", page))
 		facts(page);
-	step("there");
-	result("ok(%d)", present(page));
+	result_present(page);
 }
 
 /* The page behind the end of a file of one page, whose neighbour is there. */
@@ -224,8 +223,7 @@ void detail_key_absent_store(void)
 	prove("page absent", !present(page));
 	if (!store("store", page + 8, INT))
 		facts(page + 8);
-	step("there");
-	result("ok(%d)", present(page));
+	result_present(page);
 }
 
 /* Two faults of one thread that differ in direction, kind and address: the words are of the second. */

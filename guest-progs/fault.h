@@ -356,6 +356,7 @@ bool set_knob(const char *path, const char *value);
 void need_low_pages(void);
 /* A page of a file or of memory that holds just a return instruction, visible to fetches. */
 void put_return_stub(void *addr);
+void put_odd_return_stub(void *addr);	/* for who jumps to an odd address */
 
 /* The pattern, by position: no two bytes near each other are equal, none is zero. */
 void fill(void *addr, size_t n);
@@ -388,12 +389,17 @@ bool grows_down(const void *addr);
 unsigned long smaps_kib(const void *addr, const char *key);
 /* A page is in the page table: bit 63 in /proc/self/pagemap. */
 bool present(const void *addr);
+/* The same as a step, "there". */
+void result_present(const void *addr);
 /* Its number in physical memory: bits 0 to 54 there, for root. */
 uint64_t frame_number(const void *addr);
 /* Its entry there is write-protected by a userfaultfd: bit 57, from 5.14 on. */
 bool write_protected(const void *addr);
 
-/* -- child.c: helper processes -------------------------------------------------------- */
+/* -- child.c: helper processes and threads ------------------------------------------------ */
+
+/* It ends with the process, or is joined. */
+pthread_t start_thread(void *(*run)(void *arg), void *arg);
 
 /* fork; the child must end with child_done() or by its step. */
 pid_t fork_child(void);

@@ -340,11 +340,7 @@ static void *wait_to_be_told(void *arg)
 
 static void wait_in_thread(struct witness *self)
 {
-	pthread_t thread;
-
-	errno = pthread_create(&thread, NULL, wait_to_be_told, self);
-	must("pthread_create", errno ? -1 : 0);
-	pthread_join(thread, NULL);
+	pthread_join(start_thread(wait_to_be_told, self), NULL);
 }
 
 /*

@@ -281,6 +281,12 @@ bool present(const void *addr)
 	return pagemap(addr) >> 63;
 }
 
+void result_present(const void *addr)
+{
+	step("there");
+	result("ok(%d)", present(addr));
+}
+
 uint64_t frame_number(const void *addr)
 {
 	uint64_t number = pagemap(addr) & ((1ULL << 55) - 1);
@@ -501,6 +507,14 @@ bool set_knob(const char *path, const char *value)
 void put_return_stub(void *addr)
 {
 	static const unsigned char stub[] = RETURN_STUB;
+
+	memcpy(addr, stub, sizeof(stub));
+	arch_sync_code(addr, sizeof(stub));
+}
+
+void put_odd_return_stub(void *addr)
+{
+	static const unsigned char stub[] = ODD_RETURN_STUB;
 
 	memcpy(addr, stub, sizeof(stub));
 	arch_sync_code(addr, sizeof(stub));

@@ -121,12 +121,6 @@ void pkeys_absent(void)
 	load("", page, INT);
 }
 
-static void result_present(const char *page)
-{
-	step("there");
-	result("ok(%d)", present(page));
-}
-
 /* The same where only writing is denied, by the kernel and by the program, which may read. */
 void pkeys_absent_store(void)
 {
@@ -239,11 +233,8 @@ static void *load_labelled(void *arg)
 static void load_in_thread(const char *label, char *page)
 {
 	struct loading l = { label, page };
-	pthread_t thread;
 
-	errno = pthread_create(&thread, NULL, load_labelled, &l);
-	must("pthread_create", errno ? -1 : 0);
-	pthread_join(thread, NULL);
+	pthread_join(start_thread(load_labelled, &l), NULL);
 }
 
 /*

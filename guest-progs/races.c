@@ -83,8 +83,7 @@ static void start(pthread_t *thread)
 {
 	use_all_cpus();
 	call_begin(race.refusable ? "touched" : "", race.page);
-	errno = pthread_create(thread, NULL, change_all, NULL);
-	must("pthread_create", errno ? -1 : 0);
+	*thread = start_thread(change_all, NULL);
 }
 
 static void finish(pthread_t thread, bool intact)

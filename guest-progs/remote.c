@@ -117,14 +117,12 @@ static void allow(int sig, siginfo_t *info, void *context)
 /* Just a return, in the instruction set that this handler is entered in. */
 static char *other_handler(void (*handler)(int, siginfo_t *, void *))
 {
-	static const unsigned char even[] = RETURN_STUB, odd[] = ODD_RETURN_STUB;
 	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
 
 	if ((uintptr_t)handler & 1)
-		memcpy(page, odd, sizeof(odd));
+		put_odd_return_stub(page);
 	else
-		memcpy(page, even, sizeof(even));
-	arch_sync_code(page, page_size);
+		put_return_stub(page);
 	must("mprotect", mprotect(page, page_size, PROT_READ | PROT_EXEC));
 	return page;
 }

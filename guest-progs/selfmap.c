@@ -202,8 +202,7 @@ static void both(struct half first, struct half second)
 
 	first.partner = &second;
 	second.partner = &first;
-	errno = pthread_create(&thread, NULL, rounds, &second);
-	must("pthread_create", errno ? -1 : 0);
+	thread = start_thread(rounds, &second);
 	call_begin("", first.buffer);
 	while (first.done < first.rounds ||
 	       (first.meetings < MEETINGS && first.done < patience * first.rounds)) {
@@ -478,8 +477,7 @@ static void direct_synced_on(const char *disk)
 	pthread_t thread;
 
 	use_all_cpus();
-	errno = pthread_create(&thread, NULL, sync_often, &syncing);
-	must("pthread_create", errno ? -1 : 0);
+	thread = start_thread(sync_often, &syncing);
 	call_begin("", map);
 	for (int i = 0; i < 300 && !syncing.error; i++) {
 		prove("the file is read", pread(direct, map, BLOCK, 0) == BLOCK);

@@ -1272,14 +1272,10 @@ static void *fault_apart(void *unused)
 
 void signal_thread_fault(void)
 {
-	pthread_t thread;
-
 	lone.size = STACK_PAGES * page_size;
 	lone.stack = anon_pages(STACK_PAGES, PROT_READ | PROT_WRITE);
 	lone.page = anon_pages(1, PROT_NONE);
-	errno = pthread_create(&thread, NULL, fault_apart, NULL);
-	must("pthread_create", errno ? -1 : 0);
-	pthread_join(thread, NULL);
+	pthread_join(start_thread(fault_apart, NULL), NULL);
 	step("own-thread");
 	result("ok(%d)", lone.own_thread);
 	step("own-stack");
@@ -1300,7 +1296,6 @@ static void *fault_unhandled(void *hole)
 static pid_t thread_without_handler(char *hole, bool leader_goes)
 {
 	pid_t child = fork_child();
-	pthread_t thread;
 
 	if (child != 0)
 		return child;
@@ -1308,8 +1303,7 @@ static pid_t thread_without_handler(char *hole, bool leader_goes)
 	leader_there = leader_goes;
 	/* The kernel stores zero there when the leader has ended. */
 	syscall(SYS_set_tid_address, &leader_there);
-	errno = pthread_create(&thread, NULL, fault_unhandled, hole);
-	must("pthread_create", errno ? -1 : 0);
+	start_thread(fault_unhandled, hole);
 	if (leader_goes)
 		syscall(SYS_exit, 0);
 	for (;;)

@@ -258,11 +258,8 @@ static void *change_when_told(void *unused)
 
 static void act_beside_thread(char *page)
 {
-	pthread_t thread;
-
 	meanwhile.page = page;
-	errno = pthread_create(&thread, NULL, change_when_told, NULL);
-	must("pthread_create", errno ? -1 : 0);
+	start_thread(change_when_told, NULL);
 	meanwhile.act(page);
 }
 

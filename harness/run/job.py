@@ -110,7 +110,7 @@ class CellRunner:
         best = max((one.record for one in reversed(looks)), key=weight)
         flake = Look(cell, replace(best, confirmation="flake", tally=tally), last.before)
         self._put(flake)
-        last.record = replace(last.record, tally=tally)  # what is heard late amends both
+        last.record = replace(last.record, tally=tally)  # what is heard late amends this
         return flake.record
 
     def _refuse(self, cell: Cell) -> ResultRecord:
