@@ -19,7 +19,7 @@ import pytest
 
 from harness.build.store import default_root
 from harness.machine.qemu import OPEN_FILES
-from tests.processes import gone, lives
+from tests.processes import lives, within
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = int(os.environ.get("FAULTLINE_MOMENTS", "4"))
@@ -112,9 +112,11 @@ def adopt_orphans() -> None:
 
 
 def left_behind() -> list[str]:
-    """The command lines of those below us that do not end, within seconds."""
-    for pid in descendants(os.getpid()):
-        gone(pid)
+    """The command lines of those below us that do not end, within seconds.
+
+    All of them anew each time: who changes its parent meanwhile may be missed once.
+    """
+    within(10, lambda: not any(map(lives, descendants(os.getpid()))))
     return [command_line(pid) for pid in descendants(os.getpid()) if lives(pid)]
 
 
