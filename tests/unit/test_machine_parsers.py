@@ -58,6 +58,12 @@ SAID = {  # by the formats of 6.1 and 6.12
     "*** ILLEGAL INSTRUCTION ***   FORMAT=0": OOPS,
     "BAD KERNEL BUSERR": OOPS,
     "BAD KERNEL TRAP: 00000000": OOPS,
+    # powerpc
+    "BUG: Kernel NULL pointer dereference on read at 0x00000000": OOPS,
+    "BUG: Unable to handle kernel data access on write at 0xc008000000000000": OOPS,
+    "BUG: Unable to handle unknown paging fault at 0x00000010": OOPS,
+    "Oops: Kernel access of bad area, sig: 11 [#1]": OOPS,
+    "Oops: Exception in kernel mode, sig: 5 [#12]": OOPS,
     # everywhere
     "[    3.141592] Kernel panic - not syncing: Fatal exception": PANIC,
     "---[ end Kernel panic - not syncing: Fatal exception ]---": None,
