@@ -75,13 +75,21 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[2] = uc->uc_mcontext.gp_regs[PT_DAR];
 }
 
+/* Where no page is the matter, DSISR is that of another interrupt. */
+static inline uint64_t arch_dsisr(const uint64_t *word)
+{
+	uint64_t vector = word[0] & 0xffe0;
+
+	return vector == 0x300 || vector == 0x400 ? word[1] : 0;
+}
+
 /*
- * The vector of the interrupt, and of DSISR, which holds the like of a fetch: whether no translation was
- * found, whether one forbade it, whether it was a store.
+ * The vector of the interrupt, without the kernel's marks; and of DSISR, whose like a fetch has, whether
+ * no translation was found, whether one denied it, whether it was a store.
  */
 #define TRAP_FACTS(word) \
-	{ "trap", (word)[0] }, { "absent", (word)[1] >> 30 & 1 }, \
-	{ "denied", ((word)[1] & 0x18000000) != 0 }, { "write", (word)[1] >> 25 & 1 }
+	{ "trap", (word)[0] & 0xffe0 }, { "absent", arch_dsisr(word) >> 30 & 1 }, \
+	{ "denied", (arch_dsisr(word) & 0x18000000) != 0 }, { "write", arch_dsisr(word) >> 25 & 1 }
 #define TRAP_ADDRESS(word) ((word)[2])
 
 #define PC_IGNORES 3	/* low bits of an address that a jump drops */
