@@ -30,6 +30,7 @@ _CONDITION = re.compile(  # objdump's names of branches that go one of two ways,
         (?:eq|ne|[ch]s|c[cs]|l[eost]|g[et]|hi|mi|pl|v[cs])
         (?:\.[nw] | [bswl] | [uz])?                  # arm's width, m68k's, riscv's `bltu`, `bnez`
       | dbf | blb[cs] | [ct]bn?z                     # m68k, alpha, arm64
+      | b(?: dn?z | ns | so)                         # powerpc, which has `bne` as well
     """,
     re.VERBOSE,
 )
@@ -155,7 +156,7 @@ def is_conditional(mnemonic: str) -> bool:
     """Whether objdump's name is that of a branch that goes one of two ways. One table for all
     arches: what is such a branch on one has no target on another, or is one there as well.
     """
-    return _CONDITION.fullmatch(mnemonic) is not None
+    return _CONDITION.fullmatch(mnemonic.rstrip("+-")) is not None  # powerpc: which way is likely
 
 
 def joined(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

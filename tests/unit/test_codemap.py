@@ -147,6 +147,11 @@ def test_without_code_there_are_no_ways(vmlinux: Vmlinux) -> None:
             "beq bne blt bge bltu bgeu beqz bnez blez bgez bltz bgtz bgt ble bgtu bleu",
             "j jal jr jalr ret call tail bset bclr binv bext",
         ),
+        (
+            "powerpc",
+            "beq bne blt ble bgt bge bns bso bdz bdnz beq+ bne- bdnz+ beql",
+            "b bl ba blr bctr bctrl beqlr bnelr bdnzlr bcl bcctr brh brw brd",
+        ),
     ],
 )
 def test_what_goes_one_of_two_ways(arch: str, branches: str, others: str) -> None:
