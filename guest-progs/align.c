@@ -570,6 +570,15 @@ void align_sigbus(void)
 		load("load", at, INT);
 }
 
+void align_multiple_sigbus(void)
+{
+	char *at = filled_pages(1) + 1;
+
+	need_code(code_load_multiple);
+	if (call("prctl", NULL, prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS)) == 0)
+		execute("load", code_load_multiple, at, at);
+}
+
 #define MODE "/proc/cpu/alignment"
 
 /* The whole machine is told to signal instead of help, then to help, and then what it was told before. */

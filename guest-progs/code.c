@@ -9,6 +9,12 @@
 
 asm(".text\n" ARCH_CODE);
 
+void need_code(const char *code)
+{
+	if (!code)
+		not_applicable("no such instruction on this arch");
+}
+
 /* By pointer, whatever is called: to the linker these are no functions, and a call by name would
  * stay in the caller's instruction set (arm). */
 void call_code(const char *code, const void *arg)

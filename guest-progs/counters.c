@@ -495,12 +495,6 @@ void counters_lock_user(void)
 	count_locks(anon, touch_each);
 }
 
-static char *growable(void)
-{
-	return must("mmap", mmap(NULL, page_size, RW,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0));
-}
-
 static void grow(char *page)
 {
 	for (int i = 1; i <= TOUCHED; i++)
@@ -509,7 +503,7 @@ static void grow(char *page)
 
 void counters_lock_growth(void)
 {
-	count_locks(growable, grow);
+	count_locks(growable_region, grow);
 }
 
 /* Of the last pages that count_locks() had done this with. */

@@ -82,6 +82,12 @@
 #define FRAME_PRIVILEGED(uc) ((void)(uc))
 #define only_with_mode() not_applicable("no word of a frame says what the CPU may on this arch")
 #endif
+#ifdef FRAME_TRACED
+#define only_with_trace() ((void)0)
+#else
+#define FRAME_TRACED(uc) ((void)(uc))
+#define only_with_trace() not_applicable("no word of a frame traces a program on this arch")
+#endif
 #ifndef DEBUGGER_SET
 #define DEBUGGER_SET 0
 #endif
@@ -109,6 +115,8 @@ typedef uint32_t futex_word __attribute__((aligned(4)));	/* m68k would align it 
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
 #define __noreturn __attribute__((noreturn))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define KIB 1024UL
+#define MIB (1024 * KIB)
 
 /* -- the table ---------------------------------------------------------------------- */
 
@@ -217,6 +225,8 @@ uintptr_t trap_pc(void);
  * such an instruction has no such function, and there the scenario is n/a.
  */
 bool execute(const char *label, const char *code, const void *arg, const void *touch);
+/* n/a without it, ahead of other steps. */
+void need_code(const char *code);
 /* The same without a step. */
 void call_code(const char *code, const void *arg);
 
@@ -280,7 +290,7 @@ DECLARE_CODE(keep_registers);	/* all registers from in, a load from touch, then 
 DECLARE_CODE(behind_touch);	/* in there, behind the load and the mark that it was made */
 DECLARE_CODE(spoil_registers);	/* a signal handler: registers_handler, then other values in all registers that are kept */
 DECLARE_CODE(drop_frame);	/* a signal handler: registers_handler, then madvise(2) and rt_sigreturn(2), and no use of the stack between */
-DECLARE_CODE(red_zone);		/* 128 bytes from in to below the stack pointer, a load from touch, then they go to out */
+DECLARE_CODE(red_zone);		/* 128 bytes from in to the far end of what is a program's below the stack pointer, a load from touch, then they go to out */
 DECLARE_CODE(direction);	/* whether strings go down */
 
 /* What these know of places is here: assembler has no offsetof(). */
@@ -316,9 +326,13 @@ char *anon_pages(size_t n, int prot);
 char *hole_page(void);
 /* E: the end of a mapped and touched page; the page at E is not mapped. */
 char *edge(void);
+/* A page in the area of mmap, so many bytes above anything else; one that grows downwards, there or anywhere */
+/* with room to grow: more than the guard gap of any page size in use, and then some. */
+#define GROWTH_ROOM (32 * MIB)
+char *page_above(size_t room);
+char *growable_page(char *at);
+char *growable_region(void);
 /* The kernel's pool of huge pages holds so many; n/a where there are none of that size. */
-#define KIB 1024UL
-#define MIB (1024 * KIB)
 void huge_pool(size_t size, unsigned int pages);
 /* n of them, mapped for reading and writing. */
 char *huge_pages(size_t size, size_t n, int flags, int fd);

@@ -392,6 +392,31 @@ char *hole_page(void)
 	return holes[n_holes++] = hole;
 }
 
+char *growable_page(char *at)
+{
+	char *page = must("mmap", mmap(at, page_size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0));
+
+	prove("mapped where asked", page == at);
+	prove("grows down", grows_down(page));
+	return page;
+}
+
+char *page_above(size_t room)
+{
+	char *start = must("mmap room", mmap(NULL, room + page_size, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+
+	must("munmap room", munmap(start, room + page_size));
+	prove("room below", unmapped(start, room));
+	return start + room;
+}
+
+char *growable_region(void)
+{
+	return growable_page(page_above(GROWTH_ROOM));
+}
+
 char *edge(void)
 {
 	return hole_page();

@@ -79,6 +79,14 @@ void protection_wonly_read_after_write(void)
 	load_known("load", page, INT, stored(INT));
 }
 
+void protection_wx_read(void)
+{
+	char *page = mmap(NULL, page_size, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (call("map", NULL, page == MAP_FAILED ? -1 : 0) == 0)
+		load_known("load", page, INT, 0);
+}
+
 void protection_xonly_read(void)
 {
 	load_known("", fresh_page(PROT_EXEC), INT, 0);

@@ -161,6 +161,57 @@ void remote_pc_of_handler(void)
 	result_fate(pid);
 }
 
+/* -- a debugger that goes from instruction to instruction -------------------------------------- */
+
+static bool step_on(pid_t pid)
+{
+	int status;
+
+	must("PTRACE_SINGLESTEP", ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL));
+	must("waitpid", waitpid(pid, &status, 0));
+	detail("status", "0x%x", status);
+	return WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+}
+
+#define CODE_SIZE 64	/* bytes that hold it whole, and not who called it */
+
+/* How often it stops in that function, which has no loop: once before each instruction. */
+static int stops_in(pid_t pid, uintptr_t code)
+{
+	int stops = 0;
+
+	for (int left = 20000; left && step_on(pid); left--) {
+		if (get_pc(pid) - code < CODE_SIZE)
+			stops++;
+		else if (stops)
+			break;
+	}
+	return stops;
+}
+
+void remote_step_multiple(void)
+{
+	char *at = anon_pages(1, RW) + 65;
+	pid_t pid;
+
+	need_code(code_load_multiple);
+	pid = fork_child();
+	if (pid == 0) {
+		stop_for_parent();
+		call_code(code_load_multiple, at);
+		_exit(0);
+	}
+	await_stop(pid);
+	if (call("step", NULL, ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL)) != 0)
+		return;
+	await_stop(pid);
+	step("stops");
+	result("ok(%d)", stops_in(pid, (uintptr_t)code_load_multiple));
+	must("PTRACE_CONT", ptrace(PTRACE_CONT, pid, NULL, NULL));
+	step("end");
+	result_fate(pid);
+}
+
 /* -- more than the kernel takes hold of at a time -------------------------------------------- */
 
 void remote_readv_long(void)

@@ -642,6 +642,24 @@ void signal_frame_privileged(void)
 		result_registers(kept);
 }
 
+static void ask_for_trace(ucontext_t *uc)
+{
+	FRAME_TRACED(uc);
+	FRAME_PC(uc) = (uintptr_t)code_behind_touch;
+}
+
+void signal_frame_traced(void)
+{
+	struct kept *kept = fill_registers();
+	char *hole;
+
+	only_with_trace();
+	hole = hole_for(kept);
+	edit_frame = ask_for_trace;
+	if (load_handled(code_spoil_registers, kept, hole))
+		result_registers(kept);
+}
+
 /* The handler's stack is shared memory, and the frame stays in the file alone. */
 void signal_frame_absent(void)
 {
@@ -1220,6 +1238,14 @@ void signal_swapped_data(void)
 {
 	char *hole = hole_page();
 
+	execute("", code_load_swapped, hole, hole);
+}
+
+void signal_swapped_repaired(void)
+{
+	char *hole = hole_page();
+
+	repair = bring_page;
 	execute("", code_load_swapped, hole, hole);
 }
 

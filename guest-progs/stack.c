@@ -213,35 +213,6 @@ void stack_poke(void)
 
 /* -- growable mappings that are not the stack ------------------------------------------ */
 
-#define ROOM (32 * M)	/* more than the guard gap of any page size in use, and then some */
-
-static char *growable_page(char *at)
-{
-	char *page = must("mmap", mmap(at, page_size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0));
-
-	prove("mapped where asked", page == at);
-	prove("grows down", grows_down(page));
-	return page;
-}
-
-/* A page in the area of mmap, so many bytes above anything else. */
-static char *page_above(size_t room)
-{
-	char *start = must("mmap room", mmap(NULL, room + page_size, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-
-	must("munmap room", munmap(start, room + page_size));
-	prove("room below", unmapped(start, room));
-	return start + room;
-}
-
-/* In the area of mmap, with room to grow. */
-static char *growable_region(void)
-{
-	return growable_page(page_above(ROOM));
-}
-
 /* The kernel's own store, so many bytes below. */
 static void read_below(const char *name, char *region, size_t distance)
 {
@@ -330,7 +301,7 @@ void stack_growsdown_overcommit(void)
 	must("sysinfo", sysinfo(&info));
 	memory = (info.totalram + info.totalswap) * info.mem_unit;
 	must("setrlimit", setrlimit(RLIMIT_STACK, &none));
-	region = growable_page(page_above(memory + ROOM));
+	region = growable_page(page_above(memory + GROWTH_ROOM));
 	read_below("past", region, memory + page_size);
 	read_below("half", region, memory / 2);
 }
@@ -342,7 +313,7 @@ void stack_growsdown_overcommit(void)
 void stack_growsdown_moved(void)
 {
 	size_t offset = 4;
-	char *low = growable_page((char *)(offset * page_size)), *to = page_above(ROOM);
+	char *low = growable_page((char *)(offset * page_size)), *to = page_above(GROWTH_ROOM);
 	char *region;
 
 	*low = 1;

@@ -387,8 +387,7 @@ bool jump(const char *label, const void *addr)
 
 bool execute(const char *label, const char *code, const void *arg, const void *touch)
 {
-	if (!code)
-		not_applicable("no such instruction on this arch");
+	need_code(code);
 	return access_step(label,
 		(struct access){ .kind = EXECUTE, .code = code, .arg = arg }, touch);
 }

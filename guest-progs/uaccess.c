@@ -299,6 +299,21 @@ void uaccess_clear_one_more(void)
 	each_tail(clear, ONE_MORE, 0);
 }
 
+/* By cache lines, where there is a way for so many. */
+void uaccess_clear_long(void)
+{
+	struct tail tails[] = {
+		{ .good = 640, .asked = 4000 }, { .good = 1024, .asked = 4000 },
+		{ .good = 2048, .asked = 4000 }, { .good = 3008, .asked = 4000 },
+	};
+	char *end = edge();
+
+	for (size_t i = 0; i < ARRAY_SIZE(tails); i++)
+		clear(&tails[i], end, 0);
+	prove("hole still unmapped", unmapped(end, page_size));
+	result_tails(tails, ARRAY_SIZE(tails));
+}
+
 void uaccess_clear_hole_odd(void)
 {
 	char *to = hole_page() + 3;
@@ -843,6 +858,23 @@ void uaccess_futex_lock_ro(void)
 	ret = lock_pi(fresh);
 	call_end(ret, -1, *fresh == (uint32_t)getpid());
 	call("ro", ro, lock_pi(ro));
+}
+
+/* A lock that its holder gives back after a fork: the page is there for loads alone, until it is copied. */
+void uaccess_futex_unlock_forked(void)
+{
+	uint32_t *word = (uint32_t *)anon_pages(1, RW);
+	pid_t pid;
+	long ret;
+
+	*word = getpid();
+	pid = fork_child();
+	if (pid == 0)
+		child_done();
+	call_begin("", word);
+	ret = syscall(FUTEX, word, FUTEX_UNLOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0);
+	call_end(ret, -1, *word == 0);
+	join_child(pid);
 }
 
 /* -- results that the kernel cannot give back, after it has done what was asked ------------ */

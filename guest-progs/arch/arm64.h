@@ -110,6 +110,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define DEBUGGER_SET NT_PRSTATUS
 #define DEBUGGER_PC 256
 #define FRAME_PC(uc) (uc)->uc_mcontext.pc
+#define FRAME_TRACED(uc) ((uc)->uc_mcontext.pstate |= 1 << 21)	/* SS */
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.pstate |= 5)		/* EL1h */
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.regs[2 + (n)]
 #define FRAME_FLOAT(uc, n) ((struct fpsimd_context *)arch_record(uc, FPSIMD_MAGIC))->vregs[n]

@@ -79,6 +79,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define DEBUGGER_PC 48
 /* Of the floating-point state, what FXSAVE saves is behind the 112 bytes of FSAVE, and the vectors 160 into that. */
 #define FRAME_PC(uc) (uc)->uc_mcontext.gregs[REG_EIP]
+#define FRAME_TRACED(uc) ((uc)->uc_mcontext.gregs[REG_EFL] |= 0x100)	/* TF */
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.gregs[REG_CS] &= ~3, (uc)->uc_mcontext.gregs[REG_EFL] |= 3 << 12)
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[(n) ? REG_ECX : REG_EBX]
 #define FRAME_FLOAT(uc, n) ((unsigned char (*)[16])((char *)(uc)->uc_mcontext.fpregs + 112 + 160))[n]

@@ -8,7 +8,9 @@
 #include <ucontext.h>
 
 #define KERNEL_ADDR 0xc000000000010000UL	/* kernel text, where it is linked and runs, in the linear map */
-#define KERNEL_DATA 0xc000000008000000UL	/* at 128 MiB: what starts the machine leaves it free */
+#define KERNEL_DATA 0xc000000008000000UL	/* at 128 MiB: anybody's memory, a kernel that lets it be stored to has lost anyway */
+#define KERNEL_HOLE 0xc007000000000000UL	/* in the linear map, behind any memory */
+#define KERNEL_GAP KERNEL_HOLE			/* nor is there a table */
 #define USER_END(highest) 0x400000000000UL	/* with pages of 4 KiB */
 #define RETURN_STUB { 0x20, 0x00, 0x80, 0x4e }	/* blr */
 
@@ -97,23 +99,34 @@ static inline uint64_t arch_dsisr(const uint64_t *word)
 #define DEBUGGER_PC 256
 #define FRAME_PC(uc) (uc)->uc_mcontext.gp_regs[PT_NIP]
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.gp_regs[PT_MSR] &= ~0x4000UL)	/* MSR.PR */
+#define FRAME_TRACED(uc) ((uc)->uc_mcontext.gp_regs[PT_MSR] |= 0x400UL)		/* MSR.SE */
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gp_regs[(n) ? 2 : 0]
 #define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.fp_regs[n]
 
 #define KEPT_GENERAL 30
-#define KEPT_FLOATS 32
+/* 32 floats; the other halves of 16 of their registers; 8 vector registers. */
+#define KEPT_FLOATS 64
 #define KEPT_FLOAT_SIZE 8
 #define KEPT_FLAGS { 0xe000000091a2c48c, 0x9e000001 }	/* XER and CR; FPSCR */
 
 /* Numbers here are places in struct kept, fault.h, whose address is in the first argument. */
 #define REGISTERS_CODE \
+	".machine push; .machine power9\n" \
 	".macro load_registers\n" \
 	"lfd 0, 776(3); mtfsf 255, 0\n" \
 	".set spot, 256\n" \
-	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, " \
-	"22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n" \
+	"ld 4, spot(3); ld 5, spot+256(3); mtvsrdd \\reg, 4, 5\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	".irp reg, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n" \
 	"lfd \\reg, spot(3)\n" \
 	".set spot, spot + 8\n" \
+	".endr\n" \
+	".set spot, 640\n" \
+	".irp reg, 32, 33, 34, 35, 36, 37, 38, 39\n" \
+	"ld 4, spot(3); ld 5, spot+8(3); mtvsrdd \\reg, 4, 5\n" \
+	".set spot, spot + 16\n" \
 	".endr\n" \
 	"ld 4, 768(3); mtcr 4; srdi 4, 4, 32; mtxer 4\n" \
 	"ld 4, 224(3); mtlr 4; ld 4, 232(3); mtctr 4\n" \
@@ -134,10 +147,18 @@ static inline uint64_t arch_dsisr(const uint64_t *word)
 	"mflr 4; std 4, 1024+224(3); mfctr 4; std 4, 1024+232(3)\n" \
 	"mfcr 4; mfxer 5; sldi 5, 5, 32; or 4, 4, 5; std 4, 1024+768(3)\n" \
 	".set spot, 1024+256\n" \
-	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, " \
-	"22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n" \
+	".irp reg, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n" \
+	"stfd \\reg, spot(3); mfvsrld 4, \\reg; std 4, spot+256(3)\n" \
+	".set spot, spot + 8\n" \
+	".endr\n" \
+	".irp reg, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31\n" \
 	"stfd \\reg, spot(3)\n" \
 	".set spot, spot + 8\n" \
+	".endr\n" \
+	".set spot, 1024+640\n" \
+	".irp reg, 32, 33, 34, 35, 36, 37, 38, 39\n" \
+	"mfvsrd 4, \\reg; std 4, spot(3); mfvsrld 4, \\reg; std 4, spot+8(3)\n" \
+	".set spot, spot + 16\n" \
 	".endr\n" \
 	"mffs 0; stfd 0, 1024+776(3)\n" \
 	".endm\n" \
@@ -167,15 +188,17 @@ static inline uint64_t arch_dsisr(const uint64_t *word)
 	CODE(drop_frame, "addis 2, 12, .TOC.-code_drop_frame@ha; addi 2, 2, .TOC.-code_drop_frame@l\n" \
 		"mflr 16; mr 14, 1; stdu 1, -32(1); bl registers_handler; nop; mr 15, 3\n" \
 		"ld 3, 792(15); ld 4, 800(15); ld 5, 808(15); li 0, 205; sc\n" \
-		"std 3, 816(15); mr 1, 14; mtlr 16; blr")	/* to rt_sigreturn(2), as any handler */
+		"std 3, 816(15); mr 1, 14; mtlr 16; blr\n" \
+		".machine pop")		/* to rt_sigreturn(2), as any handler */
 
 #define ARCH_CODE \
+	/* Of 512 bytes: the program's 288, and what the system's own functions have. */ \
 	CODE(red_zone, ".irp reg, 0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120\n" \
-		"ld 4, \\reg(3); std 4, \\reg-128(1)\n" \
+		"ld 4, \\reg(3); std 4, \\reg-512(1)\n" \
 		".endr\n" \
 		"ld 4, 784(3); lwz 4, 0(4)\n" \
 		".irp reg, 0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120\n" \
-		"ld 4, \\reg-128(1); std 4, 1024+\\reg(3)\n" \
+		"ld 4, \\reg-512(1); std 4, 1024+\\reg(3)\n" \
 		".endr\n" \
 		"blr") \
 	CODE(div0, "li 4, 1; li 5, 0; divw 3, 4, 5; blr") \
@@ -193,6 +216,8 @@ static inline uint64_t arch_dsisr(const uint64_t *word)
 	CODE(store_multiple, "std 30, -16(1); std 31, -8(1); lwz 30, -64(3); lwz 31, -60(3)\n" \
 		".long 0xbfc30000\n"				/* stmw 30, 0(3) */ \
 		"ld 30, -16(1); ld 31, -8(1); blr") \
+	/* switch_endian(2), and lwz 5, 0(3); li 0, 363; sc as the other endianness has them. */ \
+	CODE(load_swapped, "li 0, 363; sc; .long 0x0000a380, 0x6b010038, 0x02000044; blr") \
 	CODE(prefetch, "dcbt 0, 3; blr") \
 	CODE(load_sp, "mr 4, 1; mr 1, 3; lwz 5, 0(1); mr 1, 4; blr") \
 	CODE(push_at, "mr 4, 1; mr 1, 3; std 4, -8(1); mr 1, 4; blr") \

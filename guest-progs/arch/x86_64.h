@@ -93,6 +93,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 
 #define DEBUGGER_PC 128
 #define FRAME_PC(uc) (uc)->uc_mcontext.gregs[REG_RIP]
+#define FRAME_TRACED(uc) ((uc)->uc_mcontext.gregs[REG_EFL] |= 0x100)	/* TF */
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.gregs[REG_CSGSFS] &= ~3, (uc)->uc_mcontext.gregs[REG_EFL] |= 3 << 12)
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[(n) ? REG_RCX : REG_RBX]
 #define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.fpregs->_xmm[n]
