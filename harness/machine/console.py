@@ -62,7 +62,8 @@ _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
             r"(?P<name>[A-Za-z_][\w.]*)\+0x",
         ),
         ("warn", "", r"WARNING: (?P<name>[A-Za-z_][\w.]*)"),
-        ("oops", "", r"BUG: (?:[Uu]nable to handle |[Kk]ernel NULL pointer |invalid or fatal F)"),
+        ("oops", "", r"BUG: (?:[Uu]nable to handle |[Kk]ernel NULL pointer )"),
+        ("oops", "", r"BUG: invalid or fatal FRED"),  # x86
         ("oops", "", r"BUG: \S{1,24} stack guard page was hit at "),  # x86
         (
             "warn",
