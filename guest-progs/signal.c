@@ -1063,6 +1063,18 @@ void signal_illegal(void)
 	execute("", code_illegal, NULL, code_illegal);
 }
 
+/* Where it can be executed and, on some machines, not be read: not by the kernel either. */
+void signal_illegal_xonly(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	need_code(code_illegal);
+	memcpy(page, code_illegal, 16);
+	arch_sync_code(page, 16);
+	must("mprotect", mprotect(page, page_size, PROT_EXEC));
+	execute("", page, NULL, page);
+}
+
 void signal_private_call(void)
 {
 	execute("", code_private_call, NULL, code_private_call);

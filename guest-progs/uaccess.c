@@ -449,6 +449,36 @@ void uaccess_copy_from_ends(void)
 	each_whole(whole_copy_from);
 }
 
+/* Longer than words are worth it, where there are wider registers: to a page that is there, to one that comes, and back. */
+void uaccess_copy_long(void)
+{
+	static const size_t lengths[] = { 3329, 3330, 3333, 3343, 3400, 3900 };
+	static const size_t starts[] = { 0, 1, 7, 112 }, offsets[] = { 0, 1, 5 };
+	int source = tmpfile_of(4096), sink = tmpfile_of(4096), used = 0, fresh = 0, from = 0;
+	char *page = anon_pages(1, RW), *back = map_file(sink, 1, PROT_READ, MAP_SHARED);
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths) * ARRAY_SIZE(starts) * ARRAY_SIZE(offsets); i++) {
+		size_t n = lengths[i / 12], start = starts[i % 4], at = offsets[i / 4 % 3];
+		char *to = page + start, *behind = to + n;
+
+		memset(page, 0xff, page_size);
+		used += pread(source, to, n, at) == (long)n && filled_from(to, n, at) &&
+			*behind == (char)0xff && (!start || to[-1] == (char)0xff);
+		must("madvise", madvise(page, page_size, MADV_DONTNEED));
+		fresh += pread(source, to, n, at) == (long)n && filled_from(to, n, at) &&
+			 zeroed(page, start) && zeroed(behind, page + page_size - behind);
+		must("ftruncate", ftruncate(sink, 0));
+		from += pwrite(sink, to, n, at) == (long)n && filled_from(back + at, n, at) &&
+			zeroed(back, at) && lseek(sink, 0, SEEK_END) == (off_t)(at + n);
+	}
+	step("used");
+	result("ok(%d)", used);
+	step("fresh");
+	result("ok(%d)", fresh);
+	step("from");
+	result("ok(%d)", from);
+}
+
 /* A path whose end is the last byte that is there: it is read in full if nothing is found. */
 static void look_up(struct tail *tail, char *end, size_t offset)
 {
