@@ -35,6 +35,7 @@
 #endif
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -520,13 +521,19 @@ long vmstat(const char *key);
 void note_taint(void);
 unsigned long new_taint(void);
 
-/* vma_lock_success, _abort, _retry and _miss: of the whole machine. What came of them is four steps. */
+/*
+ * vma_lock_success, _abort, _retry and _miss: of the whole machine, where somebody else faults now and then. So of
+ * several looks it is the least of each that counts, and is four steps.
+ */
 struct lock_events {
 	long count[4];
 };
+#define LOOKS 3
+#define NO_LOOK { { LONG_MAX, LONG_MAX, LONG_MAX, LONG_MAX } }
 struct lock_events lock_events(void);
-void result_lock_events(struct lock_events before, struct lock_events after);
-/* What touch() does to them, in memory that make() gives. It is done twice: the first time is for
+void least_since(struct lock_events *least, struct lock_events before);
+void result_lock_events(struct lock_events least);
+/* What touch() does to them, in memory that make() gives. It is done once more before: the first time is for
  * what it needs of the program itself. */
 void count_locks(char *(*make)(void), void (*touch)(char *memory));
 
