@@ -52,6 +52,7 @@ _FACTS = {  # heading: key of the provenance
     "machine": "machine",
     "CPU": "cpu",
     "accelerator": "accel",
+    "said while booting": "boot_said",
 }
 
 _ENDINGS = {

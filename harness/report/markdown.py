@@ -38,6 +38,7 @@ _FACTS = {  # heading: key of the provenance
     "QEMU": "qemu",
     "accelerator": "accel",
     "CPU": "cpu",
+    "said while booting": "boot_said",
 }
 _SPECIAL = re.compile(r"([\\`*\[\]~]|(?<!\w)_|_(?!\w))")
 _MENTION = re.compile(r"(@[\w/+-]+)")  # "@exact" must not call on a GitHub user of that name

@@ -246,6 +246,8 @@ def _counts(report: Report) -> Lines:
                 quiet = "" if verdict is Verdict.MATCH else style
                 line.append(between).append(f"{count} {verdict.value}", quiet)
                 between = ", "
+        if said := column.record.provenance.get("boot_said"):
+            line.append(f"{between}{text.clean(said, 40)} while booting", "yellow")
         yield line
 
 

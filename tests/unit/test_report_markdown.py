@@ -83,6 +83,15 @@ def test_summary_provenance_and_counts() -> None:
     assert "| `debian-6.1,m68k` | 15 | 2 |  |  |  | 1 |  |  |" in report
 
 
+def test_what_a_kernel_said_while_booting_is_a_fact_of_its_column() -> None:
+    found = samples.sample()
+    assert "said while booting" not in render_markdown(found)
+    found.add(samples.column("debian-6.12", "m68k", provenance={"boot_said": "warn(f)"}))
+    report = render_markdown(found)
+    assert "| column | kernel | compiler | QEMU | accelerator | said while booting |\n" in report
+    assert "| `debian-6.12,m68k` | `6.12.117` | m68k-linux-gnu-gcc 12.2.0 | 7.2.13 | tcg | warn(f) |" in report
+
+
 def test_groups_minority_reason_and_evidence() -> None:
     report = render_markdown(samples.sample())
     assert section(report, "### `stack/below-usp-257`").strip().splitlines() == [

@@ -302,13 +302,20 @@ def hostile_results(evil: str) -> Results:
     nowhere = samples.cell("b/c", "k", "m68k", column=evil)
     known = samples.cell(evil, "k", "alpha", verdict=Verdict.KNOWN_BUG, observation=seen, **texts)
     infra = samples.cell("b/c", "k", "m68k", verdict=Verdict.INFRA, observation=lost)
-    provenance = dict.fromkeys(("accel", "qemu", "compiler", "patches"), evil)
+    provenance = dict.fromkeys(("accel", "qemu", "patches", "boot_said"), evil)
     column = samples.column(
         "k", "m68k", kernel=evil, version=evil, release=evil, flavour=evil, provenance=provenance
     )
     found = samples.results(column, mismatch, known, infra, nowhere)
     found.damaged.append(evil)
     return found
+
+
+def test_what_a_kernel_said_while_booting_stands_beside_its_counts() -> None:
+    column = samples.column("k", "m68k", planned=["a/a"], provenance={"boot_said": "warn(f)"})
+    lines = plain(samples.results(column, samples.cell("a/a", "k", "m68k", outcome="ok")))
+    assert any(line.endswith("1 match, warn(f) while booting") for line in lines)
+    assert not any("while booting" in line for line in plain(samples.sample()))
 
 
 def check_safe(lines: list[str]) -> None:
