@@ -2,8 +2,10 @@
 /* What must work on every kernel: these tell a broken runtime from a broken fault handler. */
 #include "fault.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 void control_nothing(void)
 {
@@ -45,6 +47,27 @@ void control_cow_after_fork(void)
 	}
 	join_child(child);
 	load_data("parent", page, INT, pattern(0, INT));
+}
+
+/* A pipe keeps the page of a child that has ended; its parent is the only one left that maps it. */
+void control_cow_spliced(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), got[64];
+	int fds[2];
+	pid_t child;
+
+	fill(page, page_size);
+	must("pipe", pipe(fds));
+	child = fork_child();
+	if (child == 0) {
+		prove("spliced", vmsplice(fds[1], &(struct iovec){ page, sizeof(got) }, 1, 0) == sizeof(got));
+		child_done();
+	}
+	join_child(child);
+	store("parent", page, INT);
+	step("pipe");
+	must("read", read(fds[0], got, sizeof(got)));
+	result("ok data=%s", filled(got, sizeof(got)) ? "match" : "changed");
 }
 
 /* All of a page of any size but for one small page in the middle, in which stores go. */

@@ -272,7 +272,7 @@ static int fd_of_full(void)
 	fd = file_on("tmpfs", options);
 	must("ftruncate", ftruncate(fd, 2 * page_size));
 	fill(map_file(fd, 1, RW, MAP_SHARED), 64);
-	prove("no room", pwrite(fd, "", 1, page_size) < 0 && errno == ENOSPC);
+	prove("no room", pwrite(fd, "", 1, page_size) < 0);
 	return fd;
 }
 

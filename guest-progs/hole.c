@@ -201,6 +201,18 @@ void hole_moved_away(void)
 	load_data("new", moved, INT, pattern(0, INT));
 }
 
+/* The first of two pages is free, the second is not. */
+void hole_noreplace(void)
+{
+	char *pages = anon_pages(3, PROT_READ | PROT_WRITE);
+
+	fill(pages, 3 * page_size);
+	must("munmap", munmap(pages + page_size, page_size));
+	call("mmap", NULL, mmap(pages + page_size, 2 * page_size, PROT_READ,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+	load_data("behind", pages + 2 * page_size, INT, pattern(2 * page_size, INT));
+}
+
 /* Nothing but the instruction says where: no register holds the address. */
 void hole_null_constant(void)
 {

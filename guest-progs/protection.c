@@ -273,6 +273,54 @@ void protection_dontneed(void)
 	load_data("load", page, INT, 0);
 }
 
+/* Two pages with one between them that is not mapped. */
+void protection_dontneed_across(void)
+{
+	char *hole = hole_page(), *start = hole - page_size;
+
+	fill(start, page_size);
+	fill(hole + page_size, page_size);
+	call("madvise", start, madvise(start, 3 * page_size, MADV_DONTNEED));
+	load_data("before", start, INT, 0);
+	load_data("behind", hole + page_size, INT, 0);
+}
+
+/* The first page shows that what is given up goes. */
+void protection_free_written(void)
+{
+	char *pages = anon_pages(2, PROT_READ | PROT_WRITE);
+
+	fill(pages, 2 * page_size);
+	call("free", pages, madvise(pages, 2 * page_size, MADV_FREE));
+	store("store", pages + page_size, INT);
+	call("pageout", pages, madvise(pages, 2 * page_size, MADV_PAGEOUT));
+	load_data("given-up", pages, INT, 0);
+	load_data("written", pages + page_size, INT, stored(INT));
+}
+
+/* The child writes what it has, and forks again. */
+void protection_wipe_on_fork(void)
+{
+	char *page = written_then(PROT_READ | PROT_WRITE);
+	pid_t child, grandchild;
+
+	call("madvise", page, madvise(page, page_size, MADV_WIPEONFORK));
+	child = fork_child();
+	if (child == 0) {
+		load_data("child", page, INT, 0);
+		fill(page, page_size);
+		grandchild = fork_child();
+		if (grandchild == 0) {
+			load_data("grandchild", page, INT, 0);
+			child_done();
+		}
+		join_child(grandchild);
+		child_done();
+	}
+	join_child(child);
+	load_data("own", page, INT, pattern(0, INT));
+}
+
 /* What is sealed stays as it is; and read-only memory of nobody's file would be zeroes. */
 void protection_sealed(void)
 {

@@ -329,6 +329,18 @@ void remote_poke_ro(void)
 	end_tracee(pid);
 }
 
+/* Each of the two has the page since the fork, and neither may write it. */
+void remote_poke_forked(void)
+{
+	char *page = filled_page(PROT_READ);
+	pid_t pid = fork_tracee();
+
+	poke_step("poke", pid, page, 0x5a);
+	peek_known("peek", pid, page, 0x5a);
+	load_data("own", page, INT, pattern(0, INT));
+	end_tracee(pid);
+}
+
 /* In the child: a page that may only be read, and that was another's as well until that one ended. */
 static void fault_when_poked(char *page)
 {
@@ -586,6 +598,15 @@ void remote_mlock_none(void)
 	char *none = anon_pages(1, PROT_NONE);
 
 	call("", none, mlock(none, 1));
+}
+
+/* Code that may not be read, and was never touched. */
+void remote_mlock_xonly(void)
+{
+	char *xonly = anon_pages(1, PROT_EXEC);
+
+	call("mlock", xonly, mlock(xonly, 1));
+	result_present(xonly);
 }
 
 void remote_mlock_eof(void)

@@ -334,6 +334,31 @@ void retry_alarm_in_gup(void)
 	alarm_in(vm_read_from);
 }
 
+/* The child's own step; the handler runs behind it. */
+static void read_by_gup(char *page)
+{
+	char to[64];
+	long done;
+
+	call_begin("read", page);
+	done = process_vm_readv(getpid(), &(struct iovec){ to, 64 }, 1, &(struct iovec){ page, 64 }, 1, 0);
+	call_end(done, 64, done <= 0 || filled(to, done));
+}
+
+void retry_alarm_then_page_in_gup(void)
+{
+	struct stuck child;
+	char byte;
+
+	may_be_alarmed_in(read_by_gup);
+	child = stuck_child(with_alarm_handler);
+	must("kill", kill(child.pid, SIGALRM));
+	pause_ms(100);
+	resolve(&child);
+	join_child(child.pid);
+	call("handler", NULL, read(handled[0], &byte, 1));
+}
+
 /* The handler runs, and the load waits again. */
 void retry_alarm_in_load(void)
 {

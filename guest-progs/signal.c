@@ -904,6 +904,17 @@ static bool copy_info(siginfo_t *info)
 	return false;
 }
 
+/* The frame of the next signal goes to where something has been. */
+static void watch_info(void)
+{
+	stack_t stack;
+
+	must("sigaltstack", sigaltstack(NULL, &stack));
+	prove("not on it", !(stack.ss_flags & (SS_ONSTACK | SS_DISABLE)));
+	memset(stack.ss_sp, 0x5a, stack.ss_size);
+	repair = copy_info;
+}
+
 /* What no field of this signal lies in, from that byte on, and between si_code and the rest. */
 static void rest_of_info(size_t used)
 {
@@ -923,7 +934,7 @@ void signal_siginfo_segv(void)
 {
 	char *hole = hole_page();
 
-	repair = copy_info;
+	watch_info();
 	load("load", hole, INT);
 	rest_of_info(AFTER(si_addr));
 }
@@ -932,14 +943,14 @@ void signal_siginfo_bus(void)
 {
 	char *eof = map_file(tmpfile_of(0), 1, PROT_READ, MAP_SHARED);
 
-	repair = copy_info;
+	watch_info();
 	load("load", eof, INT);
 	rest_of_info(AFTER(si_addr));
 }
 
 void signal_siginfo_kill(void)
 {
-	repair = copy_info;
+	watch_info();
 	call("kill", NULL, kill(getpid(), SIGSEGV));
 	rest_of_info(AFTER(si_uid));
 }

@@ -226,6 +226,16 @@ static void read_below(const char *name, char *region, size_t distance)
 	call_end(done, 16, done <= 0 || filled(buffer, done));
 }
 
+/* A place is asked for that is free, and nearer to the mapping than another may come. */
+void stack_growsdown_hint(void)
+{
+	char *region = growable_region(), *hint = region - 2 * page_size, *got;
+
+	got = must("mmap", mmap(hint, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	step("taken");
+	result("ok(%d)", got == hint);
+}
+
 void stack_growsdown_user(void)
 {
 	store("", growable_region() - 4, INT);

@@ -577,6 +577,32 @@ void uaccess_write_hole(void)
 	write_to_pipe(hole, hole, 64);
 }
 
+/* What is refused leaves nothing behind: the next descriptor is the one that it would have been. */
+void uaccess_pipe2_hole(void)
+{
+	char *hole = hole_page();
+	int fd = tmpfile_of(0), next = must("dup", dup(fd)), again;
+
+	must("close", close(next));
+	call("pipe", hole, pipe2((int *)hole, O_CLOEXEC));
+	again = must("dup", dup(fd));
+	step("descriptors");
+	result("ok(%d)", again - next);
+}
+
+/* The place in a file after a read of which not all had room. */
+void uaccess_read_place(void)
+{
+	int fd = tmpfile_of(256);
+	char *end = edge();
+	long done;
+
+	step("place");
+	done = read(fd, end - 101, 200);
+	detail("done", "%ld", done);
+	result("ok data=%s", lseek(fd, 0, SEEK_CUR) == (done < 0 ? 0 : done) ? "match" : "changed");
+}
+
 void uaccess_read_ro(void)
 {
 	char *page = anon_pages(1, PROT_READ);

@@ -575,6 +575,22 @@ void userfault_poison_load(void)
 	load("load", poisoned() + 8, INT);
 }
 
+/* Nobody watches the page any more, and it is given up. */
+void userfault_poison_dontneed(void)
+{
+	char *page = anon_pages(1, RW);
+	int uffd = watch((struct watch){ .start = page, .features = FEATURE_POISON });
+	uint32_t word;
+
+	poison("poison", uffd, page);
+	must("UFFDIO_UNREGISTER", ioctl(uffd, UFFDIO_UNREGISTER,
+					&(struct uffdio_range){ .start = (uintptr_t)page, .len = page_size }));
+	call("marked", page, process_vm_readv(getpid(), &(struct iovec){ &word, INT }, 1,
+					      &(struct iovec){ page, INT }, 1, 0));
+	call("madvise", page, madvise(page, page_size, MADV_DONTNEED));
+	load_data("load", page, INT, 0);
+}
+
 /* There is a mark where a page would be, but no page. */
 void userfault_poison_mincore(void)
 {
