@@ -597,9 +597,10 @@ void uaccess_read_place(void)
 	char *end = edge();
 	long done;
 
+	must("lseek", lseek(fd, 0, SEEK_SET));
 	step("place");
 	done = read(fd, end - 101, 200);
-	detail("done", "%ld", done);
+	detail("read", "%ld", done);
 	result("ok data=%s", lseek(fd, 0, SEEK_CUR) == (done < 0 ? 0 : done) ? "match" : "changed");
 }
 
