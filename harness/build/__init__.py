@@ -37,12 +37,18 @@ class BuildError(Exception):
     """Something could not be built; str() is the message, then the excerpt, then the log."""
 
     def __init__(
-        self, message: str, *, log: Path | None = None, excerpt: Sequence[str] = ()
+        self,
+        message: str,
+        *,
+        log: Path | None = None,
+        excerpt: Sequence[str] = (),
+        output: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.log = log  # the whole log, kept
         self.excerpt = list(excerpt)  # the lines of it that matter
+        self.output = output  # all that a program wrote, where nobody has kept it yet
 
     def __str__(self) -> str:
         lines = [self.message, *(f"    {line}" for line in self.excerpt)]

@@ -144,17 +144,19 @@ def _compile(
 
 def _explain(error: BuildError, arch: Arch, log: Path) -> BuildError:
     """Say what is behind the errors that people meet; what else the compiler says has a log."""
-    text = "\n".join(error.excerpt)
+    text = error.output
     message = error.message
     if undefined := re.findall(r"undefined reference to `(\w+)'", text):
         names = ", ".join(dict.fromkeys(undefined))
         message += f": scenarios without a function (or libc's): {names}"
     elif prototypes := re.findall(r"no previous prototype for .(\w+).", text):
-        message += f": functions without a row in expectations/: {', '.join(prototypes)}"
+        message += (
+            f": functions without a row in expectations/: {', '.join(dict.fromkeys(prototypes))}"
+        )
     elif re.search(r"(stdio|unistd|errno|stddef)\.h: No such file|cannot find -lc\b", text):
         package = arch.packages.get("libc", "the cross compiler's libc")
         message += f": the C library is missing: install the Debian package {package}"
     else:
-        log.write_text(f"{text}\n")
+        log.write_text(text)
         return BuildError(message, log=log, excerpt=error.excerpt)
     return InputError(message, excerpt=error.excerpt)

@@ -11,15 +11,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from harness.build import BuildError, Progress
-from harness.build.tools import CCACHE, clean_environment, has_ccache
+from harness.build.tools import CCACHE, clean_environment, excerpt, has_ccache
 from harness.catalog.arches import Arch
 from harness.lifetime import session
 
 _COMPILED = re.compile(rb" {2}(?:CC|AS) ")
-_ERROR = re.compile(
-    r"\berror:|fatal error|undefined reference|No rule to make target|command not found"
-    r"|: not found|No such file or directory|No space left|Killed"
-)
 
 
 def command(arch: Arch, tree: Path, objects: Path, jobs: int = 0) -> list[str]:
@@ -90,14 +86,3 @@ class Make(Struct):
                     self.compiled += 1
                     self.progress(stage, self.compiled)
             return process.wait()
-
-
-def excerpt(text: str, limit: int = 16) -> list[str]:
-    """The lines of a failed make's output that tell why: the first error and its surroundings."""
-    lines = text.splitlines()
-    found = [number for number, line in enumerate(lines) if _ERROR.search(line)]
-    found = found or [number for number, line in enumerate(lines) if "***" in line]
-    if not found:
-        return lines[-limit:]
-    first = max(0, found[0] - 3)
-    return lines[first : first + limit]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,10 @@ CCACHE = "ccache"
 HOST_TOOLS = ("make", "gcc", "flex", "bison", "bc")  # needed for every kernel
 OF_DEBIAN = ("apt-get", "dpkg-deb")  # needed for kernels that are Debian packages, only
 _CHUNK = 1 << 16  # bytes
+_ERROR = re.compile(
+    r"\berror:|fatal error|undefined reference|No rule to make target|command not found"
+    r"|: not found|No such file or directory|No space left|Killed"
+)
 HEADERS = {"libelf.h": "libelf-dev"}  # of the host, for objtool of x86
 
 
@@ -147,9 +152,21 @@ def said(process: Process, *, failed: str = "", ok: Sequence[int] = (0,), typed:
         program = next(word for word in cast("list[str]", process.args) if word != CCACHE)
         raise BuildError(
             f"{failed or f'{program} failed'} ({program}: exit status {process.returncode})",
-            excerpt=text.splitlines()[-15:],
+            excerpt=excerpt(text),
+            output=text,
         )
     return text
+
+
+def excerpt(text: str, limit: int = 16) -> list[str]:
+    """The lines of a compiler's output that tell why it failed: the first error, and around it."""
+    lines = text.splitlines()
+    found = [number for number, line in enumerate(lines) if _ERROR.search(line)]
+    found = found or [number for number, line in enumerate(lines) if "***" in line]
+    if not found:
+        return lines[-limit:]
+    first = max(0, found[0] - 3)
+    return lines[first : first + limit]
 
 
 class Toolchain(Struct, frozen=True):

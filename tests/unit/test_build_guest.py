@@ -104,6 +104,18 @@ class TestCompiled:
         message, first = brief(one.value).splitlines()
         assert "exit status" in message and "error: " in first and "undeclared" in first
 
+    def test_the_first_error_is_shown_and_the_log_has_all(
+        self, root: Path, arch: Arch, store: Store
+    ) -> None:
+        body = "".join(f"static int f{n}(void) {{ return x{n}; }}\n" for n in range(30))
+        (root / "guest-progs" / "wrong.c").write_text(body)
+        with pytest.raises(BuildError) as one:
+            build_guest(root, arch, [scenario("hole/read")], store)
+        shown = "\n".join(one.value.excerpt)
+        assert "'x0' undeclared" in shown and "x29" not in shown
+        assert one.value.log is not None
+        assert all(f"'x{n}' undeclared" in one.value.log.read_text() for n in range(30))
+
     def test_flags_and_headers_count(self, root: Path, arch: Arch, store: Store) -> None:
         seen = {build_guest(root, arch, [scenario("hole/read")], store)}
         seen.add(

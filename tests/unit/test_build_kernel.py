@@ -14,10 +14,9 @@ import pytest
 from harness.build import BuildError, blueprint, compile
 from harness.build.kconfig import read_config
 from harness.build.kernel import BuiltKernel, build_kernel, find_kernel
-from harness.build.make import excerpt
 from harness.build.prune import entries, prune, verify
 from harness.build.store import Store
-from harness.build.tools import file_digest
+from harness.build.tools import excerpt, file_digest
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, Patch, TarballSource, TreeSource
 from tests.unit.build_fakes import fake_arch, fake_tree, flip_unseen, tarball

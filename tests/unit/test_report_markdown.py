@@ -89,7 +89,10 @@ def test_what_a_kernel_said_while_booting_is_a_fact_of_its_column() -> None:
     found.add(samples.column("debian-6.12", "m68k", provenance={"boot_said": "warn(f)"}))
     report = render_markdown(found)
     assert "| column | kernel | compiler | QEMU | accelerator | said while booting |\n" in report
-    assert "| `debian-6.12,m68k` | `6.12.117` | m68k-linux-gnu-gcc 12.2.0 | 7.2.13 | tcg | warn(f) |" in report
+    assert (
+        "| `debian-6.12,m68k` | `6.12.117` | m68k-linux-gnu-gcc 12.2.0 | 7.2.13 | tcg | warn(f) |"
+        in report
+    )
 
 
 def test_groups_minority_reason_and_evidence() -> None:
