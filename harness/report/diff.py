@@ -40,9 +40,13 @@ class Kind(Enum):
 
     SAME = "same"
     CHANGED = "changed"
+    EITHER = "either"  # differs within the set that the matrix declares on both sides
     FLAKE = "flake"  # differs, but so few attempts prove nothing
     NOT_APPLICABLE = "n/a"  # on both sides
     LOST = "not compared"
+
+
+COMPARED = (Kind.SAME, Kind.EITHER, Kind.CHANGED)
 
 
 class CellDiff(Struct, frozen=True):
@@ -77,7 +81,7 @@ class Diff(Struct, frozen=True, dict=True):
 
     @cached_property
     def compared(self) -> list[CellDiff]:
-        return [cell for cell in self.cells if cell.kind in (Kind.SAME, Kind.CHANGED)]
+        return [cell for cell in self.cells if cell.kind in COMPARED]
 
     @cached_property
     def not_compared(self) -> list[CellDiff]:
@@ -151,8 +155,24 @@ def _compare_cells(name: str, place: str, old: _Cell, new: _Cell, details: bool)
             name, place, Kind.LOST, old.record, new.record, old.tally, new.tally, "; ".join(lost)
         )
     kind, cause = judge(old.tally, new.tally)
+    if kind is Kind.CHANGED and _of_one_set(old, new):
+        kind = Kind.EITHER
     second = detail_changes(old.record, new.record) if details and kind is Kind.SAME else ()
     return CellDiff(name, place, kind, old.record, new.record, old.tally, new.tally, cause, second)
+
+
+def _of_one_set(old: _Cell, new: _Cell) -> bool:
+    """Whether both are as expected of a cell that may end in several ways, and so few that chance
+    is an explanation.
+    """
+    assert old.record and new.record and old.tally and new.tally
+    return (
+        old.record.verdict is new.record.verdict
+        and new.record.verdict in (Verdict.MATCH, Verdict.KNOWN_BUG)
+        and old.record.expected == new.record.expected
+        and len(new.record.expected) > 1
+        and not told_apart(old.tally, new.tally)
+    )
 
 
 def judge(old: Tally, new: Tally) -> tuple[Kind, str]:

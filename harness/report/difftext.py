@@ -12,7 +12,7 @@ from textwrap import wrap
 
 from harness import text
 from harness.report import words
-from harness.report.diff import CellDiff, Diff, Kind
+from harness.report.diff import COMPARED, CellDiff, Diff, Kind
 from harness.results import ResultRecord, Verdict
 
 _CONSOLE_HEAD, _CONSOLE_TAIL = 10, 3  # lines: what happened stands first, how it ended last
@@ -35,6 +35,8 @@ def verdict_line(diff: Diff) -> str:
         said = "Nothing to compare"
     elif changed:
         said = f"{words.plural(changed, 'difference')} in {words.plural(compared, 'compared cell')}"
+    elif not compared:
+        said = "Nothing could be compared"
     else:
         said = f"No difference in {words.plural(compared, 'compared cell')}"
     if diff.with_details:
@@ -59,6 +61,7 @@ def _lines(diff: Diff) -> Iterator[str]:
     ] = (
         ("Details differ, outcomes are equal", _details, diff.changed_details),
         ("Flakes", _flakes, [cell for cell in diff.cells if cell.flaky]),
+        ("Either, as declared", _either, diff.of_kind(Kind.EITHER)),
         ("Not compared", _not_compared, diff.not_compared),
         ("Changed", _changes, diff.of_kind(Kind.CHANGED)),
     )
@@ -145,6 +148,15 @@ def _flakes(cells: Iterable[CellDiff]) -> Iterator[str]:
         yield f"    new      {shown(cell.now)}"
 
 
+def _either(cells: Iterable[CellDiff]) -> Iterator[str]:
+    """One look at each side of what may end in several ways says nothing of the kernel."""
+    for group in _alike(cells):
+        places = text.clean(", ".join(cell.place for cell in group))
+        name = text.clean(group[0].scenario, 80)
+        yield f"  {name}  {places}  {shown(group[0].was)} -> {shown(group[0].now)}"
+    yield "    how often each comes is told by --repeat N"
+
+
 def _not_compared(cells: Iterable[CellDiff]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
@@ -162,9 +174,9 @@ def _counts(diff: Diff) -> Iterator[str]:
         counts[cell.place][cell.kind] += 1
     width = max(map(len, counts), default=0)
     for place, count in counts.items():
-        said = [f"{count[Kind.SAME] + count[Kind.CHANGED]} compared"]
+        said = [f"{sum(count[kind] for kind in COMPARED)} compared"]
         said += [f"{count[kind]} {word}" for kind, word in (
-            (Kind.CHANGED, "changed"), (Kind.NOT_APPLICABLE, "n/a"),
+            (Kind.EITHER, "either"), (Kind.CHANGED, "changed"), (Kind.NOT_APPLICABLE, "n/a"),
             (Kind.FLAKE, "flake" if count[Kind.FLAKE] == 1 else "flakes"),
             (Kind.LOST, "not compared")) if count[kind]]  # fmt: skip
         yield f"{text.clean(place):<{width}}  {', '.join(said)}"

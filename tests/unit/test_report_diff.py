@@ -101,6 +101,31 @@ def test_a_missing_result_is_never_unchanged(new: dict[str, object], cause: str)
     assert verdict_line(diff) == line
 
 
+def test_either_member_of_a_declared_set_is_no_change() -> None:
+    def side(name: str, outcome: str, expected: list[str], **more: object) -> Results:
+        found = results(name, races_munmap=outcome, hole_read=FAULT)
+        for key, record in found.results.items():
+            if record.scenario == "races/munmap":
+                found.results[key] = structs.replace(record, expected=expected, **more)
+        return found
+
+    both = ["ok", FAULT]
+    diff = compare(side("a", "ok", both), side("b", FAULT, both))
+    assert kinds(diff)["races/munmap", "m68k"] == "either"
+    assert (diff.exit_code, verdict_line(diff)) == (0, "No difference in 2 compared cells.")
+    assert f"  races/munmap  m68k  ok -> {FAULT}\n" in diff_text(diff)
+    assert "2 compared, 1 either" in diff_text(diff)
+    for new in (
+        side("b", FAULT, [FAULT]),  # another row
+        side("b", FAULT, [*both, "EFAULT"]),
+        side("b", FAULT, both, verdict=Verdict.MISMATCH),
+    ):
+        assert kinds(compare(side("a", "ok", both), new))["races/munmap", "m68k"] == "changed"
+    ten = {"tally": {"ok": 10}}, {"tally": {FAULT: 10}}  # that is no chance
+    diff = compare(side("a", "ok", both, **ten[0]), side("b", FAULT, both, **ten[1]))
+    assert kinds(diff)["races/munmap", "m68k"] == "changed"
+
+
 def test_a_change_outranks_what_is_lost() -> None:
     diff = compare(results("a", a_a="ok", a_b="ok"), results("b", a_a="EFAULT", a_b=None))
     assert diff.exit_code == 1
@@ -155,7 +180,7 @@ def test_a_long_cause_is_cut_where_it_can_still_be_read() -> None:
     old = results("a", version="", a_a={"outcome": "n/a", "cause": cause})
     diff = compare(old, results("b", a_a="ok"))
     told = "1 not compared (1: old: n/a: k cannot be had for m68k ..)."
-    assert verdict_line(diff) == f"No difference in 0 compared cells; {told}"
+    assert verdict_line(diff) == f"Nothing could be compared; {told}"
     assert cause in diff_text(diff)
 
 
@@ -363,7 +388,7 @@ def test_json_says_the_same() -> None:
     told = json.loads(diff_json(diff))
     jsonschema.validate(told, json.loads((DOCS / "diff.schema.json").read_text()))
     assert told["exit_code"] == 1 and told["counts"] == {
-        "same": 0, "changed": 1, "flake": 0, "n/a": 0, "not compared": 1,
+        "same": 0, "changed": 1, "either": 0, "flake": 0, "n/a": 0, "not compared": 1,
     }  # fmt: skip
     assert told["cells"][0]["old"] == {"ok": 1} and told["cells"][0]["new"] == {"EFAULT": 1}
     assert told["cells"][1]["cause"] == "old: planned, and never observed"
