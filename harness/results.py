@@ -65,6 +65,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last: int = 0  # the line it ends on; 0 as above
     excerpt: str = ""  # the lines around it, as they stand in the tree
     excerpt_line: int = 0  # the number of the first of them
+    why: str = ""  # of what is stale: "no such function"
+    declared: str = ""  # of what is stale: FILE:LINE of the point
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="run"):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.catalog.arches import Arch
     from harness.catalog.matrix import Decision, Point
 
+_SHOWN = 5  # places of a text that ought to have one
 _CONTEXT = 3  # lines of source before and after the text that a report can show
 
 
@@ -49,7 +50,19 @@ def look_up(
     def inputs() -> object:
         return [[one.id for one in chosen], texts, [_content(source, file) for file in files]]
 
-    return kept.get("evidence", inputs, look)
+    found = kept.get("evidence", inputs, look)
+    return {one.id: tuple(_declared(piece, one) for piece in found[one.id]) for one in chosen}
+
+
+def _declared(piece: Evidence, decision: Decision) -> Evidence:
+    """With the line of its point, where somebody has to go there: one that moves is no reason to
+    look anew.
+    """
+    if piece.status != "stale":
+        return piece
+    wanted = (piece.file, piece.function, piece.text)
+    places = (p.declared for p in decision.points if (p.file, p.function, p.text) == wanted)
+    return replace(piece, declared=next(places, ""))
 
 
 def _applying(decision: Decision, arch: Arch, version: Version) -> list[Point]:
@@ -76,21 +89,27 @@ def check_evidence(
         found = Evidence(id=decision.id, file=point.file, function=point.function, text=point.text)
         if source is not None:
             place = _find(source, point.file, point.function, point.text)
-            found = replace(found, **(place or {"status": "stale"}))
+            stale = {"status": "stale", "why": place}
+            found = replace(found, **(stale if isinstance(place, str) else place))
         checked.append(found)
     return checked
 
 
-def _find(source: Path, file: str, function: str, text: str) -> dict[str, object] | None:
-    """Fields of the evidence for the text's only occurrence; None unless it stands exactly once."""
+def _find(source: Path, file: str, function: str, text: str) -> dict[str, object] | str:
+    """Fields of the evidence for the text's only occurrence; why not, unless it stands once."""
     content = read_source(source, file)
+    if content is None:
+        return "there is no such file"
     pattern = re.compile(r"\s+".join(re.escape(word) for word in text.split()))
-    if content is None or not pattern.pattern:
-        return None
     bodies = find_functions(content, function) if function else [(0, len(content))]
+    if not bodies:
+        return "there is no such function"
     hits = [hit for start, end in bodies for hit in pattern.finditer(content, start, end)]
-    if len(hits) != 1:
-        return None
+    if not hits or not pattern.pattern:
+        return "the text is not there"
+    if len(hits) > 1:
+        lines = ", ".join(str(content.count("\n", 0, hit.start()) + 1) for hit in hits[:_SHOWN])
+        return f"the text is there {len(hits)} times, on line {lines}"
     line, last = (content.count("\n", 0, at) + 1 for at in hits[0].span())
     first = max(line - _CONTEXT, 1)
     shown = content.split("\n")[first - 1 : last + _CONTEXT]

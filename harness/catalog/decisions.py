@@ -25,6 +25,7 @@ class Point(Struct, frozen=True):
     file: str  # path in the tree
     function: str  # "": the whole file
     text: str  # runs of white space compare equal
+    declared: str = ""  # FILE:LINE
 
     def applies(self, arch: Arch, version: Version) -> bool:
         in_range = self.kernel is None or self.kernel.contains(version)
@@ -58,6 +59,7 @@ def _point(node: Node, arches: Mapping[str, Arch]) -> Point:
         file=fields["file"].text(),
         function=fields["function"].text() if "function" in fields else "",
         text=fields["text"].text(),
+        declared=f"{node.file}:{node.line}",
     )
 
 

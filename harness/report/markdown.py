@@ -262,12 +262,18 @@ def _first(failure: str) -> str:
 
 def _stale(report: Report) -> Lines:
     rows = [
-        [code(item.id), code(words.place(item)), code(item.text), _columns_of(report, cells)]
+        [
+            code(item.id),
+            code(words.place(item)),
+            code(item.text),
+            prose(item.why),
+            _columns_of(report, cells),
+        ]
         for item, cells in stale_evidence(report).items()
     ]
     if rows:
         yield from ("The tree that was built does not have this text where it must stand.", "")
-        yield from table(("decision", "place", "text", "columns"), rows)
+        yield from table(("decision", "place", "text", "but", "columns"), rows)
 
 
 # --- across scenarios

@@ -25,7 +25,7 @@ from harness.report.model import (
     shown_outcome,
     stale_evidence,
 )
-from harness.results import ResultRecord, Results, Verdict
+from harness.results import Evidence, ResultRecord, Results, Verdict
 
 _LABEL = 13  # characters that the name of a field takes
 _CONSOLE_TAIL = 12  # lines
@@ -132,20 +132,20 @@ def _unexpected(report: Report, width: int) -> list[Lines]:
 
 
 def _stale(report: Report, width: int) -> list[Lines]:
-    def entry(name: str, what: str, cells: Sequence[ResultRecord]) -> Lines:
-        yield Text(f"? {name}", "bold magenta")
+    def entry(item: Evidence, cells: Sequence[ResultRecord]) -> Lines:
+        yield Text(f"? {text.clean(item.id)}  {words.place(item)}", "bold magenta")
+        what, why = text.clean(item.text), text.clean(item.why)
         scenarios = list(dict.fromkeys(text.clean(cell.scenario, 60) for cell in cells))
         yield from _fields(
             width,
             ("text", what, ""),
+            ("but", why, ""),
             ("used by", ", ".join(_some(scenarios, _NAMES_SHOWN, "more")), ""),
-            ("built for", _columns(report, cells), ""),
+            ("columns", _columns(report, cells), ""),
+            ("declared", text.clean(item.declared), ""),
         )
 
-    return [
-        entry(f"{text.clean(item.id)}  {words.place(item)}", text.clean(item.text), cells)
-        for item, cells in stale_evidence(report).items()
-    ]
+    return [entry(item, cells) for item, cells in stale_evidence(report).items()]
 
 
 # --- entries

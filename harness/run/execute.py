@@ -181,9 +181,9 @@ def _announce(ready: Ready, progress: Progress) -> None:
     for piece, rows in ready.stale.items():
         more = f" and {len(rows) - 1} more" if rows[1:] else ""
         progress.say(
-            f"{rows[0]}{more}: stale evidence {piece.id!r}: {piece.file} of {record.version} does "
-            f"not have {piece.text!r} exactly once in {piece.function or 'the file'}\n"
-            f"  read the source anew, then mend expectations/decisions.yaml"
+            f"{rows[0]}{more}: stale evidence {piece.id!r}: {piece.file} of {record.version}, "
+            f"{piece.function or 'the file'}, is to have {piece.text!r} once: {piece.why}\n"
+            f"  read the source anew, then mend {piece.declared}"
         )
     progress.expect(len(ready.cells))
 

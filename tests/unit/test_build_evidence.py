@@ -204,6 +204,20 @@ def test_points_of_other_arches_and_versions_are_left_out(tree: Path, tmp_path: 
     assert [found.status for found in check(tree, tmp_path, *points)] == ["valid"]
 
 
+@pytest.mark.parametrize(
+    ("one", "why"),
+    [
+        (("", "once", "gone.c"), "there is no such file"),
+        (("nobody", "once"), "there is no such function"),
+        (("last", "gone"), "the text is not there"),
+        (("", "twice"), "the text is there 3 times, on line 47, 49, 54"),
+    ],
+)
+def test_what_is_stale_says_why(tree: Path, tmp_path: Path, one: tuple[str, ...], why: str) -> None:
+    (found,) = check(tree, tmp_path, point(*one))
+    assert found.status == "stale" and found.why.startswith(why)
+
+
 @pytest.mark.parametrize("file", ["gone.c", "../secret", "/etc/passwd", "mm", "mm/memory.c/x"])
 def test_files_that_are_not_in_the_tree(tree: Path, tmp_path: Path, file: str) -> None:
     assert read_source(tree, file) is None

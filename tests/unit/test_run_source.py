@@ -167,6 +167,7 @@ def test_an_edit_of_one_s_own_tree_makes_evidence_stale(home: Path) -> None:
         (home / "packaged/mm/memory.c").write_text(f"int fault(void)\n{{\n\t{text}\n}}\n")
         done = call(*RUN)
         assert done.exit_code == code and looked_up() == found and "damaged" not in done.output
+    assert "the text is not there" in done.output and "decisions.yaml:" in done.output
 
 
 @pytest.mark.parametrize("arch", ["alpha", "m68k", "x86_64", "arm64"])
