@@ -98,6 +98,27 @@ void align_float(void)
 	result_around(page);
 }
 
+/* The same from a page that comes while the task waits for it, and another has the CPU. */
+static void copy_floats_from(char *page)
+{
+	char *at = page + 1;
+
+	if (!execute("copy", code_copy_floats, at, at))
+		return;
+	load_data("double", at + 64, LONG, pattern(1, LONG));
+	load_data("single", at + 80, INT, pattern(1 + 16, INT));
+}
+
+void align_float_absent(void)
+{
+	struct stuck child;
+
+	need_code(code_copy_floats);
+	child = stuck_child(copy_floats_from);
+	resolve(&child);
+	join_child(child.pid);
+}
+
 /* Each register is loaded and stored once: an emulation finds them by tables. */
 void align_registers(void)
 {

@@ -83,6 +83,12 @@
 #define FRAME_PRIVILEGED(uc) ((void)(uc))
 #define only_with_mode() not_applicable("no word of a frame says what the CPU may on this arch")
 #endif
+#ifdef FRAME_REFUSED
+#define only_with_refusal() ((void)0)
+#else
+#define FRAME_REFUSED(uc) ((void)(uc))
+#define only_with_refusal() not_applicable("no word of a frame is asked whether it can be right on this arch")
+#endif
 #ifdef FRAME_TRACED
 #define only_with_trace() ((void)0)
 #else

@@ -260,6 +260,42 @@ void file_dev_zero(void)
 		load_data("again", page, INT, stored(INT));
 }
 
+static void eof_as(const char *label, char *eof, void (*action)(void))
+{
+	pid_t child;
+
+	step(label);
+	child = fork_child();
+	if (child == 0) {
+		action();
+		arch_load(eof, INT);
+		child_done();
+	}
+	result_fate(child);
+}
+
+static void block_sigbus(void)
+{
+	sigset_t bus;
+
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	must("sigprocmask", sigprocmask(SIG_BLOCK, &bus, NULL));
+}
+
+static void ignore_sigbus(void)
+{
+	must("signal", signal(SIGBUS, SIG_IGN) == SIG_ERR ? -1 : 0);
+}
+
+void file_eof_blocked(void)
+{
+	char *eof = map_file(tmpfile_of(0), 1, PROT_READ, MAP_SHARED);
+
+	eof_as("blocked", eof, block_sigbus);
+	eof_as("ignored", eof, ignore_sigbus);
+}
+
 /* -- a file system without room ------------------------------------------------------------- */
 
 /* Two pages of a file on a tmpfs of one, which the first of them has taken. */

@@ -165,6 +165,30 @@ void mte_tbi_read_enabled(void)
 	read_tagged();
 }
 
+/* What we would be if we were executed again: the scenario that asks for nothing, and is refused. */
+void mte_tbi_exec(void)
+{
+	char said[64] = "";
+	int out[2];
+	pid_t child;
+
+	hand_over_tagged();
+	must("pipe", pipe(out));
+	step("executed");
+	child = fork_child();
+	if (child == 0) {
+		must("dup2", dup2(out[1], STDOUT_FILENO));
+		execl("/proc/self/exe", "faults", "mte/tbi-read", NULL);
+		_exit(1);
+	}
+	close(out[1]);
+	while (read(out[0], said + strlen(said), sizeof(said) - 1 - strlen(said)) > 0)
+		;
+	join_child(child);
+	said[strcspn(said, "\n")] = 0;
+	result("%s", said);
+}
+
 /* The second page of a file of three, not in the page table. */
 static char *absent_page(int fd, int flags)
 {

@@ -20,6 +20,23 @@ void protection_none_read(void)
 	load("", fresh_page(PROT_NONE), INT);
 }
 
+/* Not at the start of a page, and not at a multiple of much. */
+#define INSIDE 1236
+
+void protection_none_read_inside(void)
+{
+	load("", fresh_page(PROT_NONE) + INSIDE, INT);
+}
+
+void protection_ro_write_inside(void)
+{
+	char *page = fresh_page(PROT_READ);
+
+	store("fresh", page + INSIDE, INT);
+	load_known("load", page, INT, 0);
+	store("present", page + INSIDE, INT);
+}
+
 void protection_none_write(void)
 {
 	store("", fresh_page(PROT_NONE), INT);
@@ -123,6 +140,19 @@ void protection_exec_nx(void)
 
 	put_return_stub(page);
 	jump("", page);
+}
+
+/* It has been run, so that each translation of it is there. */
+void protection_exec_taken(void)
+{
+	char *page = fresh_page(PROT_READ | PROT_WRITE);
+
+	put_return_stub(page);
+	must("mprotect", mprotect(page, page_size, PROT_READ | PROT_EXEC));
+	if (!jump("before", page))
+		return;
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	jump("behind", page);
 }
 
 void protection_none_exec(void)

@@ -83,6 +83,22 @@ void range_read_across_end(void)
 	transfer("", buffer, 64, read(fd, buffer, 64));
 }
 
+/* The last bytes of the highest page that there is, where a program can have the one below the end. */
+void range_read_last(void)
+{
+	char *end = (char *)USER_END(last_vma().end);
+	int fd = pipe_holding(8);
+
+	if (unmapped(end - page_size, page_size)) {
+		char *page = mmap(end - page_size, page_size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+		if (page != end - page_size)
+			not_applicable("the last page below the end cannot be had");
+	}
+	transfer("", end - 8, 8, read(fd, end - 8, 8));
+}
+
 /* -- windows that the machine or the kernel has of its own ---------------------------------- */
 
 void range_device_window(void)

@@ -161,6 +161,38 @@ void remote_pc_of_handler(void)
 	result_fate(pid);
 }
 
+/* Where a program is does not change by a system call, whatever faults in there. */
+void remote_pc_behind_efault(void)
+{
+	char *hole = hole_page();
+	int fd = pipe_holding(64), status, calls = 0, kept = 0;
+	unsigned long before = 0;
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		stop_for_parent();
+		_exit(read(fd, hole, 64) < 0 && errno == EFAULT ? 1 : 2);
+	}
+	await_stop(pid);
+	step("pc");
+	for (bool inside = false;; inside = !inside) {
+		must("PTRACE_SYSCALL", ptrace(PTRACE_SYSCALL, pid, NULL, NULL));
+		must("waitpid", waitpid(pid, &status, 0));
+		if (!WIFSTOPPED(status))
+			break;
+		if (inside) {
+			calls++;
+			kept += get_pc(pid) == before;
+		} else {
+			before = get_pc(pid);
+		}
+	}
+	detail("calls", "%d", calls);
+	result("ok data=%s", calls && kept == calls ? "match" : "changed");
+	step("end");
+	result(WIFEXITED(status) ? "exit(%d)" : "killed(%d)", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
 /* -- a debugger that goes from instruction to instruction -------------------------------------- */
 
 static bool step_on(pid_t pid)

@@ -623,6 +623,24 @@ void signal_frame_edited(void)
 	result_registers(kept);
 }
 
+static void refuse(ucontext_t *uc)
+{
+	FRAME_REFUSED(uc);
+}
+
+/* Nothing of it may reach the CPU: the handler has returned, and the program goes on nowhere. */
+void signal_frame_refused(void)
+{
+	struct kept *kept = fill_registers();
+	char *hole;
+
+	only_with_refusal();
+	hole = hole_for(kept);
+	edit_frame = refuse;
+	if (load_handled(code_spoil_registers, kept, hole))
+		result_registers(kept);
+}
+
 static void ask_for_privilege(ucontext_t *uc)
 {
 	FRAME_PRIVILEGED(uc);

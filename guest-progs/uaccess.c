@@ -16,10 +16,12 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -767,6 +769,16 @@ void uaccess_futex_ro_private(void)
 	wait_both(anon_pages(1, PROT_READ));
 }
 
+/* The page is there, and has been written. */
+void uaccess_futex_ro_written(void)
+{
+	char *page = anon_pages(1, RW);
+
+	fill(page, page_size);
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	wait_both(page);
+}
+
 void uaccess_futex_ro_shared(void)
 {
 	wait_both(map_file(tmpfile_of(64), 1, PROT_READ, MAP_SHARED));
@@ -987,6 +999,48 @@ void uaccess_sigaltstack_ro(void)
 	call_begin("get", &now);
 	ret = syscall(SYS_sigaltstack, NULL, &now);
 	call_end(ret, -1, now.ss_sp == set.ss_sp);
+}
+
+static long set_stack(void *at) { return syscall(SYS_sigaltstack, at, NULL); }
+static long get_stack(void *at) { return syscall(SYS_sigaltstack, NULL, at); }
+static long set_limit(void *at) { return syscall(SYS_prlimit64, 0, RLIMIT_CORE, at, NULL); }
+static long set_mask(void *at) { return syscall(SYS_rt_sigprocmask, SIG_BLOCK, at, NULL, _NSIG / 8); }
+static long get_mask(void *at) { return syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, at, _NSIG / 8); }
+static long set_timer(void *at) { return syscall(SYS_setitimer, ITIMER_VIRTUAL, at, NULL); }
+static long add_event(void *at) { return epoll_ctl(epoll_create1(EPOLL_CLOEXEC), EPOLL_CTL_ADD, 0, at); }
+
+/* A structure of this size, of which each part but the whole is there in turn; it would do. */
+static void cut(const char *label, long (*act)(void *at), const void *good, size_t size)
+{
+	char *end = edge();
+	size_t refused = 0;
+
+	for (size_t there = 1; there < size; there++) {
+		memcpy(end - there, good, there);
+		refused += act(end - there) < 0 && errno == EFAULT;
+	}
+	step(label);
+	detail(label, "%zu of %zu", refused, size - 1);
+	result("ok data=%s", refused == size - 1 ? "match" : "changed");
+}
+
+/* Small structures, whose size is in the kernel's code: their copies are done by pieces there. */
+void uaccess_struct_cut(void)
+{
+	stack_t stack = { .ss_sp = anon_pages(16, RW), .ss_size = 16 * page_size };
+	struct epoll_event event = { .events = EPOLLIN };
+	long timer[4] = { 0, 0, 1000, 0 };
+	uint64_t limit[2] = { 0, 0 };
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	cut("set-stack", set_stack, &stack, sizeof(stack));
+	cut("get-stack", get_stack, &stack, sizeof(stack));
+	cut("set-mask", set_mask, &mask, _NSIG / 8);
+	cut("get-mask", get_mask, &mask, _NSIG / 8);
+	cut("set-limit", set_limit, limit, sizeof(limit));
+	cut("set-timer", set_timer, timer, sizeof(timer));
+	cut("add-event", add_event, &event, sizeof(event));
 }
 
 /* The child is there before its number could be stored. */

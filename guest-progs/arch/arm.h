@@ -92,6 +92,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define DEBUGGER_PC 60
 /* The record of the floating-point registers is the first of the frame's, behind its two words of head. */
 #define FRAME_PC(uc) (uc)->uc_mcontext.arm_pc
+#define FRAME_REFUSED(uc) ((uc)->uc_regspace[0] ^= 1)	/* by which floating point is known */
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.arm_cpsr ^= 0x10 ^ 0x13)	/* user to supervisor */
 #define FRAME_GENERAL(uc, n) (&(uc)->uc_mcontext.arm_r2)[n]
 #define FRAME_FLOAT(uc, n) ((uint64_t *)(uc)->uc_regspace)[1 + (n)]

@@ -111,6 +111,9 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define DEBUGGER_PC 256
 #define FRAME_PC(uc) (uc)->uc_mcontext.pc
 #define FRAME_TRACED(uc) ((uc)->uc_mcontext.pstate |= 1 << 21)	/* SS */
+/* No record begins with this; the stack pointer is told, which is to be where the fault was. */
+#define FRAME_REFUSED(uc) (*(uint32_t *)(uc)->uc_mcontext.__reserved = 1, \
+			   (uc)->uc_mcontext.sp = (uc)->uc_mcontext.fault_address)
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.pstate |= 5)		/* EL1h */
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.regs[2 + (n)]
 #define FRAME_FLOAT(uc, n) ((struct fpsimd_context *)arch_record(uc, FPSIMD_MAGIC))->vregs[n]

@@ -108,6 +108,7 @@ static inline int arch_owe_store(ucontext_t *uc, int n, int as_kernel, void *add
 #define DEBUGGER_PC 72
 #define FRAME_PC(uc) (uc)->uc_mcontext.gregs[16]
 #define FRAME_TRACED(uc) ((uc)->uc_mcontext.gregs[17] |= 0x8000)	/* SR.T1 */
+#define FRAME_REFUSED(uc) ((uc)->__glibc_reserved1[216 / 4] = 0x5000)	/* an exception frame that no CPU makes */
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.gregs[17] |= 0x2000)
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gregs[n]
 #define FRAME_FLOAT(uc, n) ((int (*)[3])(uc)->uc_mcontext.fpregs.f_fpregs)[n]

@@ -98,6 +98,7 @@ static inline uint64_t arch_dsisr(const uint64_t *word)
 
 #define DEBUGGER_PC 256
 #define FRAME_PC(uc) (uc)->uc_mcontext.gp_regs[PT_NIP]
+#define FRAME_REFUSED(uc) ((uc)->uc_mcontext.v_regs = (void *)-4096UL)	/* the vector registers */
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.gp_regs[PT_MSR] &= ~0x4000UL)	/* MSR.PR */
 #define FRAME_TRACED(uc) ((uc)->uc_mcontext.gp_regs[PT_MSR] |= 0x400UL)		/* MSR.SE */
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.gp_regs[(n) ? 2 : 0]

@@ -79,6 +79,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define DEBUGGER_SET NT_PRSTATUS
 #define DEBUGGER_PC 0
 #define FRAME_PC(uc) (uc)->uc_mcontext.__gregs[REG_PC]
+#define FRAME_REFUSED(uc) ((uc)->uc_mcontext.__fpregs.__q.__glibc_reserved[0] = 1)
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.__gregs[(n) ? 5 : 1]
 #define FRAME_FLOAT(uc, n) (uc)->uc_mcontext.__fpregs.__d.__f[n]
 
