@@ -300,6 +300,21 @@ void mte_sync_load(void)
 	load_tagged("", page + 4, BAD);
 }
 
+/* The page was there before it was to have tags. */
+void mte_mprotect_present(void)
+{
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE);
+
+	need_tags();
+	fill(page, page_size);
+	if (mprotect(page, page_size, PROT_READ | PROT_WRITE | PROT_MTE) != 0)
+		not_applicable("no memory tagging: mprotect says %s", errno_name(errno));
+	set_tags(page, GRANULE, GOOD);
+	check_tags(PR_MTE_TCF_SYNC);
+	load_tagged("right", page + 4, GOOD);
+	load_tagged("wrong", page + 4, BAD);
+}
+
 void mte_sync_store(void)
 {
 	char *page = tagged_page(GRANULE, GOOD);
