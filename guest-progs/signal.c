@@ -205,6 +205,28 @@ void signal_altstack_of_child(void)
 	result_stack_of("clone", CLONE_VM);
 }
 
+/* The child has our memory, and dies in it. */
+void signal_vfork_fault(void)
+{
+	char *volatile hole = hole_page();
+	int status;
+	pid_t child;
+
+	step("child");
+	child = must("vfork", vfork());
+	if (child == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		arch_load(hole, INT);
+		_exit(0);
+	}
+	must("waitpid", waitpid(child, &status, 0));
+	if (WIFSIGNALED(status))
+		result("killed(%s)", signal_name(WTERMSIG(status)));
+	else
+		result("exit(%d)", WEXITSTATUS(status));
+	load("parent", hole, INT);
+}
+
 /* The alternate stack is the smallest that sigaltstack() takes. Gives its size. */
 static size_t smallest_stack(char *start)
 {

@@ -23,6 +23,7 @@ _ORDERS = {b"\1": "little", b"\2": "big"}  # e_ident[EI_DATA]
 _HEADER_SIZE = {32: 52, 64: 64}  # bytes
 _HEADER = {32: "18xH8xI10xHH", 64: "18xH12xQ14xHH"}  # e_machine, e_phoff, e_phentsize, e_phnum
 _PROGRAM = {32: "II8xI", 64: "I4xQ16xQ"}  # p_type, p_offset, p_filesz
+_SOURCE = (".c", ".cc", ".cpp", ".S", ".rs", ".go")
 
 
 class Elf(Struct, frozen=True):
@@ -93,6 +94,10 @@ def check_static(path: Path, guest: Path, arch: str) -> None:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     assert like is not None
+    if found is None and path.suffix in _SOURCE:
+        raise InputError(
+            f"{path} is source: compile it with a compiler for {arch} and -static first"
+        )
     if found is None:
         raise InputError(f"{path} is no ELF program: expected one for {arch} ({like})")
     if not found.runs_like(like):

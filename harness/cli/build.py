@@ -58,7 +58,8 @@ def command(
                 continue
             initrd = guest_initramfs(column.arch, project, options.store)
             how = "from the store" if built.cached else f"built in {built.seconds:.0f} s"
+            places = filter(None, (built.image, initrd, guest, built.source))
             lines.append(
-                f"{column.id}: Linux {built.version}, {how}\n  {built.image}\n  {initrd}\n  {guest}"
+                "\n  ".join([f"{column.id}: Linux {built.version}, {how}", *map(str, places)])
             )
     click.echo("\n".join(lines))

@@ -106,6 +106,10 @@ def test_what_cannot_run_in_the_guest_is_told_before_the_boot(static: Path, tmp_
         check_static(other, static, "x86_64")
     with pytest.raises(BuildError, match="No such file"):
         check_static(tmp_path / "none", static, "x86_64")
+    source = tmp_path / "x.c"
+    source.write_text("int main(void) { return 0; }\n")
+    with pytest.raises(BuildError, match=r"x\.c is source: compile it with a compiler for x86_64"):
+        check_static(source, static, "x86_64")
 
 
 @pytest.mark.parametrize("size", [0, 4, 20, 51, 63, 64, 200])
