@@ -55,8 +55,8 @@ def look_up(
 
 
 def _declared(piece: Evidence, decision: Decision) -> Evidence:
-    """With the line of its point, where somebody has to go there: one that moves is no reason to
-    look anew.
+    """With the line that its point has now, where somebody has to go there: one that has moved is
+    no reason to look anew.
     """
     if piece.status != "stale":
         return piece
@@ -89,7 +89,7 @@ def check_evidence(
         found = Evidence(id=decision.id, file=point.file, function=point.function, text=point.text)
         if source is not None:
             place = _find(source, point.file, point.function, point.text)
-            stale = {"status": "stale", "why": place}
+            stale = {"status": "stale", "why": place, "declared": point.declared}
             found = replace(found, **(stale if isinstance(place, str) else place))
         checked.append(found)
     return checked

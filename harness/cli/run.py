@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.catalog.kernels import Kernel
     from harness.catalog.matrix import Scenario
     from harness.catalog.project import Project
+    from harness.report.diff import CellDiff
     from harness.run.options import Options
     from harness.run.plan import Column
 
@@ -163,24 +164,60 @@ def _compare(
     run: _Run, reference: Kernel, path: Path, options: Options, out: Path, code: int
 ) -> int:
     """Run the base where the tree has been observed, and say what changed. The exit code."""
-    from harness.report.diff import compare
+    from harness.report.diff import Kind, compare
     from harness.report.difftext import diff_text
     from harness.results import Results, read_results
 
-    old, new = Results(), read_results([path])
+    old, new, base_path = Results(), read_results([path]), path
     seen = {record.column for record in new.results.values() if record.observation.outcome}
     columns = [replace(one, kernel=reference) for one in run.columns if one.id in seen]
     if columns:
         click.echo()
-        stopped, path = run_columns(run.project, columns, run.scenarios, options, out, LAST_BASE)
+        stopped, base_path = run_columns(
+            run.project, columns, run.scenarios, options, out, LAST_BASE
+        )
         if stopped >= 128:
             return stopped
-        old = read_results([path])
+        old = read_results([base_path])
     diff = compare(old, new, (reference.name, ""))
+    if either := diff.of_kind(Kind.EITHER):
+        stopped, again = _look_again(run, reference, either, options, out)
+        if stopped >= 128:
+            return stopped
+        old, new = read_results([base_path, again[1]]), read_results([path, again[0]])
+        diff = compare(old, new, (reference.name, ""))
     with whoever_reads():
         click.echo(f"\nAgainst the base\n\n{diff_text(diff)}", nl=False)
     # What is proven comes first; of the rest the lower code, 0 last.
     return min((c for c in (code, diff.exit_code) if c), default=0)
+
+
+def _look_again(
+    run: _Run, reference: Kernel, either: Sequence[CellDiff], options: Options, out: Path
+) -> tuple[int, list[Path]]:
+    """Both sides once more, so often that chance is no explanation: exit code of the last run, and
+    the results files of these cells, the tree's first.
+    """
+    from harness.report import words
+    from harness.report.diff import ENOUGH
+
+    told = {cell.new.column for cell in either if cell.new is not None}
+    names = {cell.scenario for cell in either}
+    columns = [one for one in run.columns if one.id in told]
+    scenarios = [one for one in run.scenarios if one.name in names]
+    cells = words.plural(len(either), "cell")
+    click.echo(f"\nlooking {ENOUGH} times at {cells} that may end in several ways", err=True)
+    often = replace(options, times=max(ENOUGH, options.times))
+    stopped, paths = 0, list[Path]()
+    for side, link in (
+        (columns, "again.jsonl"),
+        ([replace(one, kernel=reference) for one in columns], "base-again.jsonl"),
+    ):
+        stopped, path = run_columns(run.project, side, scenarios, often, out, link)
+        paths.append(path)
+        if stopped >= 128:
+            break
+    return stopped, paths
 
 
 # -- a step of a bisection --

@@ -29,6 +29,7 @@ from harness.results import (
     interrupted,
 )
 
+ENOUGH = 6  # looks at each side: all of one kind against all of another are then no chance
 SURE = 0.01  # below this probability a difference of distributions is not put down to chance
 
 Tally = dict[str, int]
@@ -40,13 +41,15 @@ class Kind(Enum):
 
     SAME = "same"
     CHANGED = "changed"
-    EITHER = "either"  # differs within the set that the matrix declares on both sides
+    EITHER = (
+        "either"  # differs within the set that the matrix declares, and nobody has looked often
+    )
     FLAKE = "flake"  # differs, but so few attempts prove nothing
     NOT_APPLICABLE = "n/a"  # on both sides
     LOST = "not compared"
 
 
-COMPARED = (Kind.SAME, Kind.EITHER, Kind.CHANGED)
+COMPARED = (Kind.SAME, Kind.CHANGED)
 
 
 class CellDiff(Struct, frozen=True):
@@ -85,7 +88,7 @@ class Diff(Struct, frozen=True, dict=True):
 
     @cached_property
     def not_compared(self) -> list[CellDiff]:
-        return [cell for cell in self.cells if cell.kind in (Kind.LOST, Kind.FLAKE)]
+        return [cell for cell in self.cells if cell.kind in (Kind.LOST, Kind.FLAKE, Kind.EITHER)]
 
     @cached_property
     def changed_details(self) -> list[CellDiff]:
@@ -155,15 +158,25 @@ def _compare_cells(name: str, place: str, old: _Cell, new: _Cell, details: bool)
             name, place, Kind.LOST, old.record, new.record, old.tally, new.tally, "; ".join(lost)
         )
     kind, cause = judge(old.tally, new.tally)
-    if kind is Kind.CHANGED and _of_one_set(old, new):
-        kind = Kind.EITHER
+    if kind in (Kind.CHANGED, Kind.FLAKE) and _of_one_set(old, new):
+        kind, cause = _within_a_set(old, new)
     second = detail_changes(old.record, new.record) if details and kind is Kind.SAME else ()
     return CellDiff(name, place, kind, old.record, new.record, old.tally, new.tally, cause, second)
 
 
+def _within_a_set(old: _Cell, new: _Cell) -> tuple[Kind, str]:
+    """Of outcomes that differ by no more than chance, where the matrix declares that the cell may
+    end in several ways: the same, when there were looks enough.
+    """
+    assert old.tally and new.tally
+    if min(sum(old.tally.values()), sum(new.tally.values())) >= ENOUGH:
+        return Kind.SAME, ""
+    return Kind.EITHER, f"either is as declared (--repeat {ENOUGH} tells the sides apart)"
+
+
 def _of_one_set(old: _Cell, new: _Cell) -> bool:
-    """Whether both are as expected of a cell that may end in several ways, and so few that chance
-    is an explanation.
+    """Whether both are as expected of a cell that may end in several ways, and chance is an
+    explanation of how they differ.
     """
     assert old.record and new.record and old.tally and new.tally
     return (

@@ -61,7 +61,6 @@ def _lines(diff: Diff) -> Iterator[str]:
     ] = (
         ("Details differ, outcomes are equal", _details, diff.changed_details),
         ("Flakes", _flakes, [cell for cell in diff.cells if cell.flaky]),
-        ("Either, as declared", _either, diff.of_kind(Kind.EITHER)),
         ("Not compared", _not_compared, diff.not_compared),
         ("Changed", _changes, diff.of_kind(Kind.CHANGED)),
     )
@@ -148,15 +147,6 @@ def _flakes(cells: Iterable[CellDiff]) -> Iterator[str]:
         yield f"    new      {shown(cell.now)}"
 
 
-def _either(cells: Iterable[CellDiff]) -> Iterator[str]:
-    """One look at each side of what may end in several ways says nothing of the kernel."""
-    for group in _alike(cells):
-        places = text.clean(", ".join(cell.place for cell in group))
-        name = text.clean(group[0].scenario, 80)
-        yield f"  {name}  {places}  {shown(group[0].was)} -> {shown(group[0].now)}"
-    yield "    how often each comes is told by --repeat N"
-
-
 def _not_compared(cells: Iterable[CellDiff]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
@@ -197,4 +187,6 @@ def _short_cause(cell: CellDiff) -> str:
     """The cause without what is different in every cell."""
     if cell.kind is Kind.FLAKE:
         return "a flake"
+    if cell.kind is Kind.EITHER:
+        return "either is as declared"
     return text.shorten(text.clean(cell.cause.partition("; ")[0]), _CAUSE_SHOWN)

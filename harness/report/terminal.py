@@ -33,6 +33,8 @@ _NAMES_SHOWN = 8
 _NOTES_SHOWN = 10
 _NO_FOLD = 1 << 16  # characters: the width where there is no terminal
 
+_UNSEEN = {Verdict.INFRA, Verdict.MISSING, Verdict.NOT_RUN}
+
 Lines = Iterator[Text]
 Field = tuple[str, str, str]  # name, value, style
 
@@ -70,10 +72,10 @@ def render_plain(results: Results) -> str:
 
 def _report(report: Report, width: int | None) -> Lines:
     """Everything in reading order; what matters most stands last, next to the prompt."""
-    for page in pages(report, width):
-        yield from matrix(report, page, width)
-        yield Text()
-    if report.scenarios:
+    if set(+report.total) - _UNSEEN:  # a matrix of cells that all were lost says nothing
+        for page in pages(report, width):
+            yield from matrix(report, page, width)
+            yield Text()
         yield from (legend(report), Text())
     sections: Sequence[tuple[str, Callable[[Report, int], Sequence[Lines]]]] = (
         ("Not the same on all kernels", _changes),

@@ -48,7 +48,7 @@ def new_run_id() -> str:
 
 
 def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 class Run(Struct, frozen=True, kw_only=True):

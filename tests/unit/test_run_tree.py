@@ -36,7 +36,10 @@ def test_what_is_expected_on_both_may_still_be_a_change(work: Path, tree: Path) 
     rows = work / "project/expectations/hole.yaml"
     rows.write_text(rows.read_text().replace("outcome: ok", "outcome: [ok, EFAULT]"))
     edit(tree, "hole/read=EFAULT")
-    assert call("run", "--tree", "tree", *M68K).exit_code == 1
+    done = call("run", "--tree", "tree", *M68K)
+    assert done.exit_code == 1
+    assert "looking 6 times at 1 cell that may end in several ways" in done.output
+    assert "1 difference in 3 compared cells" in done.output
     assert call("run", "--tree", "tree", *M68K, "--no-base").exit_code == 0
 
 
