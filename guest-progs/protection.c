@@ -142,17 +142,34 @@ void protection_exec_nx(void)
 	jump("", page);
 }
 
-/* It has been run, so that each translation of it is there. */
+static char *code_page;
+static int refused;
+
+static void give_back(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)info, (void)context;
+	refused++;
+	mprotect(code_page, page_size, PROT_READ | PROT_EXEC);
+}
+
+/* Nobody else has the CPU between the two, lest what it knows be dropped for his sake. */
 void protection_exec_taken(void)
 {
-	char *page = fresh_page(PROT_READ | PROT_WRITE);
+	struct sigaction action = { .sa_sigaction = give_back, .sa_flags = SA_SIGINFO };
 
-	put_return_stub(page);
-	must("mprotect", mprotect(page, page_size, PROT_READ | PROT_EXEC));
-	if (!jump("before", page))
+	code_page = fresh_page(PROT_READ | PROT_WRITE);
+	put_return_stub(code_page);
+	must("mprotect", mprotect(code_page, page_size, PROT_READ | PROT_EXEC));
+	if (!jump("before", code_page))
 		return;
-	must("mprotect", mprotect(page, page_size, PROT_READ));
-	jump("behind", page);
+	must("sigaction", sigaction(SIGSEGV, &action, NULL));
+	step("refused");
+	for (int i = 0; i < 50; i++) {
+		call_code(code_page, NULL);
+		mprotect(code_page, page_size, PROT_READ);
+		call_code(code_page, NULL);
+	}
+	result("ok(%d)", refused);
 }
 
 void protection_none_exec(void)
