@@ -320,6 +320,14 @@ static char *page_of_full(int fd, int flags)
 	return page;
 }
 
+void file_full_pwrite(void)
+{
+	int fd = fd_of_full();
+
+	call("pwrite", NULL, pwrite(fd, "", 1, page_size));
+	call("fallocate", NULL, fallocate(fd, 0, page_size, page_size));
+}
+
 void file_full_load(void)
 {
 	int fd = fd_of_full();

@@ -25,6 +25,18 @@ void hugetlb_first_load(void)
 	load_data("last", page + SIZE - 8, INT, pattern(8, INT));
 }
 
+void hugetlb_dontneed_part(void)
+{
+	char *page = page_from_pool();
+
+	fill(page, SIZE);
+	call("part", page, madvise(page, page_size, MADV_DONTNEED));
+	load_data("load", page, INT, pattern(0, INT));
+	call("odd", page, madvise(page + page_size, SIZE - page_size, MADV_DONTNEED));
+	call("whole", page, madvise(page, SIZE, MADV_DONTNEED));
+	load_data("again", page, INT, 0);
+}
+
 /* Without a reservation the pool may be found empty only when it is too late. */
 static char *none_left(void)
 {

@@ -179,6 +179,33 @@ void swap_shared(void)
 	swap_off();
 }
 
+/* Each of the two stores where the other one does not, and looks what the other one's is. */
+void swap_forked(void)
+{
+	char *pages = anon_pages(2, RW), byte = 0;
+	int go[2];
+	pid_t pid;
+
+	swap_on();
+	fill(pages, 2 * page_size);
+	page_out(pages, 2);
+	must("pipe", pipe(go));
+	pid = fork_child();
+	if (pid == 0) {
+		task('A');
+		must("read", read(go[0], &byte, 1));
+		load_data("kept", pages, INT, pattern(0, INT));
+		store("store", pages + page_size, INT);
+		child_done();
+	}
+	task('B');
+	store("store", pages, INT);
+	must("write", write(go[1], &byte, 1));
+	join_child(pid);
+	load_data("kept", pages + page_size, INT, pattern(page_size, INT));
+	swap_off();
+}
+
 /* -- a device that fails ----------------------------------------------------------------------- */
 
 static const char *mapped;

@@ -1199,6 +1199,20 @@ void userfault_wp_sigbus(void)
 	store("", page + 8, INT);
 }
 
+/* One small page of a huge one is let go: the entry is split, and all others stay as they were. */
+void userfault_wp_huge_split(void)
+{
+	size_t size;
+	char *page = transparent_huge_page(&size);
+	int uffd = watch((struct watch){ .start = page, .size = size, .mode = WP,
+					 .features = FLAG_WP | UFFD_FEATURE_SIGBUS });
+
+	unprotect("lift", uffd, page + page_size);
+	store("lifted", page + page_size, INT);
+	store("first", page, INT);
+	store("last", page + size - page_size, INT);
+}
+
 /* There is a mark and no page yet; a load brings the one of zeroes, which is protected as well. */
 void userfault_wp_unpopulated(void)
 {
