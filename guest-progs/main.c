@@ -85,6 +85,8 @@ int main(int argc, char **argv)
 		run_lay_out(argv);
 		agent();
 	}
+	if (argc == 3 && !strcmp(word, "--core"))
+		return core_read(argv[2]);
 	note_taint();	/* what happened before is not what we were asked about */
 	if (argc > 2 && !strcmp(word, "--via")) {
 		set_via(argv[2], argv[0]);

@@ -265,6 +265,7 @@ static void __noreturn exec_program(const int *fds, int report, uid_t uid, gid_t
 	memset(&all, 0xff, sizeof(all));
 	sched_setaffinity(0, sizeof(all), &all);	/* PID 1 keeps to one */
 	sched_setscheduler(0, SCHED_OTHER, &no_priority);
+	core_small();
 	personality(PER_LINUX);				/* nor is it laid out as scenarios are */
 	setsid();
 	for (int i = 0; i < STREAMS; i++)
@@ -403,6 +404,7 @@ const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t u
 	ssize_t n;
 
 	furnish();
+	core_listen();
 	setpriority(PRIO_PROCESS, 0, -20);	/* of thousands that want the CPU we are one */
 	if (huge_pages && (why = give_huge_pages(huge_pages)))
 		return why;
@@ -437,6 +439,7 @@ const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t u
 	close(report[0]);
 	hang = follow(start + limit_s * 1000000ULL, &status, &gone);
 	drain(!kill_all(&status, &gone));
+	core_tell(&ended);
 	send_ended(status, gone, hang, refused, now_us() - start);
 	for (int i = 0; i < STREAMS; i++) {
 		close(host[i]);

@@ -163,6 +163,17 @@ void install_busybox(void);
 /* Run what /.faultline says; NULL, or why it could not be tried. Frame `ended` tells the rest. */
 const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid);
 
+/* -- core.c: what it died of ---------------------------------------------------------------- */
+
+/* From here on the kernel hands us the core of whoever dies, */
+void core_listen(void);
+/* which has nothing of the memory where this was called before, by it or by its parents; */
+void core_small(void);
+/* and executes us for that, with the core on stdin. The exit status. */
+int core_read(const char *pid);
+/* The signal's siginfo and the pc, of the program and of others, as details. */
+void core_tell(struct run *run);
+
 /* -- agent.c: PID 1, and what it shares with a run that is told by hand -------------------- */
 
 /* A port of virtio-serial, whose device has a number that depends on the others. */

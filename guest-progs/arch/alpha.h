@@ -91,6 +91,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 #define TRAP_ADDRESS(word) ((word)[0])
 
 #define DEBUGGER_PC 64
+#define CORE_PC 248
 #define FRAME_PC(uc) (uc)->uc_mcontext.sc_pc
 #define FRAME_PRIVILEGED(uc) ((uc)->uc_mcontext.sc_ps = 0)
 #define FRAME_GENERAL(uc, n) (uc)->uc_mcontext.sc_regs[n]

@@ -295,7 +295,9 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
             _tell(clean(f"{key}: {value}", 300))
         _end(TIME, f"its time was up: {clean(ended.hang)}")
     if ended.sig:
-        _end(128 + ended.sig, f"killed by {clean(ended.signal)}")
+        died = ended.d.get("died", "")  # with its siginfo, where the kernel writes cores
+        known = died.partition("/")[0] == ended.signal
+        _end(128 + ended.sig, f"killed by {clean(died if known else ended.signal, 200)}")
     sys.exit(ended.code)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -116,7 +115,8 @@ def run_program(
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
     judgement = reading.judge(_end(ending))
-    record = msgspec.structs.replace(ready.record, release=release)
+    facts = {**ready.record.provenance, "memory_mib": str(spec.memory)}
+    record = replace(ready.record, release=release, provenance=facts)
     return Ran(ending, judgement, _record(program, record, ending, judgement))
 
 
@@ -230,6 +230,7 @@ def _machine(program: Program, spec: MachineSpec, extras: Sequence[Extra]) -> It
         memory = max(spec.memory, program.memory)
         if not program.memory:
             memory += 2 * (initrd.stat().st_size - spec.initrd.stat().st_size) >> 20
+        memory += -memory % spec.memory  # boards have steps, and what is declared is one or more
         yield replace(spec, initrd=initrd, disks=disks, memory=memory, streams=STREAMS)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.build.kernel import find_kernel
 from harness.build.store import Store
+from harness.catalog.arches import Arch
 from harness.catalog.project import load_project
 from harness.machine.qemu import qemu_version
 from harness.run.options import Options
@@ -204,6 +205,34 @@ def test_huge_pages_and_a_scratch_disk(tmp_path: Path) -> None:
     words = ("--flavour", "full", "--hugepages", 2, "--disk", 4, "--file", program)
     done = faultline("exec", "--arch", arch.name, *words, script)
     assert (done.returncode, done.stdout) == (0, b"2\nhuge\nwritten\n"), done.stderr
+
+
+@pytest.mark.parametrize("arch", load_project(ROOT).plain_arches, ids=lambda arch: arch.name)
+def test_what_a_program_died_of(arch: Arch, tmp_path: Path) -> None:
+    program, results = tmp_path / "die", tmp_path / "r.json"
+    tools = [f"{arch.guest_cross or arch.cross}gcc", *arch.cc_flags, *arch.ld_flags]
+    subprocess.run([*tools, "-O2", "-static", "-o", program, PROGRAMS / "die.c"], check=True)
+    done = faultline("exec", "--arch", arch.name, "--no-shell", "--results", results, program)
+    assert done.returncode == 128 + 11, done.stderr
+    code, data = (int(word, 16) for word in done.stdout.split())
+    deaths = json.loads(results.read_text())["details"]
+    own = deaths.pop("died")
+    assert done.stderr.decode().splitlines()[-1] == f"faultline: killed by {own}"
+    (child,) = deaths.values()
+    for death, told in (
+        (own, f"SEGV_ACCERR si_addr {data:#x}"),
+        (child, "SEGV_MAPERR si_addr 0x10"),
+    ):
+        what, _, pc = death.rpartition(" pc ")
+        assert what == f"SIGSEGV/{told}"
+        assert 0 <= int(pc, 16) - (code & ~1) < 64, (death, hex(code))
+
+
+def test_of_many_deaths_some_are_looked_at(built: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r.json"
+    done = execute("--no-shell", "--results", results, built / "die", 40)
+    assert done.stderr.decode().splitlines()[-1] == "faultline: killed by SIGSEGV"
+    assert 16 <= len(json.loads(results.read_text())["details"]) < 24
 
 
 def test_results_of_suites(built: Path, tmp_path: Path) -> None:
