@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from harness.text import clean
 if TYPE_CHECKING:
     from harness.build.store import Store
     from harness.catalog.project import Project
+    from harness.machine.port import Ended
     from harness.run.plan import Column
     from harness.run.program import Program, Ran
     from harness.run.suite import Reading
@@ -63,6 +65,7 @@ class Around(Struct, frozen=True):
     huge_pages: int
     shell: bool
     busybox: Path | None
+    compiling: str
 
     def program(self, path: Path, arguments: tuple[str, ...]) -> Program:
         """The program in its surroundings. Raises UsageProblem."""
@@ -70,6 +73,7 @@ class Around(Struct, frozen=True):
 
         return Program(
             path=path,
+            compiling=_flags(self.compiling, path),
             arguments=arguments,
             environment=dict(_variable(text) for text in self.environment),
             files=[_file(text) for text in self.files],
@@ -135,6 +139,13 @@ around_options = as_one(
         default=0,
         metavar="N",
         help="So many huge pages (flavour full, where the arch has them).",
+    ),
+    click.option(
+        "--cflags",
+        "compiling",
+        default="",
+        metavar="TEXT",
+        help="For a PROGRAM of C: what its compiler is told besides, as '-O0 -lrt'.",
     ),
     click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools."),
     busybox_option,
@@ -207,14 +218,16 @@ def command(
 ) -> None:
     """Boot, run PROGRAM there, and pass its streams and exit status through.
 
-    PROGRAM is a static binary for the arch, or a script. It runs in /work, with /proc, /sys,
-    /tmp and /dev/shm mounted, and a shell. Options stand before PROGRAM.
+    PROGRAM is a static binary for the arch, a script, or a file of C, which is compiled. It runs
+    in /work, with /proc, /sys, /tmp and /dev/shm mounted, and a shell. Options stand before
+    PROGRAM.
 
     \b
     Examples:
       faultline exec --arch m68k ./binary --its-own-option
       faultline exec --arch arm64 --kernel debian-6.1 --results r.json ./mremap_test
       seq 100 | faultline exec --arch x86_64 ./count
+      faultline exec --arch alpha --cflags -lrt reproducer.c
     """
     from harness.build import BuildError, InputError
 
@@ -295,10 +308,16 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
             _tell(clean(f"{key}: {value}", 300))
         _end(TIME, f"its time was up: {clean(ended.hang)}")
     if ended.sig:
-        died = ended.d.get("died", "")  # with its siginfo, where the kernel writes cores
-        known = died.partition("/")[0] == ended.signal
-        _end(128 + ended.sig, f"killed by {clean(died if known else ended.signal, 200)}")
+        _end(128 + ended.sig, f"killed by {_death(ended)}")
     sys.exit(ended.code)
+
+
+def _death(ended: Ended) -> str:
+    """The signal, with its siginfo where the kernel has written a core that tells of this end."""
+    died, place = (clean(ended.d.get(key, ""), 200) for key in ("died", "place"))
+    if died.partition("/")[0] != ended.signal:
+        return clean(ended.signal)
+    return f"{died} in {place}" if place else died
 
 
 def _end(code: int, message: str) -> NoReturn:
@@ -361,6 +380,17 @@ def _variable(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise UsageProblem(f"--env {text}: expected NAME=VALUE")
     return name, value
+
+
+def _flags(text: str, program: Path) -> list[str]:
+    from harness.build.csource import SUFFIX
+
+    if text and program.suffix != SUFFIX:
+        raise UsageProblem(f"--cflags: {program} is not compiled here, only a file *{SUFFIX} is")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageProblem(f"--cflags {text}: {error}") from None
 
 
 def _file(text: str) -> tuple[Path, str]:

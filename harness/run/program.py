@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.build import BuildError, InputError
+from harness.build.csource import SUFFIX, compile_program, place_of
 from harness.build.elf import check_static, read_elf
 from harness.build.initramfs import Extra, busybox_extras, write_overlay
 from harness.build.shell import build_shell
@@ -54,7 +55,8 @@ _SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)[ \t]*([^\n]*)")
 class Program(Struct, frozen=True, kw_only=True):
     """What is to be run, and in what surroundings."""
 
-    path: Path
+    path: Path  # a program, or one file of C
+    compiling: Sequence[str] = ()  # for the compiler, behind that file
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] | None = None  # on top of ENVIRONMENT
     files: Sequence[tuple[Path, str]] = ()  # (file or folder here, absolute path there)
@@ -95,10 +97,11 @@ def run_program(
             "kernel is declared to need them: give more, or leave the option out"
         )
     guest = guest_binary(column.arch, project, options.store, say)
-    extras = [*_program_extras(program, guest, column.arch.name)]
-    ready = prepare("exec", column, [], project, options, say)
-    built, base = ready.to_boot
     with ExitStack() as held:
+        binary = held.enter_context(_compiled(program, column.arch))
+        extras = [*_program_extras(replace(program, path=binary), guest, column.arch.name)]
+        ready = prepare("exec", column, [], project, options, say)
+        built, base = ready.to_boot
         for kind, key in ready.entries:
             held.enter_context(options.store.using(kind, key))
         config = built.config.read_text(errors="replace") if built.config else None
@@ -114,10 +117,31 @@ def run_program(
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
+        place = _place(ending, program, binary, column.arch)
     judgement = reading.judge(_end(ending))
     facts = {**ready.record.provenance, "memory_mib": str(spec.memory)}
     record = replace(ready.record, release=release, provenance=facts)
+    if place and ending.ended:
+        ending = replace(ending, ended=replace(ending.ended, d={**ending.ended.d, "place": place}))
     return Ran(ending, judgement, _record(program, record, ending, judgement))
+
+
+@contextmanager
+def _compiled(program: Program, arch: Arch) -> Iterator[Path]:
+    """The program itself, for as long as the block lasts where it has to be compiled for that."""
+    if program.path.suffix != SUFFIX:
+        yield program.path
+        return
+    with tempfile.TemporaryDirectory(prefix="faultline-exec-") as folder:
+        binary = Path(folder) / program.path.stem
+        compile_program(program.path, arch, program.compiling, binary)
+        yield binary
+
+
+def _place(ending: Ending, program: Program, binary: Path, arch: Arch) -> str:
+    """Where it died, of a program that we have compiled: another is there for who asks."""
+    pc = re.search(r" pc (0x[0-9a-f]+)$", ending.ended.d.get("died", "") if ending.ended else "")
+    return place_of(binary, int(pc[1], 16), arch) if pc and binary != program.path else ""
 
 
 def _follow(

@@ -208,16 +208,17 @@ def test_huge_pages_and_a_scratch_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", load_project(ROOT).plain_arches, ids=lambda arch: arch.name)
-def test_what_a_program_died_of(arch: Arch, tmp_path: Path) -> None:
-    program, results = tmp_path / "die", tmp_path / "r.json"
-    tools = [f"{arch.guest_cross or arch.cross}gcc", *arch.cc_flags, *arch.ld_flags]
-    subprocess.run([*tools, "-O2", "-static", "-o", program, PROGRAMS / "die.c"], check=True)
-    done = faultline("exec", "--arch", arch.name, "--no-shell", "--results", results, program)
+def test_what_a_program_of_c_died_of_and_where(arch: Arch, tmp_path: Path) -> None:
+    results, source = tmp_path / "r.json", PROGRAMS / "die.c"
+    done = faultline("exec", "--arch", arch.name, "--no-shell", "--results", results, source)
     assert done.returncode == 128 + 11, done.stderr
     code, data = (int(word, 16) for word in done.stdout.split())
-    deaths = json.loads(results.read_text())["details"]
-    own = deaths.pop("died")
-    assert done.stderr.decode().splitlines()[-1] == f"faultline: killed by {own}"
+    record = json.loads(results.read_text())
+    assert (record["program"], record["signal"]) == (str(source), "SIGSEGV")
+    deaths = record["details"]
+    own, place = deaths.pop("died"), deaths.pop("place")
+    assert done.stderr.decode().splitlines()[-1] == f"faultline: killed by {own} in {place}"
+    assert place == f"touch at die.c:{source.read_text().split('*at = 1')[0].count(chr(10)) + 1}"
     (child,) = deaths.values()
     for death, told in (
         (own, f"SEGV_ACCERR si_addr {data:#x}"),
@@ -254,6 +255,10 @@ def test_what_cannot_be_tried_says_so(built: Path, tmp_path: Path) -> None:
         ((dynamic,), 2, "dynamically linked (it needs /lib/ld.so.1)"),
         ((tmp_path / "none",), 2, "does not exist"),
         ((built / "plain", "segv"), 128 + 11, "killed by SIGSEGV"),
+        ((source, "segv"), 128 + 11, "killed by SIGSEGV"),
+        (("--cflags", "-DX='", source), 2, "--cflags -DX=': No closing quotation"),
+        (("--cflags", "-lrt", built / "plain"), 2, "is not compiled here"),
+        (("--cflags", "-Dmain=", source), 2, "does not compile for m68k"),
         (("--hugepages", 4, built / "plain"), 2, "--flavour full"),
         (("--expect", "SIGFOO", built / "plain"), 2, "a signal as SIGSEGV"),
         (("--disk", 4, built / "plain"), 2, "--flavour full"),
