@@ -218,3 +218,15 @@ void hole_null_constant(void)
 {
 	execute("", code_load_zero, NULL, NULL);
 }
+
+/* One page, with a mapping on each side. */
+void hole_calls(void)
+{
+	char *hole = hole_page();
+
+	call("mremap", hole, mremap(hole, page_size, 2 * page_size, MREMAP_MAYMOVE));
+	call("mprotect", hole, mprotect(hole, page_size, PROT_READ));
+	call("madvise", hole, madvise(hole, page_size, MADV_DONTNEED));
+	call("msync", hole, msync(hole, page_size, MS_SYNC));
+	call("munmap", hole, munmap(hole, page_size));
+}
