@@ -23,14 +23,14 @@ _OTHER = re.compile(
     r"^(?:(?:old|new|new file|deleted file) mode|rename|copy|Index:|GIT binary patch).*$",
     re.MULTILINE,
 )
-_ORIGIN = re.compile(r"(blind|seen|reverses \S.*)")
+_ORIGIN = re.compile(r"(blind|seen|mechanical|reverses \S.*)")
 
 
 class Mutant(Struct, frozen=True):
     name: str
     file: Path
     arches: tuple[str, ...]
-    origin: str  # "blind", "seen", or "reverses COMMIT ..."
+    origin: str  # "blind", "seen", "mechanical", or "reverses COMMIT ..."
     what: str
     equivalent: str = ""  # the argument, for one that no program can tell from the original
     flavour: str = "core"  # the kernels that have the code
@@ -46,13 +46,13 @@ class Mutant(Struct, frozen=True):
         return _changed(self.file.read_text(encoding="utf-8"))
 
 
-def load_mutants(root: Path, arches: Sequence[str]) -> list[Mutant]:
-    """All mutants of the project at `root`. Raises DeclarationError."""
-    return [_load(path, root, arches) for path in sorted((root / "mutants").glob("*.patch"))]
+def load_mutants(root: Path, arches: Sequence[str], folder: str = "mutants") -> list[Mutant]:
+    """All mutants of the project at `root`, or in another folder. Raises DeclarationError."""
+    patches = sorted((root / folder).glob("*.patch"))
+    return [_load(path, f"{folder}/{path.name}", root, arches) for path in patches]
 
 
-def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
-    file = path.relative_to(root).as_posix()
+def _load(path: Path, file: str, root: Path, arches: Sequence[str]) -> Mutant:
     text = _read(path, file)
     head: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -72,7 +72,7 @@ def _load(path: Path, root: Path, arches: Sequence[str]) -> Mutant:
         if names.count(name) > 1:
             raise DeclarationError(file, 1, f"arch {name!r} stands here twice")
     if not _ORIGIN.fullmatch(head["Origin"]):
-        hint = "write blind, seen, or `reverses` and the commit"
+        hint = "write blind, seen, mechanical, or `reverses` and the commit"
         raise DeclarationError(file, 1, f"unknown origin {head['Origin']!r}", hint)
     flavour = head.get("Flavour", "core")
     if "Flavour" in head and not (root / "flavours" / f"{flavour}.config").is_file():
