@@ -28,7 +28,6 @@ from harness.text import clean
 if TYPE_CHECKING:
     from harness.build.store import Store
     from harness.catalog.project import Project
-    from harness.machine.port import Ended
     from harness.run.plan import Column
     from harness.run.program import Program, Ran
     from harness.run.suite import Reading
@@ -278,7 +277,7 @@ def _write(ran: Ran, results: Sequence[Path]) -> None:
 
 def _finish(ran: Ran, told: bool) -> NoReturn:
     """Say how it ended, and its results where they are `told`; end as it did."""
-    from harness.run.program import FATAL
+    from harness.run.program import FATAL, death_of
 
     ended, ending = ran.ending.ended, ran.ending
     if told:
@@ -308,16 +307,8 @@ def _finish(ran: Ran, told: bool) -> NoReturn:
             _tell(clean(f"{key}: {value}", 300))
         _end(TIME, f"its time was up: {clean(ended.hang)}")
     if ended.sig:
-        _end(128 + ended.sig, f"killed by {_death(ended)}")
+        _end(128 + ended.sig, f"killed by {clean(death_of(ended), 400)}")
     sys.exit(ended.code)
-
-
-def _death(ended: Ended) -> str:
-    """The signal, with its siginfo where the kernel has written a core that tells of this end."""
-    died, place = (clean(ended.d.get(key, ""), 200) for key in ("died", "place"))
-    if died.partition("/")[0] != ended.signal:
-        return clean(ended.signal)
-    return f"{died} in {place}" if place else died
 
 
 def _end(code: int, message: str) -> NoReturn:

@@ -21,6 +21,7 @@ from harness.build.shell import build_shell
 from harness.catalog.arches import Arch
 from harness.catalog.project import Project
 from harness.catalog.shell import load_shell
+from harness.machine.port import Ended
 from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
 from harness.program_record import SCHEMA, ProgramRecord, Status
@@ -117,12 +118,11 @@ def run_program(
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
-        place = _place(ending, program, binary, column.arch)
+        if binary != program.path:
+            ending = _placed(ending, binary, column.arch)
     judgement = reading.judge(_end(ending))
     facts = {**ready.record.provenance, "memory_mib": str(spec.memory)}
     record = replace(ready.record, release=release, provenance=facts)
-    if place and ending.ended:
-        ending = replace(ending, ended=replace(ending.ended, d={**ending.ended.d, "place": place}))
     return Ran(ending, judgement, _record(program, record, ending, judgement))
 
 
@@ -138,10 +138,24 @@ def _compiled(program: Program, arch: Arch) -> Iterator[Path]:
         yield binary
 
 
-def _place(ending: Ending, program: Program, binary: Path, arch: Arch) -> str:
-    """Where it died, of a program that we have compiled: another is there for who asks."""
-    pc = re.search(r" pc (0x[0-9a-f]+)$", ending.ended.d.get("died", "") if ending.ended else "")
-    return place_of(binary, int(pc[1], 16), arch) if pc and binary != program.path else ""
+def _placed(ending: Ending, binary: Path, arch: Arch) -> Ending:
+    """With the place in its source where it died: of a program that we have compiled, which is
+    about to go. For another one whoever has it can ask.
+    """
+    ended = ending.ended
+    pc = re.search(r" pc (0x[0-9a-f]+)$", death_of(ended) if ended else "")
+    place = place_of(binary, int(pc[1], 16), arch) if pc else ""
+    if ended is None or not place:
+        return ending
+    return replace(ending, ended=replace(ended, d={**ended.d, "place": place}))
+
+
+def death_of(ended: Ended) -> str:
+    """The signal, with its siginfo where the kernel has written a core that tells of this end."""
+    died, place = ended.d.get("died", ""), ended.d.get("place", "")
+    if died.partition("/")[0] != ended.signal:
+        return ended.signal
+    return f"{died} in {place}" if place else died
 
 
 def _follow(
@@ -178,7 +192,8 @@ def _end(ending: Ending) -> End:
     if ended.refused:
         return End(trouble=f"not started: {ended.refused[:60]}")
     trouble = trouble or ended.hang[:60]
-    return End(code=ended.code if ended.code >= 0 else None, signal=ended.signal, trouble=trouble)
+    code = ended.code if ended.code >= 0 else None
+    return End(code=code, signal=ended.signal, trouble=trouble, death=death_of(ended))
 
 
 def _record(

@@ -19,11 +19,14 @@ class End(Struct, frozen=True):
     code: int | None = None
     signal: str = ""
     trouble: str = ""  # a hang, an oops, a lost machine: never a pass
+    death: str = ""  # of a signal, more than its name where that is known
 
     def __str__(self) -> str:
         if self.trouble:
             return self.trouble
-        return f"killed by {self.signal}" if self.signal else f"exit status {self.code}"
+        if self.signal:
+            return f"killed by {self.death or self.signal}"
+        return f"exit status {self.code}"
 
 
 # What an exit status means where no line of the output says it. 0 is a pass everywhere.

@@ -218,6 +218,7 @@ def test_what_a_program_of_c_died_of_and_where(arch: Arch, tmp_path: Path) -> No
     deaths = record["details"]
     own, place = deaths.pop("died"), deaths.pop("place")
     assert done.stderr.decode().splitlines()[-1] == f"faultline: killed by {own} in {place}"
+    assert record["reason"] == f"killed by {own} in {place}"
     assert place == f"touch at die.c:{source.read_text().split('*at = 1')[0].count(chr(10)) + 1}"
     (child,) = deaths.values()
     for death, told in (
