@@ -194,14 +194,14 @@ void report_scenario(const char *name, unsigned long limit_ms)
 
 static void program_command(char *rest)
 {
-	unsigned long limit_s, huge_pages, uid, gid;
+	unsigned long limit_s, huge_pages, uid, gid, cores;
 	const char *why;
 
-	if (sscanf(rest, "%lu %lu %lu %lu", &limit_s, &huge_pages, &uid, &gid) != 4) {
-		error("exec LIMIT_S HUGE_PAGES UID GID");
+	if (sscanf(rest, "%lu %lu %lu %lu %lu", &limit_s, &huge_pages, &uid, &gid, &cores) != 5) {
+		error("exec LIMIT_S HUGE_PAGES UID GID CORES");
 		return;
 	}
-	why = run_program(limit_s, huge_pages, uid, gid);
+	why = run_program(limit_s, huge_pages, uid, gid, cores);
 	if (why)
 		error(why);
 }

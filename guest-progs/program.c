@@ -394,7 +394,8 @@ static void drain(bool survivors)
 	}
 }
 
-const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid)
+const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid,
+			bool cores)
 {
 	int host[STREAMS], pipes[STREAMS][2], report[2], program[STREAMS], status = 0;
 	uint64_t start = now_us();
@@ -404,7 +405,8 @@ const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t u
 	ssize_t n;
 
 	furnish();
-	core_listen();
+	if (cores)
+		core_listen();
 	setpriority(PRIO_PROCESS, 0, -20);	/* of thousands that want the CPU we are one */
 	if (huge_pages && (why = give_huge_pages(huge_pages)))
 		return why;
@@ -431,6 +433,7 @@ const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t u
 		return "fork";
 	if (ended.pid == 0)
 		exec_program(program, report[1], uid, gid);
+	core_of(ended.pid);
 	for (int i = 0; i < STREAMS; i++)
 		close(program[i]);
 	close(report[1]);

@@ -161,16 +161,19 @@ void install_busybox(void);
 /* -- program.c: somebody else's program, its streams on ports of their own ---------------- */
 
 /* Run what /.faultline says; NULL, or why it could not be tried. Frame `ended` tells the rest. */
-const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid);
+const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t uid, gid_t gid,
+			bool cores);
 
 /* -- core.c: what it died of ---------------------------------------------------------------- */
 
-/* From here on the kernel hands us the core of whoever dies, */
+/* From here on the kernel has us read the core of whoever dies, */
 void core_listen(void);
 /* which has nothing of the memory where this was called before, by it or by its parents; */
 void core_small(void);
 /* and executes us for that, with the core on stdin. The exit status. */
 int core_read(const char *pid);
+/* This is the program, whose death is told also behind many others. */
+void core_of(pid_t program);
 /* The signal's siginfo and the pc, of the program and of others, as details. */
 void core_tell(struct run *run);
 

@@ -41,6 +41,7 @@ class Arch:
     accel_cpu: str = ""  # -cpu under KVM; "" is `cpu`
     smp: int = 1  # CPUs
     memory: int  # MiB
+    memory_step: int = 1  # MiB that its memory is a multiple of
     page_size: int = 4096  # bytes, where a kernel's .config does not tell
     console: str  # kernel parameter console=
     port_device: str  # the bus of the results port
@@ -76,6 +77,7 @@ _READERS = _REQUIRED | {
     "cpu": Node.text,
     "accel_cpu": Node.text,
     "smp": Node.number,
+    "memory_step": Node.number,
     "qemu_args": Node.texts,
     "append": Node.text,
     "page_size": Node.number,

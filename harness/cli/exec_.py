@@ -63,6 +63,7 @@ class Around(Struct, frozen=True):
     disk: int
     huge_pages: int
     shell: bool
+    siginfo: bool
     busybox: Path | None
     compiling: str
 
@@ -82,6 +83,7 @@ class Around(Struct, frozen=True):
             huge_pages=self.huge_pages,
             timeout=self.timeout,
             shell=self.shell,
+            siginfo=self.siginfo,
             busybox=self.busybox,
         )
 
@@ -145,6 +147,11 @@ around_options = as_one(
         default="",
         metavar="TEXT",
         help="For a PROGRAM of C: what its compiler is told besides, as '-O0 -lrt'.",
+    ),
+    click.option(
+        "--siginfo/--no-siginfo",
+        default=True,
+        help="Say si_code, si_addr and pc of a death, from its core; without, nobody dumps one.",
     ),
     click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools."),
     busybox_option,

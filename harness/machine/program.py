@@ -57,6 +57,7 @@ class ProgramSession(Session):
         *,
         huge_pages: int = 0,
         user: tuple[int, int] = (0, 0),
+        cores: bool = True,
     ) -> Ending:
         """Run what the initramfs says in /.faultline and follow it to its end.
 
@@ -67,7 +68,7 @@ class ProgramSession(Session):
         """
         assert self._qemu is not None
         sinks = {"stdout": stdout, "stderr": stderr}
-        command = f"exec {max(int(limit), 1)} {huge_pages} {user[0]} {user[1]}\n"
+        command = f"exec {max(int(limit), 1)} {huge_pages} {user[0]} {user[1]} {int(cores)}\n"
         _feed(stdin, self._qemu.streams["stdin"])
         counts, began = dict.fromkeys(sinks, 0), time.monotonic()
         try:

@@ -82,8 +82,15 @@ def _machine_provenance(spec: MachineSpec, qemu: str, why: str) -> dict[str, str
     return {
         "qemu": qemu,
         "sandbox": "seccomp" if spec.sandbox else "none: QEMU was built without",
-        "accel": spec.accel,
         "accel_reason": why,
+        **machine_facts(spec),
+    }
+
+
+def machine_facts(spec: MachineSpec) -> dict[str, str]:
+    """What is on record of a machine itself."""
+    return {
+        "accel": spec.accel,
         "cpu": spec.cpu,
         "machine": spec.machine,
         "smp": str(spec.smp),

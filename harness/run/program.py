@@ -29,7 +29,7 @@ from harness.results import ColumnRecord
 from harness.run.images import guest_binary
 from harness.run.options import Options, Say
 from harness.run.plan import Column
-from harness.run.prepare import prepare
+from harness.run.prepare import machine_facts, prepare
 from harness.run.suite import Judgement, Reading
 from harness.run.tally import End
 
@@ -67,6 +67,7 @@ class Program(Struct, frozen=True, kw_only=True):
     huge_pages: int = 0
     timeout: float = 60.0  # seconds at full speed
     shell: bool = True
+    siginfo: bool = True  # of what it dies of, from its core
     busybox: Path | None = None  # another shell than shell/ declares
 
 
@@ -114,14 +115,16 @@ def run_program(
                 "that has them"
             )
         shell = _shell(program, column.arch, project, options)
-        spec = held.enter_context(_machine(program, base, [*shell, *extras]))
+        spec = held.enter_context(
+            _machine(program, base, column.arch.memory_step, [*shell, *extras])
+        )
         session = held.enter_context(ProgramSession(spec))
         ending = _follow(session, program, reading, sinks, stdin)
         release = session.hello.release if session.hello else ""
         if binary != program.path:
             ending = _placed(ending, binary, column.arch)
     judgement = reading.judge(_end(ending))
-    facts = {**ready.record.provenance, "memory_mib": str(spec.memory)}
+    facts = {**ready.record.provenance, **machine_facts(spec)}
     record = replace(ready.record, release=release, provenance=facts)
     return Ran(ending, judgement, _record(program, record, ending, judgement))
 
@@ -143,7 +146,10 @@ def _placed(ending: Ending, binary: Path, arch: Arch) -> Ending:
     about to go. For another one whoever has it can ask.
     """
     ended = ending.ended
-    pc = re.search(r" pc (0x[0-9a-f]+)$", death_of(ended) if ended else "")
+    pc = re.search(
+        rf" pc (0x[0-9a-f]+) of /{FOLDER}/{re.escape(binary.name)}$",
+        death_of(ended) if ended else "",
+    )
     place = place_of(binary, int(pc[1], 16), arch) if pc else ""
     if ended is None or not place:
         return ending
@@ -180,6 +186,7 @@ def _follow(
         program.timeout * scale,
         huge_pages=program.huge_pages,
         user=program.user,
+        cores=program.siginfo,
     )
 
 
@@ -255,7 +262,9 @@ def _built_shell(project: Project, arch: Arch, options: Options) -> Path:
 
 
 @contextmanager
-def _machine(program: Program, spec: MachineSpec, extras: Sequence[Extra]) -> Iterator[MachineSpec]:
+def _machine(
+    program: Program, spec: MachineSpec, step: int, extras: Sequence[Extra]
+) -> Iterator[MachineSpec]:
     """The machine with the program in its initramfs, for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="faultline-exec-") as folder:
         initrd, disks = Path(folder) / "initramfs.cpio", spec.disks
@@ -269,7 +278,7 @@ def _machine(program: Program, spec: MachineSpec, extras: Sequence[Extra]) -> It
         memory = max(spec.memory, program.memory)
         if not program.memory:
             memory += 2 * (initrd.stat().st_size - spec.initrd.stat().st_size) >> 20
-        memory += -memory % spec.memory  # boards have steps, and what is declared is one or more
+        memory += -memory % step
         yield replace(spec, initrd=initrd, disks=disks, memory=memory, streams=STREAMS)
 
 
