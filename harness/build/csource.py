@@ -36,7 +36,7 @@ def compile_program(source: Path, arch: Arch, more: Sequence[str], to: Path) -> 
 
 
 def place_of(program: Path, address: int, arch: Arch) -> str:
-    """`touch at die.c:10` for an address in a program with debug information; "" where it tells
+    """`touch at die.c:12` for an address in a program with debug information; "" where it tells
     nothing.
     """
     prefix = arch.guest_cross or arch.cross
