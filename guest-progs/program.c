@@ -266,6 +266,7 @@ static void __noreturn exec_program(const int *fds, int report, uid_t uid, gid_t
 	sched_setaffinity(0, sizeof(all), &all);	/* PID 1 keeps to one */
 	sched_setscheduler(0, SCHED_OTHER, &no_priority);
 	core_small();
+	core_of(getpid());				/* before anybody can have died */
 	personality(PER_LINUX);				/* nor is it laid out as scenarios are */
 	setsid();
 	for (int i = 0; i < STREAMS; i++)
@@ -433,7 +434,6 @@ const char *run_program(unsigned long limit_s, unsigned long huge_pages, uid_t u
 		return "fork";
 	if (ended.pid == 0)
 		exec_program(program, report[1], uid, gid);
-	core_of(ended.pid);
 	for (int i = 0; i < STREAMS; i++)
 		close(program[i]);
 	close(report[1]);

@@ -19,16 +19,10 @@ def compile_program(source: Path, arch: Arch, more: Sequence[str], to: Path) -> 
     is in `more` stands behind the file. Raises InputError for what it does not compile.
     """
     tools = toolchain(arch.guest_cross or arch.cross, arch.packages)
+    file = source.absolute()  # whatever its name begins with
     argv: list[str | Path] = [
-        tools.gcc,
-        *FLAGS,
-        *arch.cc_flags,
-        source,
-        *more,
-        *arch.ld_flags,
-        "-o",
-        to,
-    ]
+        tools.gcc, *FLAGS, *arch.cc_flags, file, *more, *arch.ld_flags, "-o", to,
+    ]  # fmt: skip
     try:
         output(argv, failed=f"{source} does not compile for {arch.name}")
     except BuildError as error:
