@@ -36,6 +36,9 @@ FLAGS = (
     "-O2", "-g0", "-static", "-std=gnu11", "-Wall", "-Wextra", "-Werror",
     "-Werror=missing-prototypes", "-Wl,--build-id=none",
 )  # fmt: skip
+_IN_SOURCE = re.compile(  # what the compiler says of a line, and not of itself or of a full disk
+    r":\d+: (?:[Ee]rror: |fatal error: .*: No such file)|: multiple definition of "
+)
 _PLAIN = re.compile(r"[ !#->@-\[\]-~]*")  # printable ASCII but for " \ ? (of trigraphs)
 
 
@@ -143,7 +146,9 @@ def _compile(
 
 
 def _explain(error: BuildError, arch: Arch, log: Path) -> BuildError:
-    """Say what is behind the errors that people meet; what else the compiler says has a log."""
+    """Say what is behind the errors that people meet; what else the compiler says has a log. What
+    it says of the source is an InputError.
+    """
     text = error.output
     message = error.message
     if undefined := re.findall(r"undefined reference to `(\w+)'", text):
@@ -158,5 +163,6 @@ def _explain(error: BuildError, arch: Arch, log: Path) -> BuildError:
         message += f": the C library is missing: install the Debian package {package}"
     else:
         log.write_text(text)
-        return BuildError(message, log=log, excerpt=error.excerpt)
+        kind = InputError if _IN_SOURCE.search(text) else BuildError
+        return kind(message, log=log, excerpt=error.excerpt)
     return InputError(message, excerpt=error.excerpt)

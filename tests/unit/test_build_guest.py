@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.build import BuildError, brief
+from harness.build import BuildError, InputError, brief
 from harness.build.guest import build_guest, c_string, scenario_table
 from harness.build.store import Store
 from harness.catalog.arches import Arch
@@ -115,6 +115,35 @@ class TestCompiled:
         assert "'x0' undeclared" in shown and "x29" not in shown
         assert one.value.log is not None
         assert all(f"'x{n}' undeclared" in one.value.log.read_text() for n in range(30))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            "static int f(void) { return x; }\n",
+            '#include "none.h"\n',
+            'void hole_read(void);\nvoid hole_read(void) { __asm__("no such thing"); }\n',
+            "extern int twice;\nint twice = 1;\n",
+        ],
+        ids=["syntax", "header", "instruction", "definition"],
+    )
+    def test_what_is_wrong_in_the_source_is_an_input_error(
+        self, root: Path, arch: Arch, store: Store, wrong: str
+    ) -> None:
+        (root / "guest-progs" / "other.c").write_text("int twice = 2;\n")
+        (root / "guest-progs" / "wrong.c").write_text(wrong)
+        with pytest.raises(InputError, match=r"wrong\.(c:\d+|o:)") as one:
+            build_guest(root, arch, [scenario("hole/read")], store)
+        assert one.value.log is not None
+
+    def test_a_compiler_that_dies_is_none(
+        self, root: Path, arch: Arch, store: Store, tmp_path: Path
+    ) -> None:
+        dying = tmp_path / "cc1"
+        dying.write_text("#!/bin/sh\nkill -KILL $$\n")
+        dying.chmod(0o755)
+        with pytest.raises(BuildError, match="terminated program cc1") as one:
+            build_guest(root, replace(arch, cc_flags=(f"-B{tmp_path}",)), [], store)
+        assert not isinstance(one.value, InputError)
 
     def test_flags_and_headers_count(self, root: Path, arch: Arch, store: Store) -> None:
         seen = {build_guest(root, arch, [scenario("hole/read")], store)}
