@@ -15,6 +15,7 @@ from harness.report import words
 from harness.report.model import (
     WRONG,
     Kind,
+    Lost,
     Report,
     Scenario,
     build,
@@ -103,13 +104,14 @@ def _fixed(report: Report) -> list[Lines]:
 
 
 def _lost(report: Report) -> list[Lines]:
-    def entry(cells: list[ResultRecord]) -> Lines:
-        yield from _fold(f"{_some([c.scenario for c in cells])} on {cells[0].column}:")
-        yield from _field(cells[0].verdict.value, cells[0].observation.failure or "no record")
-        yield from _console(cells[0])
-        yield from _command(cells[0].repeat)
+    def entry(lost: Lost) -> Lines:
+        first = lost.cells[0]
+        yield from _fold(f"{_some([cell.scenario for cell in lost.cells])} on {lost.where}:")
+        yield from _field(first.verdict.value, first.observation.failure or "no record")
+        yield from _console(first)
+        yield from _command(first.repeat)
 
-    return [entry(cells) for cells in lost_together(report)]
+    return [entry(lost) for lost in lost_together(report)]
 
 
 def _stale(report: Report) -> list[Lines]:

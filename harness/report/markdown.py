@@ -231,29 +231,29 @@ def _expected(cell: ResultRecord) -> str:
 
 def _lost(report: Report) -> Lines:
     """What was lost together is told together: a column that did not boot is one row."""
-    lost = lost_together(report)
+    lost = [(code(one.where), one, one.cells[0]) for one in lost_together(report)]
     if not lost:
         return
     rows = [
         [
-            code(cells[0].column),
-            cells[0].verdict.value,
-            code(_first(cells[0].observation.failure)),
-            str(len(cells)),
-            _names([cell.scenario for cell in cells]),
+            where,
+            first.verdict.value,
+            code(_first(first.observation.failure)),
+            str(len(one.cells) * len(one.columns)),
+            _names([cell.scenario for cell in one.cells]),
         ]
-        for cells in lost
+        for where, one, first in lost
     ]
-    yield from table(("column", "verdict", "why", "cells", "scenarios"), rows)
-    for cell, *_ in lost:
-        if "\n" in cell.observation.failure:  # what the compiler said
-            yield from (f"{code(cell.column)}:", "")
-            yield from fence(cell.observation.failure.splitlines())
-    for cell, *_ in lost:
-        if cell.observation.console:
-            why = code(_first(cell.observation.failure))
-            yield from (f"Console of {code(cell.column)}, {why}:", "")
-            yield from fence(cell.observation.console[-_CONSOLE_TAIL:])
+    yield from table(("columns", "verdict", "why", "cells", "scenarios"), rows)
+    for where, _, first in lost:
+        if "\n" in first.observation.failure:  # what the compiler said
+            yield from (f"{where}:", "")
+            yield from fence(first.observation.failure.splitlines())
+    for where, _, first in lost:
+        if first.observation.console:
+            why = code(_first(first.observation.failure))
+            yield from (f"Console of {where}, {why}:", "")
+            yield from fence(first.observation.console[-_CONSOLE_TAIL:])
 
 
 def _first(failure: str) -> str:

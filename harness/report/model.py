@@ -144,6 +144,14 @@ class Change(Struct, frozen=True):
     cells: dict[str, ResultRecord]  # by kernel; of the first of `where`, the others are equal
 
 
+class Lost(Struct, frozen=True):
+    """What one thing took away: the same scenarios in one column, or in several."""
+
+    cells: tuple[ResultRecord, ...]  # of the first column, in whose words it is told
+    columns: tuple[str, ...]
+    where: str  # these columns, by the shortest true name
+
+
 class Report(Struct, frozen=True, dict=True):
     """Everything a renderer prints."""
 
@@ -244,14 +252,24 @@ def stale_evidence(report: Report) -> dict[Evidence, list[ResultRecord]]:
     return dict(stale)
 
 
-def lost_together(report: Report) -> list[list[ResultRecord]]:
+def lost_together(report: Report) -> list[Lost]:
     """The cells that were not observed; those that one thing took away are together: a column
-    that did not boot is one.
+    that did not boot is one, and so are columns of which the same is said.
     """
-    lost: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
+    by_column: dict[tuple[str, Verdict, str], list[ResultRecord]] = defaultdict(list)
     for cell in report.cells_with(*LOST):
-        lost[cell.column, cell.verdict, cell.observation.failure].append(cell)
-    return list(lost.values())
+        by_column[cell.column, cell.verdict, cell.observation.failure].append(cell)
+    alike: dict[tuple[object, ...], list[list[ResultRecord]]] = defaultdict(list)
+    for (_, *why), cells in by_column.items():
+        said = (*why, cells[0].confirmation, tuple(cells[0].observation.console))
+        alike[*said, *(cell.scenario for cell in cells)].append(cells)
+    return [_lost(report, columns) for columns in alike.values()]
+
+
+def _lost(report: Report, columns: list[list[ResultRecord]]) -> Lost:
+    ids = tuple(cells[0].column for cells in columns)
+    named = ids[0] if len(ids) == 1 else report.name_columns(ids)
+    return Lost(tuple(columns[0]), ids, named)
 
 
 def known_bugs(report: Report) -> list[list[ResultRecord]]:

@@ -18,6 +18,7 @@ from harness.report import words
 from harness.report.matrix import LOOKS, legend, matrix, pages
 from harness.report.model import (
     WRONG,
+    Lost,
     Report,
     build,
     known_bugs,
@@ -130,7 +131,7 @@ def _fixed(report: Report, width: int) -> list[Lines]:
 def _unexpected(report: Report, width: int) -> list[Lines]:
     """Mismatches one by one; what was lost together is told together."""
     entries = [_cell(cell, width) for cell in report.cells_with(*WRONG)]
-    return entries + [_lost(cells, width) for cells in lost_together(report)]
+    return entries + [_lost(lost, width) for lost in lost_together(report)]
 
 
 def _stale(report: Report, width: int) -> list[Lines]:
@@ -169,12 +170,12 @@ def _cell(cell: ResultRecord, width: int) -> Lines:
     yield from _repeat(cell)
 
 
-def _lost(cells: Sequence[ResultRecord], width: int) -> Lines:
-    first = cells[0]
+def _lost(lost: Lost, width: int) -> Lines:
+    cells, first = lost.cells, lost.cells[0]
     several = len(cells) > 1
     names = [text.clean(cell.scenario, 60) for cell in cells] if several else []
     what = words.plural(len(cells), "scenario") if several else first.scenario
-    yield _head(first.verdict, what, text.clean(first.column))
+    yield _head(first.verdict, what, text.clean(lost.where))
     yield from _fields(
         width,
         ("lost", ", ".join(_some(names, _NAMES_SHOWN, "more")), ""),

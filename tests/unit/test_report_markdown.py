@@ -179,6 +179,14 @@ def test_a_lost_cell_hides_no_divergence() -> None:
     assert "|  | alpha on debian-6.1 | infra |" in eof
 
 
+def test_what_is_lost_alike_in_several_columns_is_one_row() -> None:
+    lost = section(render_markdown(samples.lost_alike()), "## Not observed")
+    assert re.findall(r"^\| `.*", lost, flags=re.M) == [
+        "| `alpha` | infra | `memfd_create: ENOSYS` | 2 | `hole/read` |",
+        "| `arm64, m68k, x86_64` | infra | `memfd_create: ENOSYS` | 6 | `hole/read` |",
+    ]
+
+
 def test_kernels_compared() -> None:
     body = section(render_markdown(samples.sample()), "## Kernels compared")
     assert "| scenario | arches | debian-6.1 | debian-6.12 |" in body

@@ -264,6 +264,11 @@ def test_a_column_that_never_booted_is_one_entry() -> None:
     assert lines[-1].endswith("not everything was observed (exit code 3)")
 
 
+def test_what_is_lost_alike_in_several_columns_is_one_entry() -> None:
+    heads = [line for line in plain(samples.lost_alike()) if line.endswith("  infra")]
+    assert heads == ["x hole/read  alpha  infra", "x hole/read  arm64, m68k, x86_64  infra"]
+
+
 def test_counts_and_last_line() -> None:
     lines = plain(samples.troubled())
     assert "debian-6.1,alpha    6.1.192   tcg  15 match, 2 known-bug, 1 infra" in lines
