@@ -154,7 +154,11 @@ def load(path: Path, root: Path | None = None) -> Node:
     try:
         return _Builder(name, yaml.parse(text, Loader=loader)).document()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        mark = error.problem_mark
+        line = mark.line + 1 if mark else 0
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            hint = "indent with blanks"
+            raise DeclarationError(name, line, "a tab where only blanks may stand", hint) from error
         hint = "check indentation, and quote texts with `: `, ` #` or a special first character"
         raise DeclarationError(name, line, f"not YAML: {error.problem}", hint) from error
     except yaml.YAMLError as error:  # a character that YAML forbids; it has no line
