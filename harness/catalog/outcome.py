@@ -201,10 +201,31 @@ def parse(text: str) -> Outcome:
     """Read one outcome. Raises OutcomeError for whatever the grammar does not allow."""
     if len(text) > MAX_LENGTH:
         raise OutcomeError(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
+    try:
+        return _parse(text)
+    except OutcomeError as error:
+        spaced = _spaced(text)
+        try:
+            _parse(spaced)
+        except OutcomeError:
+            raise error from None
+        raise OutcomeError(text, error.position, f"blanks as in `{spaced}`") from None
+
+
+def _parse(text: str) -> Outcome:
     scan = Scanner(text)
     outcome = NOT_APPLICABLE if scan.skip("n/a") else Outcome(_tasks(scan))
     scan.end()
     return outcome
+
+
+_SPACED = {";": "; ", ",": ", ", ":": ": ", "|": " | ", "@": " @"}
+_SEPARATOR = re.compile(r" ?([;,:|@]) ?")
+
+
+def _spaced(text: str) -> str:
+    """The text with blanks where the grammar has them."""
+    return _SEPARATOR.sub(lambda found: _SPACED[found[1]], " ".join(text.split()))
 
 
 # Each token's pattern is one character class after another: no pattern can backtrack far.
@@ -240,7 +261,10 @@ def _task(scan: Scanner, before: tuple[Task, ...]) -> Task:
 
 def _steps(scan: Scanner) -> tuple[Step, ...]:
     if not scan.peek(_LABEL):
-        return (Step("", _result(scan)),)
+        only = Step("", _result(scan))
+        if scan.sees("; "):
+            scan.fail("the end, or a label at each step, as in `load=ok; store=ok`")
+        return (only,)
     steps = [_step(scan)]
     while scan.skip("; "):
         steps.append(_step(scan))

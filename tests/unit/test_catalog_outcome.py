@@ -169,6 +169,10 @@ _BUS = Signal("SIGBUS", "BUS_ADRERR", "@page+8", (Field("lsb", "12"),))
         ("pannic", "panic"),
         ("ok data=macth", "changed, match, zeroed"),
         ("EFAULT junk=1", "data, maj, min"),
+        ("ok; ok", "a label at each step"),
+        ("SIGSEGV/SEGV_MAPERR@exact", "blanks as in `SIGSEGV/SEGV_MAPERR @exact`"),
+        ("map=ok;load=SIGBUS/BUS_ADRERR  @ exact", "`map=ok; load=SIGBUS/BUS_ADRERR @exact`"),
+        ("A:ok|B: hang(killable,sleep)", r"`A: ok \| B: hang\(killable, sleep\)`"),
     ],
 )
 def test_message_offers_what_was_meant(text: str, expected: str) -> None:
