@@ -302,9 +302,12 @@ void run_conclude(struct run *run)
 	if (run->done && run->steps && run->step[run->steps - 1].open &&
 	    !strcmp(run->step[run->steps - 1].label, "after"))
 		run->steps--;
-	for (int i = 0; i < run->steps && !run->cause[0]; i++)
+	for (int i = 0; i < run->steps && !run->cause[0]; i++) {
+		const char *label = run->step[i].label;
+
 		if (run->step[i].open)
-			fail(run, "step %s without a result", run->step[i].label);
+			fail(run, "step%s%s without a result", *label ? " " : "", label);
+	}
 	if (!run->steps && !run->cause[0])
 		fail(run, "no step");
 	if (run->cause[0])

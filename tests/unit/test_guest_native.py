@@ -72,6 +72,15 @@ HOSTILE = {
         "repair = also; load(\"\", hole_page(), INT);",
         "case=SIGSEGV/SEGV_MAPERR @exact; extra=SIGBUS/SI_TKILL",
     ),
+    "nameless": (
+        'step(""); result("ok"); step(""); result("EIO"); step("Third"); result("ok");',
+        "case=ok; case=EIO; unnamed=ok",
+    ),
+    "due": ('step("");', "!step without a result"),
+    "due_third": (
+        'step(""); result("ok"); step("third");',
+        "!step third without a result",
+    ),
     "filled": (
         'char *hole = hole_page(); fill_hole(hole); load("", hole, INT);',
         "!hole still unmapped unproven",
