@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Protocol
 
+from harness.stdout import drop_unread
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # they ask to end
 AGAIN = 0.05  # s after which an exception that was lost is raised once more
 _begun: list[int] = []  # the signal that has begun the end of this process, if one has
 
@@ -43,6 +46,7 @@ class _Unraisable(Protocol):
 def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]:
     """These signals raise Interrupted inside the block; with `once` only the first that comes to
     this process, so that none disturbs the end that it has begun, in whatever block or behind it.
+    A SIGHUP that is ignored stays so, for that is what nohup is for.
 
     A handler runs wherever the interpreter is. In a finalizer, a weakref's callback or a hook of
     fork nobody can be told of an exception: it goes to sys.unraisablehook, and what was
@@ -53,6 +57,8 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
     lost = 0
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # what tells of the end must not fail at a closed terminal
+            drop_unread()
         if once:
             if _begun:
                 return
@@ -72,7 +78,8 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
         else:
             hook(what)  # type: ignore[arg-type]  # a name that only the stubs have
 
-    before = {number: signal.signal(number, stop) for number in numbers}
+    unheeded = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {one: signal.signal(one, stop) for one in numbers if one not in unheeded}
     alarm = signal.signal(signal.SIGALRM, again)
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
@@ -99,7 +106,7 @@ def held_back() -> Iterator[None]:
     """
     with ExitStack() as all_of_them:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            for number in (*ENDING, signal.SIGALRM):
                 all_of_them.enter_context(_held_back(number))
         yield
 

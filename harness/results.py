@@ -23,7 +23,7 @@ SCHEMA: Final = 1
 # Sets of which a schema tells the members: in `enum` and `Literal` a reader meets nothing else.
 Target = Literal["qemu", "local", "ssh", "qemu-user", "import"]
 EvidenceStatus = Literal["valid", "stale", "unchecked"]
-ExitCode = Annotated[int, msgspec.Meta(extra_json_schema={"enum": [0, 1, 2, 3, 130, 143]})]
+ExitCode = Annotated[int, msgspec.Meta(extra_json_schema={"enum": [0, 1, 2, 3, 129, 130, 143]})]
 
 
 class Verdict(str, Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,25 @@ from typing import TextIO
 
 def drop(stream: TextIO) -> None:
     """Nobody reads it: what is still buffered goes nowhere, without an error at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    _drop(stream.fileno())
+
+
+def _drop(fd: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 def drop_stdout() -> None:
     drop(sys.stdout)
+
+
+def drop_unread() -> None:
+    """Where nobody reads any more, as of a terminal that was closed, writing fails no more."""
+    written = select.poll()
+    for fd in (1, 2):
+        written.register(fd, 0)  # trouble is told unasked
+    for fd, trouble in written.poll(0):
+        if trouble & (select.POLLHUP | select.POLLERR):
+            _drop(fd)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from harness.cli.common import (
     UsageProblem,
     trace,
 )
-from harness.interrupt import Interrupted, interrupting
+from harness.interrupt import ENDING, Interrupted, interrupting
 from harness.stdout import drop_stdout, settle_stdout
 
 gc.set_threshold(50_000)  # what is loaded at the start stays: a look at it takes 20 ms, for nothing
@@ -41,7 +41,6 @@ COMMANDS = (
     "completion",
     "man",
 )
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 MODULES = {"exec": "exec_", "import": "import_"}  # where the name is none that Python could import
 
 
@@ -100,13 +99,13 @@ class _Group(click.Group):
 
 
 def _interrupting() -> AbstractContextManager[None]:
-    """Ctrl-C and SIGTERM raise Interrupted inside the block, so that builds end and locks are
-    released. Where a shell has a background job ignore Ctrl-C it stays so, but for `run`, which is
-    asked to write down how it ended.
+    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted inside the block, so that builds end and locks
+    are released. Where a shell has a background job ignore Ctrl-C it stays so, but for `run`, which
+    is asked to write down how it ended.
     """
     if threading.current_thread() is not threading.main_thread():
         return nullcontext()  # who calls a command in a thread has the signals
-    heeded = (one for one in _ENDING if signal.getsignal(one) is not signal.SIG_IGN)
+    heeded = (one for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN)
     return interrupting(*heeded, once=True)
 
 

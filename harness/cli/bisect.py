@@ -33,7 +33,7 @@ Exit codes:
   0  found: one commit
   2  wrong use: no such revision, no kernel, unrelated ends, or both behave alike
   3  not found: an end or the commits in question cannot be built, booted or judged
-  130, 143  interrupted
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM)
 """
 
 

@@ -28,7 +28,7 @@ Exit codes:
   1  at least one mismatch, proven
   2  wrong use, wrong declaration, no expectation, stale evidence
   3  infrastructure: something could not be built, booted or observed
-  130, 143  interrupted
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM)
 """
 
 

@@ -32,7 +32,7 @@ Exit codes:
   1  at least one outcome changed (with --details also: a detail)
   2  wrong use or declaration
   3  no difference was seen, but not everything could be compared
-  130, 143  interrupted
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM)
 """
 
 

@@ -45,7 +45,7 @@ Exit codes:
   124  its time was up; what hung, and how, is told on stderr
   125  nothing is known of it: something could not be built, booted or observed
   126  the kernel would not execute it
-  130, 143  faultline was interrupted (SIGINT, SIGTERM)
+  129, 130, 143  faultline was interrupted (SIGHUP, SIGINT, SIGTERM)
   2    wrong use (a message on stderr begins with Usage or Error)
 Where a program's own status could be taken for one of the last six, a line on stderr that
 begins with `faultline:` tells them apart; --results has it in full.

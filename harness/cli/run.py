@@ -226,7 +226,7 @@ def _look_again(
 def _bisect_step(
     plan: Callable[[], _Run], outcome: str | None, invert: bool, options: Options, out: Path
 ) -> int:
-    """0, 1, 125, 130 or 143, and ABORT for what no commit can change."""
+    """0, 1, 125, 129, 130 or 143, and ABORT for what no commit can change."""
     from harness.build import BuildError
     from harness.catalog.yamlfile import DeclarationError
     from harness.machine import QemuError

@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from harness import __version__
 from harness.build import BuildError, InputError, Unavailable, brief
 from harness.catalog.matrix import Scenario
 from harness.catalog.project import Project
-from harness.interrupt import Interrupted, interrupting
+from harness.interrupt import ENDING, Interrupted, interrupting
 from harness.machine import QemuError
 from harness.results import (
     ColumnRecord,
@@ -68,13 +67,13 @@ def execute(
     """Have a run done by `workers`, its results appended as they come.
 
     `meanwhile` is done when all machines are on their way. Returns the exit code (design: 0, 1,
-    2, 3, 130, 143). What was observed is in the file whatever happens; the end record says how it
-    ended. Raises InputError for what is wrong in a declaration and could not be seen before.
+    2, 3, 129, 130, 143). What was observed is in the file whatever happens; the end record says how
+    it ended. Raises InputError for what is wrong in a declaration and could not be seen before.
     """
     timings: dict[str, float] = {}
     with (
         ResultsWriter(run.out) as writer,
-        interrupting(signal.SIGINT, signal.SIGTERM, once=True),
+        interrupting(*ENDING, once=True),
         ExitStack() as held,
     ):
         writer.write(run_record(run.id))

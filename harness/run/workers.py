@@ -10,14 +10,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from harness.interrupt import Interrupted, interrupting
+from harness.interrupt import ENDING, Interrupted, interrupting
 from harness.lifetime import end_with
 from harness.run.spool import Parcel, Spool
 
 if TYPE_CHECKING:
     from harness.run.plan import Job
-
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Workers:
@@ -40,7 +38,7 @@ class Workers:
         )
         # A signal that comes to a worker before it is itself would be lost: Python forgets what is
         # pending when it forks. Kept back, it comes when _worker lets it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             pool.submit(os.getpid)  # the first forks them all
         finally:
@@ -83,7 +81,8 @@ def _work(parcel: Parcel[Job], out: Path) -> None:
 
 
 def _worker(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the parent, do not outlive it, load what a job needs.
+    """In a worker: leave what comes of a terminal, a Ctrl-C or its end, to the parent, do not
+    outlive it, load what a job needs.
 
     Between jobs SIGTERM ends it at once, and with the lock of the queue, should it hold that:
     another worker would go on reading in the middle of what this one has not read to its end. The
@@ -91,7 +90,8 @@ def _worker(parent: int) -> None:
     the lock that nobody will ever give back, would not be run before it wakes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     end_with(parent)  # QEMU does so with us
     import harness.run.job  # noqa: F401

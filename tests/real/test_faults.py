@@ -19,6 +19,7 @@ import pytest
 from rig import (
     MOMENTS,
     ROOT,
+    SIGNALS,
     left_behind,
     machines,
     outcomes_of,
@@ -67,7 +68,7 @@ def test_qemu_killed_at_any_moment_costs_no_result(
 
 
 @pytest.mark.usefixtures("no_orphans")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGHUP, *SIGNALS])
 @pytest.mark.parametrize("moment", range(max(1, MOMENTS // 4)))
 def test_the_harness_ended_by_a_signal_leaves_its_results_and_no_machine(
     number: signal.Signals,

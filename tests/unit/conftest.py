@@ -40,8 +40,7 @@ def arch(tmp_path: Path) -> Arch:
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Of signals: once one has begun an end none is heeded, which would be the end of the tests."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in interrupt.ENDING}
     yield
     interrupt._begun.clear()
     for number, handler in before.items():

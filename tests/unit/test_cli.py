@@ -20,6 +20,7 @@ from harness.build.tools import HOST_TOOLS
 from harness.catalog.yamlfile import DeclarationError
 from harness.cli import main
 from harness.cli.store import KINDS
+from harness.interrupt import ENDING
 from harness.machine import QemuError
 from harness.machine.qemu import _known
 from harness.results import Verdict, read_results
@@ -216,7 +217,7 @@ def test_k_is_one_scenario_more(
     assert {record.scenario for record in records} == chosen
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 def test_signals_end_a_build_cleanly(project: Path, number: signal.Signals) -> None:
     """It must unwind, for make and its children are a session of their own, however many come."""
     script = """

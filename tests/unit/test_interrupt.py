@@ -209,6 +209,48 @@ import harness.__main__
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
+def test_a_hangup_that_was_ignored_stays_so() -> None:
+    script = """
+import os, signal
+from harness.interrupt import ENDING, interrupting
+with interrupting(*ENDING):
+    os.kill(os.getpid(), signal.SIGHUP)
+"""
+    argv = ["nohup", sys.executable, "-c", script]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_to_a_terminal_that_was_closed_nothing_is_told(tmp_path: Path) -> None:
+    """Writing to it would fail, and be taken for another reason to end."""
+    script = """
+import fcntl, sys, termios, time
+from pathlib import Path
+from harness.interrupt import ENDING, Interrupted, interrupting
+fcntl.ioctl(0, termios.TIOCSCTTY)
+try:
+    with interrupting(*ENDING):
+        print("ready", flush=True)
+        time.sleep(20)
+except Interrupted as stop:
+    print("interrupted", flush=True)
+    print("interrupted", file=sys.stderr, flush=True)
+    Path(sys.argv[1]).write_text("to its end")
+    sys.exit(stop.exit_code)
+"""
+    ours, theirs = os.openpty()
+    done = tmp_path / "done"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, done],
+        cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        with open(ours, "rb") as terminal:
+            assert terminal.readline() == b"ready\r\n"
+        assert process.wait(20) == 128 + signal.SIGHUP
+    assert done.read_text() == "to its end"
+
+
 def test_its_exit_code_is_that_of_a_shell() -> None:
     script = """
 import os, signal

@@ -331,16 +331,25 @@ def test_follower_waits_for_whole_lines(tmp_path: Path) -> None:
     assert not follow.undone(job(cell("a/a"))).cells
 
 
-def test_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
-    """SIGTERM in the middle: workers and machines end, what was seen is in the file."""
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, True)],
+    ids=["kill", "ctrl-c", "closed-terminal"],
+)
+def test_interrupted_run_leaves_no_process(
+    number: signal.Signals, to_all: bool, tmp_path: Path
+) -> None:
+    """In the middle: workers and machines end, what was seen is in the file. What comes of a
+    terminal comes to the workers as well.
+    """
     script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_run_dispatch import *
-from harness.interrupt import Interrupted, interrupting
+from harness.interrupt import ENDING, Interrupted, interrupting
 out = Path({str(tmp_path / "r.jsonl")!r}); ResultsWriter(out).close()
 try:
-    with interrupting(signal.SIGINT, signal.SIGTERM):
+    with interrupting(*ENDING):
         print("ready", flush=True)
         queue = [job(cell("a/a")), job(cell("a/b"), play="silent")]
         run_all(queue, out, Listener())
@@ -349,8 +358,9 @@ except Interrupted as stop:
 """
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root, text=True
-    )
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE, cwd=root, text=True, start_new_session=True,
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     deadline = time.monotonic() + 10
@@ -359,8 +369,8 @@ except Interrupted as stop:
         time.sleep(0.05)
     tree = _descendants(process.pid)
     assert any("fake_qemu" in name for name in tree.values())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143
+    os.kill(-process.pid if to_all else process.pid, number)
+    assert process.wait(20) == 128 + number
     left = {name for pid, name in tree.items() if Path(f"/proc/{pid}").exists()}
     assert not left  # nor as zombies: whoever started a machine reaps it
     assert [r.scenario for r in read_results([out]).last()] == ["a/a"]
