@@ -267,7 +267,9 @@ def open_repository(folder: Path) -> Repository:
     path = folder.expanduser().resolve()
     found = find_repository(path) if path.is_dir() else None
     if found is None:
-        raise InputError(f"{folder} is not the top of a git repository")
+        raise InputError(
+            f"{folder} is not the top of a git repository: name the folder that holds its .git"
+        )
     return found
 
 

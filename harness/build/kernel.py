@@ -105,7 +105,7 @@ def find_kernel(
 def ready_image(name: str, source: ImageSource, arch: Arch) -> BuiltKernel:
     """A kernel that somebody else built, as it lies there. Raises BuildError."""
     for path in (source.image, source.config):
-        if path is not None and not os.access(path, os.R_OK):
+        if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
             raise InputError(f"{name}: {path} is not a readable file")
     if source.arch is not None and source.arch not in arch.bases:
         raise InputError(f"{name} is an image for {source.arch}, not for {arch.name}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Union
@@ -191,7 +192,8 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
         return Kernel(text, _HERE[text])
     if not colon:
         known = [*kernels, *_HERE, "ssh:HOST", "tree:PATH", "git:PATH#REV", "image:PATH"]
-        raise DeclarationError("", 0, f"unknown kernel {quote(text)}", suggest(text, known))
+        hint = f"did you mean {spec}?" if (spec := _of_path(text)) else suggest(text, known)
+        raise DeclarationError("", 0, f"unknown kernel {quote(text)}", hint)
     if not rest:
         raise DeclarationError("", 0, f"kernel {quote(text)}: nothing stands behind the colon")
     path = Path(rest).expanduser()
@@ -210,6 +212,14 @@ def _unchanged(text: str, kernels: dict[str, Kernel]) -> Kernel:
     kinds = "tree:PATH, git:PATH#REV, image:PATH, local, ssh:HOST, qemu-user"
     hint = f"write {kinds} or a name from kernels.yaml"
     raise DeclarationError("", 0, f"unknown kind of kernel {quote(kind)}", hint)
+
+
+def _of_path(text: str) -> str:
+    """The spec of what is a path without its kind; "" where it is none."""
+    with suppress(OSError):  # as of a name that is too long for one
+        if text and Path(text).exists():
+            return f"tree:{text}" if Path(text).is_dir() else f"image:{text}"
+    return ""
 
 
 def _remedies(kernels: Mapping[str, Kernel]) -> tuple[Patch, ...]:

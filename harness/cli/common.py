@@ -49,7 +49,7 @@ class UsageProblem(_Problem):
 
 def unwritable(option: str, path: Path, error: OSError) -> UsageProblem:
     """Of a file to write that cannot be written. No folder is made: its name may be mistyped."""
-    missing = not path.parent.is_dir()
+    missing = not path.parent.exists()
     hint = f"make the folder {path.parent}" if missing else "give a file in a folder you can write"
     return UsageProblem(f"{option} {path}: {error.strerror}; {hint}")
 

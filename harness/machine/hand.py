@@ -6,6 +6,7 @@ It speaks the same frames, on a socket that is its stdin and stdout. What it wri
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import shutil
@@ -100,6 +101,8 @@ class HandProcess:
             )
         except OSError as error:
             hint = f"; install it: apt-get install {spec.package}" if spec.package else ""
+            if error.errno == errno.ENOEXEC:
+                hint = f"; {spec.where} runs no programs of that arch: check --arch"
             raise QemuError(f"cannot start {self.argv[0]}: {error.strerror}{hint}") from None
 
     def read_console(self) -> bytes | None:

@@ -29,8 +29,9 @@ def test_ready_images(tmp_path: Path, arch: Arch, store: Store) -> None:
     assert built.provenance["image_sha256"] == file_digest(image)
     with pytest.raises(BuildError, match="is an image for alpha, not for m68k"):
         build_kernel(Kernel("i", ImageSource(image, "alpha")), arch, "core", store)
-    with pytest.raises(BuildError, match="is not a readable file"):
-        build_kernel(Kernel("i", ImageSource(tmp_path / "none")), arch, "core", store)
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(BuildError, match="is not a readable file"):
+            build_kernel(Kernel("i", ImageSource(path)), arch, "core", store)
     image.write_bytes(b"\x1f\x8b")
     with pytest.raises(BuildError, match="declare `version`"):
         build_kernel(Kernel("i", ImageSource(image)), arch, "core", store)

@@ -108,6 +108,18 @@ def test_specs(tmp_path: Path) -> None:
     assert kernel_spec("git:/a#b/c#v6.1", kernels).source == GitSource(Path("/a#b/c"), "v6.1")
 
 
+def test_a_path_alone_is_told_how_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = load(tmp_path, "  one: {tree: x}\n")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linux").mkdir()
+    (tmp_path / "vmlinux").touch()
+    for path, spec in (("linux", "tree:linux"), ("./vmlinux", "image:./vmlinux")):
+        with pytest.raises(DeclarationError, match=rf"\n  did you mean {spec}\?"):
+            kernel_spec(path, kernels)
+
+
 def test_changes_are_part_of_a_spec(tmp_path: Path) -> None:
     kernels = load(tmp_path, "  one: {tree: x}\n")
     patch, fragment = tmp_path / "a+b.patch", tmp_path / "debug.config"
@@ -126,6 +138,7 @@ def test_changes_are_part_of_a_spec(tmp_path: Path) -> None:
     [
         ("", "unknown kernel ''"),
         ("oen", "unknown kernel 'oen'\n  did you mean one?"),
+        ("x" * 300, "unknown kernel 'xxx"),
         ("locall", "unknown kernel 'locall'\n  did you mean local?"),
         ("tree:", "nothing stands behind"),
         ("git:linux", "expected git:PATH#REV"),

@@ -75,6 +75,10 @@ def test_no_folder_is_made_for_results(project: Path, tmp_path: Path) -> None:
     done = call(*M68K, "--results", str(folder / "r.json"), "/bin/true")
     assert (done.exit_code, folder.exists()) == (2, False)
     assert f"No such file or directory; make the folder {folder}" in done.stderr
+    folder.touch()
+    done = call(*M68K, "--results", str(folder / "r.json"), "/bin/true")
+    assert (done.exit_code, folder.is_file()) == (2, True)
+    assert "Not a directory; give a file in a folder you can write" in done.stderr
 
 
 def ran(ending: Ending) -> Ran:

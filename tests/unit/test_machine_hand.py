@@ -12,7 +12,7 @@ from job_samples import cell, job
 from msgspec.structs import replace
 
 from harness.machine import QemuError, hand
-from harness.machine.hand import HandProcess, HandSpec
+from harness.machine.hand import BINARY, HandProcess, HandSpec
 from harness.results import Verdict, read_results
 from harness.run.job import run_job
 
@@ -68,3 +68,10 @@ def test_what_cannot_be_killed_is_not_waited_for_without_end(
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(QemuError, match="cannot start no-such-ssh"):
         HandProcess(uploading(tmp_path, "no-such-ssh"), "0" * 16)
+
+
+def test_a_binary_of_another_arch_is_told(tmp_path: Path) -> None:
+    binary = tmp_path / "faults"
+    binary.write_bytes(b"\x7fELF of no machine")
+    with pytest.raises(QemuError, match="here runs no programs of that arch: check --arch"):
+        HandProcess(HandSpec(argv=(BINARY,), binary=binary, where="here"), "0" * 16)
