@@ -95,6 +95,11 @@ def interrupting(*numbers: signal.Signals, once: bool = False) -> Iterator[None]
         raise Interrupted(lost)
 
 
+def ending() -> bool:
+    """Whether a signal has begun the end of this process."""
+    return bool(_begun)
+
+
 def _ignored(_number: int, _frame: FrameType | None) -> None:
     """The handler of a signal behind the end that one has begun."""
 

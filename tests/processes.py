@@ -19,9 +19,9 @@ def lives(pid: int) -> bool:
 def within(seconds: float, true: Callable[[], bool]) -> bool:
     """Whether it becomes true in that time."""
     deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
+    while not (so := true()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return true()
+    return so
 
 
 def gone(pid: int) -> bool:

@@ -13,8 +13,9 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
+from harness.interrupt import ending
 from harness.machine.cell import Cell, Words, compose, lost_word, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, fatal
 from harness.machine.hand import HandProcess
@@ -60,6 +61,12 @@ class BootError(Exception):
         self.command = command
 
 
+def _unless_ending(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What a loop complains of, but not of a task that was being made when Interrupted came."""
+    if not ending():
+        loop.default_exception_handler(context)
+
+
 class Session(Wire):
     """A machine from boot to power-off. Use as a context manager; not thread-safe.
 
@@ -80,6 +87,7 @@ class Session(Wire):
         self.restored = False  # from a snapshot
         self.boot_seconds = 0.0
         self._runner = asyncio.Runner()
+        self._runner.get_loop().set_exception_handler(_unless_ending)
         self._monitor: Monitor | None = None
         self.boot_word = ""  # the worst that the kernel said on its way up, in the outcome grammar
         self.overdue = Words()  # as `late`, but after that was asked and before the last one began

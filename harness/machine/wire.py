@@ -140,7 +140,8 @@ class Wire:
         if left <= 0:
             return False
         try:
-            await asyncio.wait_for(self._changed.wait(), left)
+            async with asyncio.timeout(left):  # no task besides, as wait_for() of Python 3.11 makes
+                await self._changed.wait()
         except TimeoutError:
             return False
         self._changed.clear()

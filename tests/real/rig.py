@@ -114,10 +114,15 @@ def adopt_orphans() -> None:
 def left_behind() -> list[str]:
     """The command lines of those below us that do not end, within seconds.
 
-    All of them anew each time: who changes its parent meanwhile may be missed once.
+    All of them anew each time, and twice: who changes its parent meanwhile may be missed once.
     """
-    within(10, lambda: not any(map(lives, descendants(os.getpid()))))
-    return [command_line(pid) for pid in descendants(os.getpid()) if lives(pid)]
+
+    def living() -> list[int]:
+        return [pid for pid in descendants(os.getpid()) if lives(pid)]
+
+    if within(10, lambda: not living() and not living()):
+        return []
+    return [command_line(pid) for pid in living()]
 
 
 def records(out: Path) -> list[dict[str, Any]]:

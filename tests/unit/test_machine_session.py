@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,19 @@ def test_two_scenarios_on_one_boot() -> None:
     with Session(spec("good")) as machine:
         assert machine.observe("hole/read").details == {"k": "v"}
         assert machine.observe("hole/write").outcome == "ok"
+
+
+def test_a_task_that_an_interruption_kept_from_being_is_not_complained_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its words would stand behind what is told of the end. Everything else is heard."""
+
+    def complain() -> list[str]:
+        caplog.clear()
+        with closing(Session(spec("good"))) as one:
+            one._runner.get_loop().call_exception_handler({"message": "destroyed, but pending"})
+        return caplog.messages
+
+    assert complain() == ["destroyed, but pending"]
+    monkeypatch.setattr("harness.interrupt._begun", [signal.SIGTERM])
+    assert complain() == []
