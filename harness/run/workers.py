@@ -8,14 +8,14 @@ import signal
 import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from pkgutil import resolve_name
+from typing import Any, Self
 
-from harness.interrupt import ENDING, Interrupted, interrupting
+from harness.interrupt import ENDING, ending, interrupting
 from harness.lifetime import end_with
 from harness.run.spool import Parcel, Spool
 
-if TYPE_CHECKING:
-    from harness.run.plan import Job
+JOBS = "harness.run.job:run_job"
 
 
 class Workers:
@@ -23,10 +23,12 @@ class Workers:
     of them outlives. It may be entered once more inside: they are gone when the inner block ends.
 
     They load what a machine needs by themselves, each on a CPU of its own, while the run is
-    prepared in this process. That is why nothing here imports it, and why they are forked first.
+    prepared in this process. That is why `work`, a function of what is submitted and of a path, is
+    named as MODULE:FUNCTION and not imported here, and why they are forked first.
     """
 
-    def __init__(self, jobs: int = 0, cells: int = sys.maxsize) -> None:
+    def __init__(self, jobs: int = 0, cells: int = sys.maxsize, work: str = JOBS) -> None:
+        self._work = work
         self.count = max(1, min(jobs or len(os.sched_getaffinity(0)), cells))
         self._spool = Spool()
         self._pool = self._started()
@@ -34,7 +36,7 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("fork")  # milliseconds, nothing to import
         pool = ProcessPoolExecutor(
-            self.count, context, initializer=_worker, initargs=(os.getpid(),)
+            self.count, context, initializer=_worker, initargs=(os.getpid(), self._work)
         )
         # A signal that comes to a worker before it is itself would be lost: Python forgets what is
         # pending when it forks. Kept back, it comes when _worker lets it.
@@ -55,11 +57,11 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
         self._spool.close()
 
-    def submit(self, job: Job, out: Path) -> Future[None]:
-        """Have a job run, with its records in the results file `out`. Raises BrokenProcessPool
-        once one of these processes has died, as the future does.
+    def submit(self, job: Any, out: Path) -> Future[None]:
+        """Have a job run, what comes of it in the file `out`. Raises BrokenProcessPool once one of
+        these processes has died, as the future does.
         """
-        return self._pool.submit(_work, self._spool.put(job), out)
+        return self._pool.submit(_run, self._work, self._spool.put(job), out)
 
     def renew(self) -> None:
         """Other processes for these, when those that are left have done what they had."""
@@ -67,22 +69,24 @@ class Workers:
         self._pool = self._started()
 
 
-def _work(parcel: Parcel[Job], out: Path) -> None:
+def _run(work: str, parcel: Parcel[Any], out: Path) -> None:
     """A job in a worker. On SIGTERM its machine is ended and reaped before the worker is; the pool
     sends another to what has not gone yet.
-    """
-    from harness.run.job import run_job
 
+    The worker ends also where the job goes on as if nothing had been: it may not come back to the
+    queue, whose lock one that was ended there has taken with it.
+    """
     try:
         with interrupting(signal.SIGTERM, once=True):
-            run_job(parcel.open(), out)
-    except Interrupted as stop:  # which the pool would take for the job's own failure
-        os._exit(stop.exit_code)
+            resolve_name(work)(parcel.open(), out)
+    finally:
+        if ending():
+            os._exit(128 + signal.SIGTERM)
 
 
-def _worker(parent: int) -> None:
+def _worker(parent: int, work: str) -> None:
     """In a worker: leave what comes of a terminal, a Ctrl-C or its end, to the parent, do not
-    outlive it, load what a job needs.
+    outlive it, load what `work` needs.
 
     Between jobs SIGTERM ends it at once, and with the lock of the queue, should it hold that:
     another worker would go on reading in the middle of what this one has not read to its end. The
@@ -94,4 +98,4 @@ def _worker(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     end_with(parent)  # QEMU does so with us
-    import harness.run.job  # noqa: F401
+    resolve_name(work)

@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from harness.build import StoreError
-from harness.interrupt import interrupting
+from harness.interrupt import Interrupted, interrupting
 from harness.machine.qemu import MachineSpec
 from harness.results import (
     Observation,
@@ -33,6 +33,7 @@ from harness.run.job import run_job
 from harness.run.plan import Job
 from harness.run.records import make_record
 from harness.run.workers import Workers
+from tests.processes import within
 from tests.unit.job_samples import HANG, cell, job
 
 
@@ -103,6 +104,25 @@ def test_between_jobs_sigterm_is_the_kernels_to_carry_out(tmp_path: Path) -> Non
         workers.submit(job(cell("a/x")), out).result()
         between.append(workers._pool.submit(signal.getsignal, signal.SIGTERM))
         assert [one.result() for one in between] == [signal.SIG_DFL] * 2
+
+
+def go_on_regardless(_job: object, begun: Path) -> None:
+    with suppress(Interrupted):
+        begun.touch()
+        time.sleep(60)
+
+
+def test_a_worker_whose_job_goes_on_after_sigterm_does_not_come_back(tmp_path: Path) -> None:
+    """It would wait for a lock that another one, ended in the queue, has taken with it."""
+    begun = tmp_path / "begun"
+    work = f"{__name__}:go_on_regardless"
+    with interrupting(signal.SIGTERM), Workers(1, work=work) as workers:  # as every command does
+        future = workers.submit(None, begun)
+        assert within(10, begun.exists)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        with pytest.raises(BrokenProcessPool):
+            future.result(10)
 
 
 def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
