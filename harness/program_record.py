@@ -1,4 +1,4 @@
-"""What is known of a run of somebody else's program: the results of `faultline exec`."""
+"""What is known of runs of somebody else's program: results of `faultline exec` and `compare`."""
 
 from __future__ import annotations
 
@@ -61,3 +61,30 @@ class ProgramRecord(
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     ms: int = 0
+
+
+class ColumnOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One column of several that the same program ran on."""
+
+    column: str
+    failure: str = ""  # why it did not run there, or was not seen to; then there is no record
+    refused: bool = False  # it is the program's own: it does not compile for that arch
+    record: ProgramRecord | None = None
+    stdout: str = ""  # the first of it; what is no UTF-8 as \xNN
+    stderr: str = ""
+
+
+class ComparisonRecord(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag="comparison",
+):
+    """The results file of `faultline compare`: one JSON object."""
+
+    schema: Literal[1]
+    program: str
+    arguments: list[str]
+    columns: list[ColumnOutput]

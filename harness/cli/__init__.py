@@ -33,6 +33,7 @@ COMMANDS = (
     "bisect",
     "repro",
     "exec",
+    "compare",
     "import",
     "report",
     "bless",

@@ -54,6 +54,14 @@ def unwritable(option: str, path: Path, error: OSError) -> UsageProblem:
     return UsageProblem(f"{option} {path}: {error.strerror}; {hint}")
 
 
+def writable(option: str, path: Path) -> None:
+    """Raises UsageProblem for a file to write that cannot be written; one is made where none is."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise unwritable(option, path, error) from None
+
+
 class Infrastructure(_Problem):
     """An error that ends the command with exit code 3."""
 
@@ -174,13 +182,14 @@ def open_store(path: Path | None) -> Store:
     return Store(path, say=lambda line: click.echo(clean_lines(line), err=True))
 
 
-_OF_EXEC = re.compile(rb'\s*\{\s*"type"\s*:\s*"program"')
+_OF_A_PROGRAM = re.compile(rb'\s*\{\s*"type"\s*:\s*"(?:program|comparison)"')
 
 
 def no_program(path: Path) -> None:
-    """Raises UsageProblem for what `faultline exec --results` wrote; OSError."""
+    """Raises UsageProblem for what `faultline exec` and `compare` write; OSError."""
     with path.open("rb") as file:
-        if _OF_EXEC.match(file.read(200)):
-            what = f"{path} is what `faultline exec` says of one program: no run of the matrix"
+        if _OF_A_PROGRAM.match(file.read(200)):
+            what = f"{path} is what `faultline exec` or `compare` says of one program"
+            what = f"{what}: no run of the matrix"
             hint = "exec itself writes it for others: --results FILE.xml, FILE.ktap"
             raise UsageProblem(f"{what}\n  {hint}")

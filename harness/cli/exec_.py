@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,15 +12,16 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from msgspec import Struct
 
+from harness.cli.around import Around, around_options, known_form, suite_option
 from harness.cli.common import (
     UsageProblem,
     one_column,
     open_project,
     open_store,
     say_stages,
-    unwritable,
+    writable,
 )
-from harness.cli.options import as_one, busybox_option, one_column_options, store_option
+from harness.cli.options import as_one, one_column_options, store_option
 from harness.stdout import drop_stdout
 from harness.text import clean
 
@@ -52,112 +52,6 @@ begins with `faultline:` tells them apart; --results has it in full.
 """
 
 
-class Around(Struct, frozen=True):
-    """What the program finds around itself."""
-
-    timeout: float
-    user: str
-    environment: tuple[str, ...]
-    files: tuple[str, ...]
-    memory: int
-    disk: int
-    huge_pages: int
-    shell: bool
-    siginfo: bool
-    busybox: Path | None
-    compiling: str
-
-    def program(self, path: Path, arguments: tuple[str, ...]) -> Program:
-        """The program in its surroundings. Raises UsageProblem."""
-        from harness.run.program import Program
-
-        return Program(
-            path=path,
-            compiling=_flags(self.compiling, path),
-            arguments=arguments,
-            environment=dict(_variable(text) for text in self.environment),
-            files=[_file(text) for text in self.files],
-            user=_user(self.user),
-            memory=self.memory,
-            disk=self.disk,
-            huge_pages=self.huge_pages,
-            timeout=self.timeout,
-            shell=self.shell,
-            siginfo=self.siginfo,
-            busybox=self.busybox,
-        )
-
-
-around_options = as_one(
-    "around",
-    Around,
-    click.option(
-        "--timeout",
-        type=click.FloatRange(0.1, 360000),
-        default=60.0,
-        show_default=True,
-        help="Seconds at full speed; under TCG it gets ten times as much.",
-    ),
-    click.option(
-        "--user",
-        default="root",
-        show_default=True,
-        metavar="NAME|UID[:GID]",
-        help="Who it runs as: root, nobody, or by numbers.",
-    ),
-    click.option(
-        "--env",
-        "environment",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="A variable more, or another value; repeatable.",
-    ),
-    click.option(
-        "--file",
-        "files",
-        multiple=True,
-        metavar="PATH[:TARGET]",
-        help="A file or folder more in the guest, beside the program or at TARGET; repeatable.",
-    ),
-    click.option(
-        "--memory",
-        type=click.IntRange(0, 65536),
-        default=0,
-        metavar="MIB",
-        help="Where the program wants more than the arch's machine has.",
-    ),
-    click.option(
-        "--disk",
-        type=click.IntRange(0, 1 << 20),
-        default=0,
-        metavar="MIB",
-        help="An empty scratch disk, /dev/vda (flavour full).",
-    ),
-    click.option(
-        "--hugepages",
-        "huge_pages",
-        type=click.IntRange(0),
-        default=0,
-        metavar="N",
-        help="So many huge pages (flavour full, where the arch has them).",
-    ),
-    click.option(
-        "--cflags",
-        "compiling",
-        default="",
-        metavar="TEXT",
-        help="For a PROGRAM of C: what its compiler is told besides, as '-O0 -lrt'.",
-    ),
-    click.option(
-        "--siginfo/--no-siginfo",
-        default=True,
-        help="Say si_code, si_addr and pc of a death, from its core; without, nobody dumps one.",
-    ),
-    click.option("--shell/--no-shell", default=True, help="/bin/sh and the usual tools."),
-    busybox_option,
-)
-
-
 class Read(Struct, frozen=True):
     """How its output is read, and where to what came of that is written."""
 
@@ -167,13 +61,12 @@ class Read(Struct, frozen=True):
 
     def reading(self) -> Reading:
         """Checked, as all that can be before the boot. Raises UsageProblem."""
-        from harness.run.suite import FORMS, Reading
+        from harness.run.suite import Reading
 
-        if self.form not in FORMS:
-            raise UsageProblem(f"--suite {self.form}: expected one of {', '.join(FORMS)}")
+        known_form(self.form)
         _known_end(self.expect)
         for path in self.results:
-            _writable(path)
+            writable("--results", path)
         return Reading(self.form, self.expect)
 
 
@@ -188,15 +81,7 @@ read_options = as_one(
         help="Write what its output says: JUnit as FILE.xml, KTAP as FILE.ktap, else JSON; "
         "repeatable.",
     ),
-    click.option(
-        "--suite",
-        "form",
-        default="auto",
-        show_default=True,
-        metavar="FORM",
-        help="How its output tells results: auto, ktap, ltp, kselftest, or by exit status alone: "
-        "exit, automake, kselftest-exit, openposix.",
-    ),
+    suite_option,
     click.option("--expect", default="", metavar="END", help="It must end so: 3, or SIGSEGV."),
 )
 
@@ -354,16 +239,6 @@ def _stdin() -> int | None:
     return None if sys.stdin is None else 0  # None: it was closed when we were started
 
 
-# -- options -------------------------------------------------------------------------------
-
-
-def _writable(path: Path) -> None:
-    try:
-        path.open("a").close()
-    except OSError as error:
-        raise unwritable("--results", path, error) from None
-
-
 def _known_end(text: str) -> None:
     from harness.catalog.names import SIGNALS
 
@@ -371,40 +246,3 @@ def _known_end(text: str) -> None:
     if not text or text in SIGNALS or (real_time.isdecimal() and int(real_time) < 256):
         return
     raise UsageProblem(f"--expect {text}: expected an exit status as 3, or a signal as SIGSEGV")
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise UsageProblem(f"--env {text}: expected NAME=VALUE")
-    return name, value
-
-
-def _flags(text: str, program: Path) -> list[str]:
-    from harness.build.csource import SUFFIX
-
-    if text and program.suffix != SUFFIX:
-        raise UsageProblem(f"--cflags: {program} is not compiled here, only a file *{SUFFIX} is")
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise UsageProblem(f"--cflags {text}: {error}") from None
-
-
-def _file(text: str) -> tuple[Path, str]:
-    from harness.run.program import FOLDER
-
-    path, _, target = text.partition(":")
-    source = Path(path)
-    return source, target or f"/{FOLDER}/{source.name}"
-
-
-def _user(text: str) -> tuple[int, int]:
-    from harness.run.program import USERS
-
-    if text in USERS:
-        return USERS[text]
-    uid, _, gid = text.partition(":")
-    if uid.isdecimal() and (gid or uid).isdecimal() and max(int(uid), int(gid or uid)) < 2**32 - 1:
-        return int(uid), int(gid or uid)
-    raise UsageProblem(f"--user {text}: expected {', '.join(USERS)}, or UID[:GID]")

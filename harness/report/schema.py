@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from harness.program_record import ProgramRecord
+from harness.program_record import ComparisonRecord, ProgramRecord
 from harness.report.diffjson import DiffDocument
 from harness.report.json import ReportDocument
 from harness.results import Record
@@ -25,6 +25,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "results.schema.json": _titled("A line of a faultline results file", Record),
         "report.schema.json": _titled("faultline report --format json", ReportDocument),
         "diff.schema.json": _titled("faultline diff --format json", DiffDocument),
+        "comparison.schema.json": _titled("faultline compare --results FILE", ComparisonRecord),
         "program.schema.json": _titled("faultline exec --results FILE.json", ProgramRecord),
     }
 

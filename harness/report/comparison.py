@@ -1,0 +1,263 @@
+"""Where the columns that one program ran on differ: how it ended, what its tests came to, what it
+printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+
+from msgspec import Struct
+
+from harness.program_record import ColumnOutput, ComparisonRecord, ProgramRecord
+from harness.report import words
+from harness.text import LINE_LIMIT, clean
+
+ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{5,}\b")  # of what lies elsewhere on each arch, and each time
+WHERE = re.compile(r" (?:si_addr|pc) 0x[0-9a-f]+(?: of \S+)?")  # of a death, likewise
+LINES = 2000  # of what differs in an output; more than that is compared as a whole
+SHOWN = 8  # lines of one text, and
+PLACES = 30  # places of one output that are shown
+SILENT = "(nothing)"
+
+Column = str
+Texts = Mapping[Column, list[str]]  # lines
+
+
+class Row(Struct, frozen=True):
+    """One thing that was seen, and where."""
+
+    lines: list[str]
+    columns: list[Column]
+
+
+class Place(Struct, frozen=True):
+    """Something that was looked at on each column; it differs where it has several rows."""
+
+    title: str
+    rows: list[Row]  # what most columns have first
+
+    @property
+    def differs(self) -> bool:
+        return len(self.rows) > 1
+
+
+class Comparison(Struct, frozen=True):
+    """Of those columns that the program ran on."""
+
+    end: Place
+    kernel: Place  # what the kernel said meanwhile
+    cases: int  # that its output told of
+    rest: list[Place]  # cases, or output, that differ
+
+    @property
+    def differs(self) -> bool:
+        return self.end.differs or self.kernel.differs or bool(self.rest)
+
+
+def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Comparison:
+    """`seen` have a record each. Addresses in what they print are compared if `exact`."""
+    records = {one.column: one.record for one in seen if one.record is not None}
+    cases = {column: _cases(record) for column, record in records.items()}
+    known = len({name for of_one in cases.values() for name in of_one})
+    if known:  # what tells of cases prints times and numbers beside them
+        rest = list(_case_places(cases))
+    else:
+        rest = [
+            place
+            for stream in ("stdout", "stderr")
+            for place in _output_places(
+                stream, {one.column: _lines(getattr(one, stream), exact) for one in seen}
+            )
+        ]
+    return Comparison(
+        end=_place("how it ended", {column: [end_of(one)] for column, one in records.items()}),
+        kernel=_place(
+            "what the kernel said",
+            {column: [one.kernel_said or SILENT] for column, one in records.items()},
+        ),
+        cases=known,
+        rest=rest,
+    )
+
+
+def _place(title: str, texts: Texts) -> Place:
+    rows: dict[tuple[str, ...], list[Column]] = {}
+    for column, lines in texts.items():
+        rows.setdefault(tuple(lines), []).append(column)
+    ordered = sorted(rows.items(), key=lambda item: -len(item[1]))  # stable: else as they came
+    return Place(title, [Row(list(lines), columns) for lines, columns in ordered])
+
+
+def end_of(record: ProgramRecord) -> str:
+    """How it ended, in what arches have in common: no address of its own."""
+    if record.hang:
+        return record.hang
+    if record.signal:
+        died = WHERE.sub("", record.details.get("died", "")) or record.signal
+        place = record.details.get("place")
+        return f"killed by {died}" + (f" in {place}" if place else "")
+    if record.exit_code is not None:
+        return f"exit status {record.exit_code}"
+    return record.reason or "unknown"
+
+
+# -- cases ---------------------------------------------------------------------------------
+
+
+def _cases(record: ProgramRecord) -> dict[str, str]:
+    """Status by name; of a name that comes again, one after the other."""
+    found: dict[str, str] = {}
+    counts = Counter[str]()
+    for case in record.cases:
+        counts[case.name] += 1
+        again = f" ({counts[case.name]})" if counts[case.name] > 1 else ""
+        found[case.name + again] = case.status.value
+    return found
+
+
+def _case_places(cases: Mapping[Column, Mapping[str, str]]) -> Iterator[Place]:
+    names = dict.fromkeys(name for of_one in cases.values() for name in of_one)
+    for name in names:
+        told = {column: [of_one.get(name, "not told of")] for column, of_one in cases.items()}
+        place = _place(f"case {name}", told)
+        if place.differs:
+            yield place
+
+
+# -- output --------------------------------------------------------------------------------
+
+
+def _lines(text: str, exact: bool) -> list[str]:
+    return (text if exact else ADDRESS.sub("0x..", text)).splitlines()
+
+
+def _output_places(stream: str, texts: Texts) -> Iterator[Place]:
+    """The places in which these differ, as lines of what most of them have."""
+    whole = _place(stream, texts)
+    if not whole.differs:
+        return
+    most = whole.rows[0].lines
+    maps = {column: _Map(most, lines) for column, lines in texts.items()}
+    for first, last in _merged(span for one in maps.values() for span in one.changed):
+        told = {column: one.lines(first, last) or [SILENT] for column, one in maps.items()}
+        yield _place(f"{stream}, {_span(first, last)}", told)
+
+
+def _span(first: int, last: int) -> str:
+    if first == last:
+        return f"after line {first}"
+    return f"lines {first + 1} to {last}" if last > first + 1 else f"line {last}"
+
+
+def _merged(spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Those that touch are one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and first <= found[-1][1]:
+            found[-1] = found[-1][0], max(last, found[-1][1])
+        else:
+            found.append((first, last))
+    yield from found
+
+
+class _Map:
+    """Which lines of a text stand in the place of which lines of another, `most`."""
+
+    def __init__(self, most: list[str], lines: list[str]) -> None:
+        self._lines = lines
+        self._codes = list(_opcodes(most, lines))
+        self.changed = [(i1, i2) for tag, i1, i2, _, _ in self._codes if tag != "equal"]
+
+    def lines(self, first: int, last: int) -> list[str]:
+        """Those in the place of most[first:last], which cuts through nothing that is changed."""
+        return self._lines[min(self._places(first)) : max(self._places(last))]
+
+    def _places(self, line: int) -> Iterator[int]:
+        """Where that line of `most` begins; a place at which something was put in has two ends."""
+        for tag, i1, i2, j1, j2 in self._codes:
+            if tag == "equal" and i1 <= line <= i2:
+                yield j1 + line - i1
+            elif tag != "equal":
+                yield from (j for i, j in ((i1, j1), (i2, j2)) if i == line)
+
+
+def _opcodes(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """As SequenceMatcher's, whose time grows as the square of what differs: not all of a flood."""
+    same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), None)
+    head = min(len(old), len(new)) if same is None else same
+    tail = 0
+    while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    a, b = old[head : len(old) - tail], new[head : len(new) - tail]
+    yield "equal", 0, head, 0, head
+    if max(len(a), len(b)) > LINES:
+        yield "replace", head, head + len(a), head, head + len(b)
+    else:
+        for tag, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            yield tag, head + i1, head + i2, head + j1, head + j2
+    yield "equal", len(old) - tail, len(old), len(new) - tail, len(new)
+
+
+# -- as text -------------------------------------------------------------------------------
+
+
+def render_comparison(record: ComparisonRecord, exact: bool = False) -> str:
+    """For people: each place once, what most columns have first, the others marked."""
+    seen = [one for one in record.columns if one.record is not None]
+    compared = compare_columns(seen, exact) if seen else None
+    names = _short([one.column for one in record.columns])
+    count = words.plural(len(record.columns), "column")
+    of_all = count if len(seen) == len(record.columns) else f"{len(seen)} of {count}"
+    lines = list(_compared(compared, of_all, names, exact)) if compared else []
+    for one in record.columns:
+        if one.record is None:
+            first, *rest = one.failure.splitlines() or ["unknown"]
+            lines += ["", f"{clean(one.column)}: not observed: {clean(first, 300)}"]
+            lines += [f"  {clean(line)}" for line in rest[:SHOWN]]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _compared(
+    compared: Comparison, columns: str, names: Mapping[str, str], exact: bool
+) -> Iterator[str]:
+    yield from _told(compared.end, names)
+    if compared.kernel.differs or compared.kernel.rows[0].lines != [SILENT]:
+        yield from _told(compared.kernel, names)
+    for place in compared.rest[:PLACES]:
+        yield from _told(place, names)
+    if more := len(compared.rest) - PLACES:
+        yield from ["", f"and {words.plural(more, 'place')} more"] if more > 0 else []
+    what = "cases" if compared.cases else "output" if exact else "output, addresses apart"
+    yield ""
+    if compared.differs:
+        yield f"{columns}: they differ"
+    else:
+        yield f"{columns}: the same end, the same {what}"
+
+
+def _told(place: Place, names: Mapping[str, str]) -> Iterator[str]:
+    yield ""
+    yield clean(place.title)
+    for number, row in enumerate(place.rows):
+        mark = "*" if number else " "
+        where = " ".join(clean(names[column]) for column in row.columns)
+        shown = [clean(line, LINE_LIMIT) for line in row.lines[:SHOWN]]
+        if len(row.lines) > SHOWN:
+            shown.append(f".. {words.plural(len(row.lines) - SHOWN, 'line')} more")
+        yield f"{mark} {where}"
+        yield from (f"    {line}" for line in shown)
+
+
+def _short(columns: Sequence[Column]) -> dict[Column, str]:
+    """Columns without what all of them have in common: the arch alone where there is one kernel."""
+    parts = {column: column.split(",") for column in columns}
+    shared = [len(set(words)) == 1 for words in zip(*parts.values(), strict=False)]
+    if len(columns) < 2 or len({len(words) for words in parts.values()}) > 1 or all(shared):
+        return {column: column for column in columns}
+    return {
+        column: ",".join(word for word, same in zip(words, shared, strict=True) if not same)
+        for column, words in parts.items()
+    }

@@ -1,0 +1,113 @@
+"""One program on several columns, each in a worker process, with what it printed kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from harness.build import BuildError, InputError, brief
+from harness.build.store import Store
+from harness.catalog.project import Project
+from harness.machine import QemuError
+from harness.machine.session import BootError
+from harness.program_record import ColumnOutput
+from harness.run.options import Options
+from harness.run.plan import Column
+from harness.run.program import Program, run_program
+from harness.run.suite import Reading
+from harness.run.workers import Workers
+from harness.text import clean_lines
+
+WORK = "harness.run.compare:run_one"  # for Workers
+KEPT = 1 << 20  # bytes of each stream that are kept and compared
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """One column's share, for a worker."""
+
+    project: Project
+    column: Column
+    program: Program
+    form: str  # of Reading
+    stdin: Path | None
+    store: Path
+    accel: str
+    refresh: bool
+    jobs: int  # compilers at a time
+
+
+def run_all(tasks: Sequence[Task], workers: Workers) -> Iterator[ColumnOutput]:
+    """What came of each, in the order in which they end; none is lost, whatever a worker does."""
+    with tempfile.TemporaryDirectory(prefix="faultline-compare-") as folder:
+        running: dict[Future[None], tuple[Task, Path]] = {}
+        for number, task in enumerate(tasks):
+            out = Path(folder) / str(number)
+            try:
+                running[workers.submit(task, out)] = task, out
+            except (OSError, BrokenProcessPool) as error:
+                yield ColumnOutput(column=task.column.id, failure=f"it was not begun: {error}")
+        for future in as_completed(running):
+            yield _outcome(future, *running[future])
+
+
+def _outcome(future: Future[None], task: Task, out: Path) -> ColumnOutput:
+    try:
+        future.result()
+        return msgspec.json.decode(out.read_bytes(), type=ColumnOutput)
+    except BrokenProcessPool:
+        why = "its worker process, or another one, died"
+    except Exception as error:  # of one column: the others have theirs
+        why = f"{type(error).__name__}: {error}"
+    return ColumnOutput(column=task.column.id, failure=why)
+
+
+def run_one(task: Task, out: Path) -> None:
+    """In a worker: build, boot and run, and write a ColumnOutput to `out`."""
+    out.write_bytes(msgspec.json.encode(_observed(task)))
+
+
+def _observed(task: Task) -> ColumnOutput:
+    kept = {"stdout": bytearray(), "stderr": bytearray()}
+    stdin = os.open(task.stdin, os.O_RDONLY | os.O_CLOEXEC) if task.stdin else None
+    column = task.column.id
+    options = Options(
+        store=Store(task.store), accel=task.accel, refresh=task.refresh, jobs=task.jobs
+    )
+    try:
+        sinks = {name: _keep(data) for name, data in kept.items()}
+        ran = run_program(
+            task.project, task.column, task.program, options, Reading(task.form), sinks, stdin,
+            _say(column),
+        )  # fmt: skip
+    except (BuildError, QemuError, BootError, OSError) as error:
+        refused = isinstance(error, InputError)
+        return ColumnOutput(column=column, failure=brief(error), refused=refused)
+    finally:
+        if stdin is not None:
+            os.close(stdin)
+    stdout, stderr = (data.decode(errors="backslashreplace") for data in kept.values())
+    return ColumnOutput(column=column, record=ran.record, stdout=stdout, stderr=stderr)
+
+
+def _keep(data: bytearray) -> Callable[[bytes], None]:
+    def take(more: bytes) -> None:
+        data.extend(more[: KEPT - len(data)])
+
+    return take
+
+
+def _say(column: str) -> Callable[[str], None]:
+    """Stages on stderr, which the program's own output never gets to; not each compiled object."""
+
+    def say(what: str) -> None:
+        if not what[:1].isdigit():
+            os.write(2, clean_lines(f"faultline {column}: {what}\n").encode())
+
+    return say
