@@ -43,7 +43,7 @@ Exit codes:
   1  they differ
   2  wrong use, and a program that is for none of these columns
   3  the same where it was observed, and somewhere it was not
-  130, 143  interrupted
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM)
 """
 
 
