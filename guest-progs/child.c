@@ -99,13 +99,14 @@ static void result_status(int status)
 		result("exit(%d)", WEXITSTATUS(status));
 }
 
-void join_child(pid_t pid)
+bool join_child(pid_t pid)
 {
 	int status;
 
 	must("waitpid", wait_end(pid, &status, 0));
 	if (status != 0)
 		result_status(status);
+	return status == 0;
 }
 
 /* Dead within ms milliseconds, and what of. */

@@ -408,6 +408,10 @@ bool unmapped(const void *addr, size_t n);
 bool grows_down(const void *addr);
 /* KiB that smaps tells of the VMA at addr, as "AnonHugePages:". */
 unsigned long smaps_kib(const void *addr, const char *key);
+/* An address that takes 64 bits; n/a where there are none. */
+uintptr_t wide(uint64_t addr);
+/* Canonical on no x86, with five page table levels either; a tag on arm64. */
+#define NONCANONICAL 0x8000000000000000
 /* A page is in the page table: bit 63 in /proc/self/pagemap. */
 bool present(const void *addr);
 /* The same as a step, "there". */
@@ -430,8 +434,8 @@ pid_t fork_tracee(void);
 /* Its two halves, for one that does more: in the child, and in the parent that is to trace it. */
 void stop_for_parent(void);
 void await_stop(pid_t pid);
-/* Wait for it without limit. It took its steps itself; a death is the result of its last. */
-void join_child(pid_t pid);
+/* Wait for it without limit. It took its steps itself; a death is the result of its last. Whether it ended well. */
+bool join_child(pid_t pid);
 /* The result of the step is how the child ends: `killed(SIGKILL)`, `exit(0)`; after a second, */
 /* or the limit, it is looked at and the result is `hang(unkillable, spin-kernel)` and so on. */
 bool result_fate(pid_t pid);

@@ -4,14 +4,12 @@
  * handle_mm_fault() can have. A kernel module of ours (kmod/) makes pages whose faults come to
  * the result that their mapping was made with; n/a without it.
  */
+#include "device.h"
 #include "runtime.h"
-
-#include "kmod/faultline.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -20,43 +18,12 @@
 #define EVENT_MS 2000
 #define RW (PROT_READ | PROT_WRITE)
 
-static int device = -1;
 static unsigned int locked;	/* FAULTLINE_LOCKED, or 0 */
-
-static void load_module(void)
-{
-	int file = open(FAULTLINE_MODULE, O_RDONLY | O_CLOEXEC);
-
-	if (file < 0 && errno == ENOENT)
-		not_applicable("there is no %s here", FAULTLINE_MODULE);
-	must("open module", file);
-	if (syscall(SYS_finit_module, file, "", 0) != 0) {
-		if (errno == ENOSYS)
-			not_applicable("finit_module=ENOSYS");
-		setup_failed("finit_module");
-	}
-	close(file);
-}
-
-/* The first scenario that asks for the device loads the module, so that no other pays for it. */
-static void open_device(void)
-{
-	device = open(FAULTLINE_DEVICE, O_RDWR | O_CLOEXEC);
-	if (device < 0 && errno == ENOENT) {
-		load_module();
-		device = open(FAULTLINE_DEVICE, O_RDWR | O_CLOEXEC);
-	}
-	must("open device", device);
-}
 
 /* A page, never touched, whose faults come to this result. */
 static char *page_of(enum faultline_result kind, unsigned int index, int prot)
 {
-	off_t offset = (off_t)FAULTLINE_OFFSET(kind | locked, index) * page_size;
-
-	if (device < 0)
-		open_device();
-	return must("mmap device", mmap(NULL, page_size, prot, MAP_SHARED, device, offset));
+	return device_page(kind | locked, index, prot);
 }
 
 /* The page that those share which are given one: filled with the pattern. */
@@ -96,15 +63,11 @@ static long futex_wait(char *page)
 	return syscall(FUTEX, page, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0x55555555, NULL, NULL, 0);
 }
 
-static bool faults_disabled;
+static enum faultline_context context;
 
 static long by_module(enum faultline_function function, char *page)
 {
-	struct faultline_access access = {
-		.addr = (uintptr_t)page, .function = function, .disabled = faults_disabled,
-	};
-
-	return ioctl(device, FAULTLINE_ACCESS, &access);
+	return access_by_module(function, (uintptr_t)page, context);
 }
 
 static long copy_to(char *page)
@@ -167,24 +130,6 @@ static bool others_stored(const char *held, long ret)
 static bool zeroes_stored(const char *held, long ret)
 {
 	return ret < 0 ? kept_from(0, held) : zeroed(held, FAULTLINE_BYTES) && kept_from(FAULTLINE_BYTES, held);
-}
-
-/* What the module keeps: it writes that to memory where nothing goes wrong. */
-static char *kept_by_module(enum faultline_function function)
-{
-	static char bytes[FAULTLINE_BYTES];
-
-	memset(bytes, 0xff, sizeof(bytes));
-	must("ask the module", by_module(function, bytes));
-	return bytes;
-}
-
-static void give_module(enum faultline_function function)
-{
-	char bytes[FAULTLINE_BYTES];
-
-	fill_from(bytes, sizeof(bytes), OTHER);
-	must("give the module", by_module(function, bytes));
 }
 
 static long put_other(char *page)
@@ -441,7 +386,7 @@ static void see_it_wait(void)
 {
 	uint64_t end = now_us() + EVENT_MS * 1000ULL;
 
-	while (must("FAULTLINE_WAITING", ioctl(device, FAULTLINE_WAITING)) == 0) {
+	while (must("FAULTLINE_WAITING", ask_module(FAULTLINE_WAITING, NULL)) == 0) {
 		prove("child waits in the fault", now_us() < end);
 		sleep_ms(1);
 	}
@@ -488,7 +433,7 @@ static void lock_mapping(void)
 	locked = FAULTLINE_LOCKED;
 	page = page_of(FAULTLINE_PAGE, 0, RW);
 	*page = 1;
-	if (ioctl(device, FAULTLINE_UNDER_LOCK) != 1)
+	if (ask_module(FAULTLINE_UNDER_LOCK, NULL) != 1)
 		not_applicable("a driver's faults do not come under the lock of the mapping alone");
 	must("munmap", munmap(page, page_size));
 }
@@ -497,7 +442,7 @@ static void lock_mapping(void)
 static void tell_locked(void)
 {
 	step("under-lock");
-	result("ok(%d)", ioctl(device, FAULTLINE_UNDER_LOCK));
+	result("ok(%ld)", ask_module(FAULTLINE_UNDER_LOCK, NULL));
 }
 
 void injected_locked_kill_in_load(void)
@@ -652,7 +597,7 @@ static void short_of_memory(void)
 {
 	user_of_index(FAULTLINE_SHORTAGE, 3);
 	step("faults");
-	result("ok(%d)", ioctl(device, FAULTLINE_SHORTAGES));
+	result("ok(%ld)", ask_module(FAULTLINE_SHORTAGES, NULL));
 }
 
 void injected_oom_user(void)
@@ -745,7 +690,7 @@ static void disabled_uaccess_of(enum faultline_result kind)
 		{ "strncpy", -1, copy_string, page_kept },
 	};
 
-	faults_disabled = true;
+	context = FAULTLINE_FAULTS_DISABLED;
 	access_each(kind, all, ARRAY_SIZE(all));
 }
 

@@ -276,6 +276,13 @@ static uint64_t pagemap(const void *addr)
 	return entry;
 }
 
+uintptr_t wide(uint64_t addr)
+{
+	if (addr > UINTPTR_MAX)
+		not_applicable("32-bit addresses");
+	return addr;
+}
+
 bool present(const void *addr)
 {
 	return pagemap(addr) >> 63;

@@ -34,16 +34,6 @@ void range_kernel_jump(void)
 	jump("", (void *)KERNEL_ADDR);
 }
 
-static uintptr_t wide(uint64_t addr)
-{
-	if (addr > UINTPTR_MAX)
-		not_applicable("32-bit addresses");
-	return addr;
-}
-
-/* Canonical on no x86, with five page table levels either; a tag on arm64. */
-#define NONCANONICAL 0x8000000000000000
-
 void range_noncanonical_load(void)
 {
 	load("", (void *)(wide(NONCANONICAL) + 8), INT);

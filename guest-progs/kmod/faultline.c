@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A device whose pages fault as one chooses: the truth table of an arch's fault handler. What
- * a mapping's faults come to is in its offset, see faultline.h.
+ * a mapping's faults come to is in its offset, see faultline.h. And accesses of the kernel as one chooses.
  */
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
+#include <linux/vmalloc.h>
 
 #include "faultline.h"
 
@@ -32,6 +33,9 @@ struct faultline {
 	char bytes[FAULTLINE_BYTES];
 	u32 word;
 };
+
+static const u32 constant = 1;
+static void *room;	/* a page; the kernel leaves another one free behind it */
 
 static vm_fault_t give_page(struct vm_fault *vmf, struct faultline *state)
 {
@@ -168,7 +172,7 @@ static long done(unsigned long left)
 	return left == FAULTLINE_BYTES ? -EFAULT : FAULTLINE_BYTES - left;
 }
 
-static long access_user(struct faultline *state, unsigned int function, void __user *addr)
+static long access_memory(struct faultline *state, unsigned int function, void __user *addr)
 {
 	switch (function) {
 	case FAULTLINE_COPY_TO_USER:
@@ -183,15 +187,66 @@ static long access_user(struct faultline *state, unsigned int function, void __u
 		return put_user(state->word, (u32 __user *)addr);
 	case FAULTLINE_STRNCPY_FROM_USER:
 		return strncpy_from_user(state->bytes, addr, FAULTLINE_BYTES);
+	case FAULTLINE_LOAD:
+		state->word = READ_ONCE(*(u32 __force *)addr);
+		return 0;
+	case FAULTLINE_STORE:
+		WRITE_ONCE(*(u32 __force *)addr, state->word);
+		return 0;
+	case FAULTLINE_CALL:
+		((void (__force *)(void))addr)();
+		return 0;
 	}
 	return -EINVAL;
+}
+
+static long access_as_asked(struct faultline *state, const struct faultline_access *access)
+{
+	void __user *addr = (void __user *)(unsigned long)access->addr;
+	long ret;
+
+	switch (access->context) {
+	case FAULTLINE_FAULTS_DISABLED:
+		pagefault_disable();
+		ret = access_memory(state, access->function, addr);
+		pagefault_enable();
+		return ret;
+	case FAULTLINE_MMAP_LOCKED:
+		mmap_write_lock(current->mm);
+		ret = access_memory(state, access->function, addr);
+		mmap_write_unlock(current->mm);
+		return ret;
+	}
+	return access_memory(state, access->function, addr);
+}
+
+static u64 address_of(const struct faultline *state, u64 place)
+{
+	switch (place) {
+	case FAULTLINE_GAP:
+		return (unsigned long)room + PAGE_SIZE;
+	case FAULTLINE_CONSTANT:
+		return (unsigned long)&constant;
+	case FAULTLINE_ALIAS:
+		return (unsigned long)page_address(state->page);
+	}
+	return 0;
+}
+
+static long tell_where(const struct faultline *state, u64 __user *arg)
+{
+	u64 place;
+
+	if (copy_from_user(&place, arg, sizeof(place)))
+		return -EFAULT;
+	place = address_of(state, place);
+	return copy_to_user(arg, &place, sizeof(place)) ? -EFAULT : 0;
 }
 
 static long faultline_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct faultline *state = file->private_data;
 	struct faultline_access access;
-	long ret;
 
 	if (cmd == FAULTLINE_WAITING)
 		return atomic_read(&state->waiting);
@@ -199,16 +254,13 @@ static long faultline_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return atomic_read(&state->under_lock);
 	if (cmd == FAULTLINE_SHORTAGES)
 		return atomic_read(&state->shortages);
+	if (cmd == FAULTLINE_WHERE)
+		return tell_where(state, (u64 __user *)arg);
 	if (cmd != FAULTLINE_ACCESS)
 		return -ENOTTY;
 	if (copy_from_user(&access, (void __user *)arg, sizeof(access)))
 		return -EFAULT;
-	if (access.disabled)
-		pagefault_disable();
-	ret = access_user(state, access.function, (void __user *)(unsigned long)access.addr);
-	if (access.disabled)
-		pagefault_enable();
-	return ret;
+	return access_as_asked(state, &access);
 }
 
 static int faultline_open(struct inode *inode, struct file *file)
@@ -253,13 +305,22 @@ static struct miscdevice faultline_device = {
 
 static int __init faultline_init(void)
 {
-	return misc_register(&faultline_device);
+	int err;
+
+	room = vmalloc(PAGE_SIZE);
+	if (!room)
+		return -ENOMEM;
+	err = misc_register(&faultline_device);
+	if (err)
+		vfree(room);
+	return err;
 }
 module_init(faultline_init);
 
 static void __exit faultline_exit(void)
 {
 	misc_deregister(&faultline_device);
+	vfree(room);
 }
 module_exit(faultline_exit);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the module faultline.ko and the scenarios of the family `injected` say to each other.
+ * What the module faultline.ko and the scenarios of the families `injected` and `kernel` say to each other.
  *
  * A page of /dev/faultline that is mapped from FAULTLINE_OFFSET(result, index) ends each of
  * its faults with that result: the device's fault handler returns it to handle_mm_fault(), and
@@ -41,7 +41,8 @@ enum faultline_result {
 
 /*
  * An access to user memory by the function of that name. What copies and strings read from there the
- * open file keeps, and copies write; likewise the word of get and put.
+ * open file keeps, and copies write; likewise the word of get and put. The last three are none of the kernel's ways to
+ * user memory: whatever is at the address, no entry of the exception table covers them.
  */
 enum faultline_function {
 	FAULTLINE_COPY_TO_USER,
@@ -50,17 +51,26 @@ enum faultline_function {
 	FAULTLINE_GET_USER,
 	FAULTLINE_PUT_USER,
 	FAULTLINE_STRNCPY_FROM_USER,
+	FAULTLINE_LOAD,			/* of the word */
+	FAULTLINE_STORE,
+	FAULTLINE_CALL,			/* a function without arguments */
+};
+
+enum faultline_context {
+	FAULTLINE_ORDINARY,
+	FAULTLINE_FAULTS_DISABLED,
+	FAULTLINE_MMAP_LOCKED,		/* by who makes the access, for writing */
 };
 
 struct faultline_access {
 	__u64 addr;
 	__u32 function;			/* enum faultline_function */
-	__u32 disabled;			/* not 0: with page faults disabled */
+	__u32 context;			/* enum faultline_context */
 };
 
 #define FAULTLINE_BYTES	64		/* that copy, clear and strncpy are asked for */
 
-/* Gives the bytes copied or cleared, the length of the string, 0 for get and put; or EFAULT. */
+/* Gives the bytes copied or cleared, the length of the string, 0 for a word and for a call; or EFAULT. */
 #define FAULTLINE_ACCESS	_IOW('F', 1, struct faultline_access)
 /* How many tasks sleep in FAULTLINE_WAIT. */
 #define FAULTLINE_WAITING	_IO('F', 2)
@@ -68,5 +78,14 @@ struct faultline_access {
 #define FAULTLINE_UNDER_LOCK	_IO('F', 3)
 /* How many came to FAULTLINE_SHORTAGE. */
 #define FAULTLINE_SHORTAGES	_IO('F', 4)
+
+enum faultline_place {
+	FAULTLINE_GAP,			/* behind memory of vmalloc(): the kernel never maps anything there */
+	FAULTLINE_CONSTANT,		/* a word of the module that is read-only data */
+	FAULTLINE_ALIAS,		/* the page that mappings of one open file share, as the kernel has it */
+};
+
+/* The place goes in, its address in the kernel's part comes out. */
+#define FAULTLINE_WHERE		_IOWR('F', 5, __u64)
 
 #endif
