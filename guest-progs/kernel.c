@@ -83,6 +83,36 @@ static void map_on(void)
 	call("map", NULL, munmap(anon_pages(1, RW), page_size));
 }
 
+/*
+ * More than a page table of arm's maps, and nobody touches it: a page between two of these has no page table yet. Where there
+ * is one QEMU makes a domain fault of the kernel's access to a page that is not there, and no handler of faults is asked
+ * (docs/qemu.md).
+ */
+static void leave_room(void)
+{
+	anon_pages(4 * MIB / page_size, PROT_NONE);
+}
+
+static char *page_apart(int prot)
+{
+	char *page;
+
+	leave_room();
+	page = anon_pages(1, prot);
+	leave_room();
+	return page;
+}
+
+static char *device_page_apart(enum faultline_result kind)
+{
+	char *page;
+
+	leave_room();
+	page = device_page(kind, 0, RW);
+	leave_room();
+	return page;
+}
+
 /* -- where a program has nothing ------------------------------------------------------------ */
 
 void kernel_null(void)
@@ -96,8 +126,9 @@ void kernel_null(void)
 
 void kernel_hole(void)
 {
-	char *hole = hole_page();
+	char *hole = page_apart(RW);
 
+	must("munmap", munmap(hole, page_size));
 	plainly("load", FAULTLINE_LOAD, (uintptr_t)hole);
 	plainly("store", FAULTLINE_STORE, (uintptr_t)hole);
 	map_on();
@@ -105,7 +136,7 @@ void kernel_hole(void)
 
 void kernel_forbidden(void)
 {
-	char *none = anon_pages(1, PROT_NONE), *readable = anon_pages(1, PROT_READ);
+	char *none = page_apart(PROT_NONE), *readable = page_apart(PROT_READ);
 
 	plainly("load", FAULTLINE_LOAD, (uintptr_t)none);
 	plainly("store", FAULTLINE_STORE, (uintptr_t)readable);
@@ -134,7 +165,7 @@ void kernel_present(void)
 /* The load, whether it brought its page, and the store: each to a page of its own that was never touched. */
 static void to_absent_pages(void)
 {
-	char *loaded = anon_pages(1, RW), *stored = anon_pages(1, RW);
+	char *loaded = page_apart(RW), *stored = page_apart(RW);
 
 	load_plainly("load", loaded);
 	result_present(loaded);
@@ -215,22 +246,17 @@ void kernel_data_jump(void)
 
 /* -- what becomes of a fault that is handled ---------------------------------------------------- */
 
-static char *page_of(enum faultline_result kind)
-{
-	return device_page(kind, 0, RW);
-}
-
 void kernel_results(void)
 {
-	load_plainly("sigsegv", page_of(FAULTLINE_SIGSEGV));
-	load_plainly("sigbus", page_of(FAULTLINE_SIGBUS));
-	load_plainly("oom", page_of(FAULTLINE_OOM));
+	load_plainly("sigsegv", device_page_apart(FAULTLINE_SIGSEGV));
+	load_plainly("sigbus", device_page_apart(FAULTLINE_SIGBUS));
+	load_plainly("oom", device_page_apart(FAULTLINE_OOM));
 	map_on();
 }
 
 void kernel_hwpoison(void)
 {
-	load_plainly("load", page_of(FAULTLINE_HWPOISON));
+	load_plainly("load", device_page_apart(FAULTLINE_HWPOISON));
 	map_on();
 }
 
@@ -245,7 +271,7 @@ static bool ended(pid_t pid)
 /* Where it may not load from there at all it does not get to wait. */
 void kernel_kill(void)
 {
-	struct plain plain = { "load", FAULTLINE_LOAD, (uintptr_t)page_of(FAULTLINE_WAIT) };
+	struct plain plain = { "load", FAULTLINE_LOAD, (uintptr_t)device_page_apart(FAULTLINE_WAIT) };
 	uint64_t end = now_us() + EVENT_MS * 1000ULL;
 	pid_t pid = start_plainly(&plain);
 
@@ -260,7 +286,7 @@ void kernel_kill(void)
 /* In memory of its own: whatever becomes of who has the lock, nobody gives it back. */
 void kernel_locked(void)
 {
-	char *page = anon_pages(1, RW);
+	char *page = page_apart(RW);
 	pid_t pid;
 
 	give_module(FAULTLINE_GET_USER);
