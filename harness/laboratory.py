@@ -25,7 +25,7 @@ from harness.build.store import Store
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Scenario
-from harness.catalog.outcome import Trouble, parse
+from harness.catalog.outcome import Hang, Trouble, parse
 from harness.catalog.project import Project
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import MachineSpec
@@ -70,6 +70,23 @@ def wrong(seen: Attempts) -> bool:
     """Of a mutant's cell: it is worth another look, or there is nothing to look at."""
     _, attempts = seen
     return all_are(Verdict.MISMATCH, attempts) or attempts[-1].observation.failure.startswith(BOOT)
+
+
+def at_once(cells: Sequence[Cell]) -> list[Cell]:
+    """Those expected to come to an end, or to an oops: of a hang, a time limit has to pass. What
+    oopses comes last: it takes a boot each, and only what the others do not kill has to pay for it.
+    """
+    return sorted((one for one in cells if not _lasts(one)), key=lambda one: one.wedges)
+
+
+def _lasts(cell: Cell) -> bool:
+    outcomes = (parse(text) for one in cell.expectations for text in one.outcomes)
+    return any(
+        isinstance(result, Hang)
+        or (isinstance(result, Trouble) and result.kind not in ("warn", "oops"))
+        for outcome in outcomes
+        for result in outcome.results
+    )
 
 
 def looks(records: Sequence[ResultRecord]) -> list[ResultRecord]:
@@ -129,7 +146,7 @@ class Laboratory:
             yield self
 
     def _baseline(self) -> None:
-        options = Options(store=self._store, accel="tcg", wedging=False, snapshots=False)
+        options = Options(store=self._store, accel="tcg", snapshots=False)
         # Expectations come from the kernel as it is declared: a mutant must not choose its rows.
         column = Column(arch=self._arch, kernel=self._kernel, flavour=self._flavour)
 
@@ -139,7 +156,7 @@ class Laboratory:
         ready = prepare("mutants", column, self._scenarios, self._project, options, say)
         self._job = replace(ready.jobs[0], cells=())
         self._unmodified = self._build()
-        self._learn(ready.cells)
+        self._learn(at_once(ready.cells))
 
     def _learn(self, cells: Sequence[Cell]) -> None:
         """What the unmodified kernel passes, at each look: nothing else can kill."""

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from harness import laboratory as module
 from harness.build import BuildError, StoreError
 from harness.catalog.yamlfile import DeclarationError
-from harness.laboratory import FULL, GOOD, Attempts, Laboratory, looks
+from harness.laboratory import FULL, GOOD, Attempts, Laboratory, at_once, looks
 from harness.mutants import Mutant
 from harness.results import ResultRecord, Verdict
 from harness.run.judge import LATE
-from harness.run.plan import Cell
+from harness.run.plan import Cell, Expectation
 from harness.workbench import Workbench
 from tests.unit.mutant_samples import CELL, MUTANT, look
 
@@ -290,3 +290,15 @@ def test_where_the_unmodified_kernel_passes_nothing_no_mutant_is_tried(
 def test_when_nothing_passes_any_more_no_mutant_is_judged() -> None:
     found = Scripted([])._judge(MUTANT, Path("image"))
     assert (found.fate, found.observed) == ("infrastructure", "no cell passes unmodified any more")
+
+
+def test_what_takes_a_time_limit_is_not_run_and_what_takes_a_boot_comes_last() -> None:
+    def cell(name: str, *outcomes: str, wedges: bool = True) -> Cell:
+        expected = (Expectation(outcomes=outcomes, because="it is so"),)
+        return Cell(scenario=name, expectations=expected, wedges=wedges)
+
+    oops = cell("a/oops", "A: load=killed(SIGSEGV); map=ok | kernel: oops")
+    hang = cell("a/hang", "oops", "hang(killable, sleep)")
+    silent = cell("a/silent", "load=silent")
+    ok, warn = cell("a/ok", "ok", wedges=False), cell("a/warn", "warn(f)", wedges=False)
+    assert at_once([oops, hang, silent, ok, warn]) == [ok, warn, oops]
