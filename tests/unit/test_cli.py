@@ -338,11 +338,11 @@ def test_kinds_of_the_store_are_those_the_builders_keep() -> None:
 @pytest.mark.parametrize(
     ("words", "incomplete", "found"),
     [
-        ([], "kern", {"kernels"}),
+        ([], "arch", {"arches"}),
         ([], "stack/below-usp-25", {"stack/below-usp-256", "stack/below-usp-257"}),
         (["arches"], "m68", {"m68k"}),
         (["kernels"], "debian-6.1", {"debian-6.1", "debian-6.12"}),
-        (["scenarios"], "kern", set()),
+        (["scenarios"], "arch", set()),
         (["stack/*"], "hole/read-b", {"hole/read-byte"}),
         (["stack/*", "--arch"], "m68", {"m68k"}),
         (["--kernel"], "debian-6.1", {"debian-6.1", "debian-6.12"}),
