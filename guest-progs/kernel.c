@@ -4,7 +4,8 @@
  * there is to be the task that made it, and nothing else. A module of ours (kmod/) makes them; n/a without it.
  *
  * Who makes one is a task of its own that shares our memory. So we see how it ends, what it left there, and last
- * whether mappings can still be changed (`map`): a handler that dies with the lock held takes all of a program's threads with it.
+ * whether mappings can still be changed (`map`): who dies in a handler that has the lock takes all of a program's
+ * threads with it.
  */
 #include "device.h"
 #include "runtime.h"
@@ -25,7 +26,7 @@ struct plain {
 	uint64_t addr;
 };
 
-/* What a load has read is what the module keeps; nothing reads what it was given before. */
+/* Of what the load has read, which the module keeps; before it kept something else. */
 static const char *read_effect(void)
 {
 	const char *word = kept_by_module(FAULTLINE_PUT_USER);
@@ -129,7 +130,7 @@ void kernel_hole(void)
 	char *hole = page_apart(RW);
 
 	must("munmap", munmap(hole, page_size));
-	plainly("load", FAULTLINE_LOAD, (uintptr_t)hole);
+	load_plainly("load", hole);
 	plainly("store", FAULTLINE_STORE, (uintptr_t)hole);
 	map_on();
 }
@@ -138,7 +139,7 @@ void kernel_forbidden(void)
 {
 	char *none = page_apart(PROT_NONE), *readable = page_apart(PROT_READ);
 
-	plainly("load", FAULTLINE_LOAD, (uintptr_t)none);
+	load_plainly("load", none);
 	plainly("store", FAULTLINE_STORE, (uintptr_t)readable);
 	map_on();
 }
