@@ -402,6 +402,8 @@ struct vma {
 bool find_vma(const void *addr, struct vma *vma);
 bool find_stack(struct vma *vma);
 struct vma last_vma(void);
+/* The first byte behind all that this program may ever map, mapped or not: where addresses are the kernel's, or nobody's. */
+char *user_end(void);
 /* Nothing is mapped in these bytes. */
 bool unmapped(const void *addr, size_t n);
 /* The VMA at addr grows downwards: flag gd in /proc/self/smaps. */

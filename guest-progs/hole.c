@@ -73,12 +73,12 @@ void hole_unaligned(void)
 /* Nothing above, not even the stack: alpha's unaligned trap then finds no VMA to blame. */
 void hole_unaligned_top(void)
 {
-	uintptr_t top = last_vma().end, touch = top + page_size + 2;
+	char *top = (char *)last_vma().end, *touch = top + page_size + 2, *end = user_end();
 
-	if (touch + INT > USER_END(top))
+	if (touch + INT > end)
 		not_applicable("no user address above the last mapping");
-	prove("nothing above", unmapped((void *)top, USER_END(top) - top));
-	load("", (void *)touch, INT);
+	prove("nothing above", unmapped(top, end - top));
+	load("", touch, INT);
 }
 
 void hole_null_read(void)

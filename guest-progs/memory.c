@@ -209,6 +209,29 @@ struct vma last_vma(void)
 	return last;
 }
 
+/* The page is in the user's part: it can be had, or something is there. */
+static bool in_user_part(uintptr_t page)
+{
+	void *got = mmap((void *)page, page_size, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (got == MAP_FAILED)
+		return errno == EEXIST;
+	must("munmap", munmap(got, page_size));
+	return got == (void *)page;
+}
+
+/* Mappings may end far below by themselves: the rest is for who asks for it. So we ask, bit by bit. */
+char *user_end(void)
+{
+	uintptr_t end = 0;
+
+	for (uintptr_t bit = UINTPTR_MAX / 2 + 1; bit >= page_size; bit /= 2)
+		if (in_user_part(end + bit - page_size))
+			end += bit;
+	return (char *)end;
+}
+
 /* 0, or what mincore() says of a page: ENOMEM where no mapping is. */
 static int mincore_errno(uintptr_t page)
 {

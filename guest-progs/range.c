@@ -64,28 +64,31 @@ void range_bit_54_load(void)
 	load("", (void *)wide(0x0040000000000000), INT);
 }
 
+/* The end of the user's part, with a page below it: the stack's, or one of ours. */
+static char *end_of_page(void)
+{
+	char *end = user_end(), *last = end - page_size;
+
+	if (unmapped(last, page_size))
+		must("mmap", mmap(last, page_size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	return end;
+}
+
 /* The last bytes of the user's part, and the first ones of what is above. */
 void range_read_across_end(void)
 {
-	char *buffer = (char *)USER_END(last_vma().end) - 8;
+	char *buffer = end_of_page() - 8;
 	int fd = pipe_holding(64);
 
 	transfer("", buffer, 64, read(fd, buffer, 64));
 }
 
-/* The last bytes of the highest page that there is, where a program can have the one below the end. */
 void range_read_last(void)
 {
-	char *end = (char *)USER_END(last_vma().end);
+	char *end = end_of_page();
 	int fd = pipe_holding(8);
 
-	if (unmapped(end - page_size, page_size)) {
-		char *page = mmap(end - page_size, page_size, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-
-		if (page != end - page_size)
-			not_applicable("the last page below the end cannot be had");
-	}
 	transfer("", end - 8, 8, read(fd, end - 8, 8));
 }
 
@@ -392,12 +395,9 @@ void range_kernel_futex(void)
 /* An int that begins in the user's part: at its last bytes, and at those of all addresses. */
 void range_get_across_end(void)
 {
-	char *end = (char *)USER_END(last_vma().end), *last = end - page_size;
+	char *end = end_of_page();
 	int fd = pipe_sink();
 
-	if (unmapped(end - 2, 2))
-		must("mmap", mmap(last, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-	prove("the last page is mapped", !unmapped(end - 2, 2));
 	call("end", end, ioctl(fd, FIONBIO, end - 2));
 	call("wrap", (char *)-2, ioctl(fd, FIONBIO, (char *)-2));
 }

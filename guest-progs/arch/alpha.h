@@ -16,7 +16,6 @@
 
 #define SYS_mseal 572
 #define KERNEL_ADDR 0xfffffc0000310000UL	/* kernel text, in kseg */
-#define USER_END(highest) 0x40000000000UL
 #define RETURN_STUB { 0x01, 0x80, 0xfa, 0x6b }	/* ret $31, ($26), 1 */
 
 static inline uint64_t arch_load(const void *addr, int width)

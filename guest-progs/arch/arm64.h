@@ -7,12 +7,11 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-#define USER_END(highest) (1UL << (64 - __builtin_clzl((highest) - 1)))	/* 39 or 48 bits */
 /*
- * The kernel's half is as large as the user's, and its own upper half has, 2 GiB from its start, kernel
- * text from 6.5 on, where KASLR is off, and before that nothing.
+ * The kernel's half is as large as the user's, which ends with the stack for who asks for no more, and its own upper half has,
+ * 2 GiB from its start, kernel text from 6.5 on, where KASLR is off, and before that nothing.
  */
-#define KERNEL_ADDR (0x80000000UL - USER_END((uintptr_t)__builtin_frame_address(0)) / 2)
+#define KERNEL_ADDR (0x80000000UL - (1UL << (63 - __builtin_clzl((uintptr_t)__builtin_frame_address(0)))))
 #define RETURN_STUB { 0xc0, 0x03, 0x5f, 0xd6 }
 
 static inline uint64_t arch_load(const void *addr, int width)

@@ -8,7 +8,6 @@
 
 /* No kernel address can be said in 32 bits: above the end of user addresses is just a hole. */
 #define KERNEL_ADDR 0xfffff000UL
-#define USER_END(highest) 0xffffe000UL
 #define RETURN_STUB { 0xc3 }
 #define HALF_INSTRUCTION { 0x81, 0xc0 }	/* add $..., %eax */
 

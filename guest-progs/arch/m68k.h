@@ -12,7 +12,6 @@
 
 /* User space is an address space of its own: this is above TASK_SIZE, but just a hole. */
 #define KERNEL_ADDR 0xf8000000UL
-#define USER_END(highest) 0xf0000000UL
 #define DEVICE_WINDOW 0xff001000UL	/* the virt board's devices, translated for the kernel alone */
 #define RETURN_STUB { 0x4e, 0x75 }
 #define HALF_INSTRUCTION { 0x20, 0x3c }	/* move.l #..., %d0 */

@@ -11,7 +11,6 @@
 #define KERNEL_DATA 0xc000000008000000UL	/* at 128 MiB: anybody's memory, a kernel that lets it be stored to has lost anyway */
 #define KERNEL_HOLE 0xc007000000000000UL	/* in the linear map, behind any memory */
 #define KERNEL_GAP KERNEL_HOLE			/* nor is there a table */
-#define USER_END(highest) 0x400000000000UL	/* with pages of 4 KiB */
 #define RETURN_STUB { 0x20, 0x00, 0x80, 0x4e }	/* blr */
 
 static inline uint64_t arch_load(const void *addr, int width)

@@ -7,8 +7,6 @@
 #include <ucontext.h>
 
 #define KERNEL_ADDR 0xffffffff80000000UL	/* kernel text, the same for all sizes of the user's half */
-/* 38, 47 or 56 bits: Sv39, Sv48, Sv57. */
-#define USER_END(highest) (1UL << (64 - __builtin_clzl((highest) - 1)))
 #define RETURN_STUB { 0x82, 0x80 }	/* c.ret */
 #define HALF_INSTRUCTION { 0x13, 0x00 }	/* of nop, the long one */
 

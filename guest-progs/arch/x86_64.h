@@ -10,7 +10,6 @@
 #define KERNEL_HOLE 0xffffec0000000000UL	/* where KASAN would be */
 #define KERNEL_ADDR 0xffffffff81000000UL	/* kernel text, where KASLR is off */
 #define KERNEL_DATA (arch_direct_map() + 0x8000)	/* memory below 64 KiB, which nobody uses */
-#define USER_END(highest) 0x7ffffffff000UL	/* with LA57 too: nobody asked for more */
 #define RETURN_STUB { 0xc3 }
 #define HALF_INSTRUCTION { 0x81, 0xc0 }	/* add $..., %eax */
 
