@@ -160,20 +160,32 @@ struct sample {
 	uint64_t address;
 };
 
+static struct perf_event_mmap_page *sample_ring(int event)
+{
+	return must("mmap", mmap(NULL, 2 * page_size, RW, MAP_SHARED, event, 0));
+}
+
+/* The address of one that nobody has looked at. */
+static bool next_sample(struct perf_event_mmap_page *ring, uint64_t *address)
+{
+	const struct sample *s = (void *)((char *)ring + page_size + ring->data_tail % page_size);
+
+	if (ring->data_tail == ((volatile struct perf_event_mmap_page *)ring)->data_head)
+		return false;
+	__sync_synchronize();
+	prove("a sample", s->header.type == PERF_RECORD_SAMPLE && s->header.size == sizeof(*s));
+	*address = s->address;
+	ring->data_tail += sizeof(*s);
+	return true;
+}
+
 /* Those that have come since the last look: how many, and the last one's address. */
 static int new_samples(struct perf_event_mmap_page *ring, uint64_t *address)
 {
-	uint64_t head = ((volatile struct perf_event_mmap_page *)ring)->data_head;
 	int n = 0;
 
-	__sync_synchronize();
-	for (; ring->data_tail != head; n++) {
-		const struct sample *s = (void *)((char *)ring + page_size + ring->data_tail % page_size);
-
-		prove("a sample", s->header.type == PERF_RECORD_SAMPLE && s->header.size == sizeof(*s));
-		*address = s->address;
-		ring->data_tail += sizeof(*s);
-	}
+	while (next_sample(ring, address))
+		n++;
 	return n;
 }
 
@@ -181,7 +193,7 @@ static int new_samples(struct perf_event_mmap_page *ring, uint64_t *address)
 static void sample(const char *label, uint64_t kind, void (*touch)(char *at))
 {
 	int event = software_event(kind, true), n = 0;
-	struct perf_event_mmap_page *ring = must("mmap", mmap(NULL, 2 * page_size, RW, MAP_SHARED, event, 0));
+	struct perf_event_mmap_page *ring = sample_ring(event);
 	char *pages = anon_pages(2, RW);
 	uint64_t address = 0, spot = 0;
 
@@ -216,6 +228,29 @@ void counters_perf_address(void)
 	sample("put", PERF_COUNT_SW_PAGE_FAULTS, put_to);
 	sample("minor-store", PERF_COUNT_SW_PAGE_FAULTS_MIN, store_to);
 	sample("minor-put", PERF_COUNT_SW_PAGE_FAULTS_MIN, put_to);
+}
+
+/* How many faults at that address perf was told of: those of the program itself are elsewhere. */
+static void result_told(const char *label, struct perf_event_mmap_page *ring, const char *at)
+{
+	uint64_t address;
+	int n = 0;
+
+	while (next_sample(ring, &address))
+		n += address == (uintptr_t)at;
+	step(label);
+	result("ok(%d)", n);
+}
+
+void counters_perf_user_end(void)
+{
+	struct perf_event_mmap_page *ring = sample_ring(software_event(PERF_COUNT_SW_PAGE_FAULTS, true));
+	char *hole = hole_page(), *end = user_end();
+
+	load("hole", hole, INT);
+	result_told("told", ring, hole);
+	load("end", end, INT);
+	result_told("end-told", ring, end);
 }
 
 static void store_tagged(char *at)

@@ -153,6 +153,34 @@ void detail_kernel_jump(void)
 		facts(kernel);
 }
 
+/* The first byte that is no program's: who compares with the end must not take it for one. */
+void detail_user_end_load(void)
+{
+	char *end = user_end();
+
+	ask();
+	if (!load("load", end, INT))
+		facts(end);
+}
+
+void detail_user_end_store(void)
+{
+	char *end = user_end();
+
+	ask();
+	if (!store("store", end, INT))
+		facts(end);
+}
+
+void detail_user_end_jump(void)
+{
+	char *end = user_end();
+
+	ask();
+	if (!jump("jump", end))
+		facts(end);
+}
+
 /* The pointer's top byte is no part of the address. */
 void detail_tagged_load(void)
 {

@@ -75,6 +75,12 @@ static char *end_of_page(void)
 	return end;
 }
 
+/* On arm64 bit 55 says whose half it is, and only in the user's the byte above is no part of the address. */
+void range_bit_55_load(void)
+{
+	load("", (void *)wide(0x5a80000000000008), INT);
+}
+
 /* The last bytes of the user's part, and the first ones of what is above. */
 void range_read_across_end(void)
 {
@@ -101,6 +107,23 @@ void range_device_window(void)
 	load("", (void *)DEVICE_WINDOW, INT);
 }
 
+/* Programs call what is in there. */
+void range_vectors_edges(void)
+{
+#ifdef VECTORS_PAGE
+	char *page = (char *)VECTORS_PAGE;
+
+	load("first", page, INT);
+	load("last", page + page_size - INT, INT);
+	jump("call", page + VECTORS_GET_TLS);
+	store("store", page, INT);
+	load("before", page - INT, INT);
+	load("behind", page + page_size, INT);
+#else
+	not_applicable("no vectors page that programs call on this arch");
+#endif
+}
+
 #define VSYSCALL_PAGE 0xffffffffff600000
 #define VSYSCALL_TIME (VSYSCALL_PAGE + 0x400)
 #define VSYSCALL_GETCPU (VSYSCALL_PAGE + 0x800)
@@ -122,18 +145,30 @@ void range_vsyscall_store(void)
 	store("", vsyscall(VSYSCALL_PAGE), INT);
 }
 
+static void call_vsyscall(const char *label, uint64_t addr)
+{
+	char *entry = vsyscall(addr);
+
+	execute(label, code_vsyscall_time, entry, entry);
+}
+
 void range_vsyscall_call(void)
 {
-	char *entry = vsyscall(VSYSCALL_TIME);
-
-	execute("", code_vsyscall_time, entry, entry);
+	call_vsyscall("", VSYSCALL_TIME);
 }
 
 void range_vsyscall_inside(void)
 {
-	char *inside = vsyscall(VSYSCALL_TIME + 2);
+	call_vsyscall("", VSYSCALL_TIME + 2);
+}
 
-	execute("", code_vsyscall_time, inside, inside);
+/* The page has room for four entries, and three. */
+void range_vsyscall_edges(void)
+{
+	call_vsyscall("before", VSYSCALL_PAGE - 1);
+	call_vsyscall("fourth", VSYSCALL_GETCPU + 0x400);
+	call_vsyscall("last", VSYSCALL_PAGE + 0xfff);
+	call_vsyscall("behind", VSYSCALL_PAGE + 0x1000);
 }
 
 /* What time() of the vsyscall page is given to store to. */

@@ -12,6 +12,8 @@
 #define KERNEL_GAP 0xbfc00000UL	/* behind the modules, unless they have 12 MiB: no page table */
 #define KERNEL_ADDR 0xc0100000UL	/* kernel text, with the usual split at 3 GiB */
 #define KERNEL_DATA 0xc0004000UL	/* where its own page table has nothing of the user's */
+#define VECTORS_PAGE 0xffff0000UL
+#define VECTORS_GET_TLS 0xfe0	/* __kuser_get_tls() */
 #define RETURN_STUB { 0x1e, 0xff, 0x2f, 0xe1 }	/* bx lr, as ARM code: the address is even */
 
 static inline uint64_t arch_load(const void *addr, int width)
