@@ -244,8 +244,8 @@ static void result_told(const char *label, struct perf_event_mmap_page *ring, co
 
 void counters_perf_user_end(void)
 {
+	char *hole = hole_page(), *end = user_end();	/* ahead of the event: a hole has been a page, with its own fault */
 	struct perf_event_mmap_page *ring = sample_ring(software_event(PERF_COUNT_SW_PAGE_FAULTS, true));
-	char *hole = hole_page(), *end = user_end();
 
 	load("hole", hole, INT);
 	result_told("told", ring, hole);
