@@ -7,6 +7,7 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -226,14 +227,42 @@ static void read_below(const char *name, char *region, size_t distance)
 	call_end(done, 16, done <= 0 || filled(buffer, done));
 }
 
-/* A place is asked for that is free, and nearer to the mapping than another may come. */
+/* Whether a free page is to be had, for who asks for it in particular. */
+static void ask_for(const char *label, char *hint)
+{
+	char *got = must("mmap", mmap(hint, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
+	must("munmap", munmap(got, page_size));
+	step(label);
+	result("ok(%d)", got == hint);
+}
+
+/* It is nearer to the mapping than another may come. */
 void stack_growsdown_hint(void)
 {
-	char *region = growable_region(), *hint = region - 2 * page_size, *got;
+	ask_for("taken", growable_region() - 2 * page_size);
+}
 
-	got = must("mmap", mmap(hint, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-	step("taken");
-	result("ok(%d)", got == hint);
+#define GAP 256		/* pages: stack_guard_gap */
+
+void stack_growsdown_hint_edge(void)
+{
+	char *end = growable_region() - GAP * page_size;	/* of what is no nearer than it may be */
+
+	ask_for("within", end);
+	ask_for("outside", end - page_size);
+}
+
+/* Growth to a page less than the gap from a mapping, and then to just the gap. */
+void stack_growsdown_gap_edge(void)
+{
+	size_t distance = 300;	/* in pages */
+	char *region = growable_region();
+
+	must("mmap", mmap(region - (distance + 1) * page_size, page_size, PROT_READ,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+	read_below("within", region, (distance - GAP + 1) * page_size);
+	read_below("outside", region, (distance - GAP) * page_size);
 }
 
 void stack_growsdown_user(void)
@@ -263,6 +292,15 @@ void stack_growsdown_read_rlimit(void)
 	read_below("", growable_region(), 9 * M);
 }
 
+/* Which has a page already. */
+void stack_growsdown_rlimit_edge(void)
+{
+	char *region = growable_region();
+
+	read_below("past", region, 8 * M);
+	read_below("within", region, 8 * M - page_size);
+}
+
 /*
  * Four pages of growth of a mapping that is locked in memory, of which so many bytes may be: no more
  * than the 64 KiB that nobody may lock before 5.16, which are eight pages of alpha's.
@@ -287,17 +325,49 @@ void stack_growsdown_locked_rlimit(void)
 	read_below_locked(4 * page_size);
 }
 
+/* The limit of address space; the one before. */
+static rlim_t limit_address_space(rlim_t size)
+{
+	struct rlimit limit;
+	rlim_t before;
+
+	must("getrlimit", getrlimit(RLIMIT_AS, &limit));
+	before = limit.rlim_cur;
+	limit.rlim_cur = size;
+	must("setrlimit", setrlimit(RLIMIT_AS, &limit));
+	return before;
+}
+
 /* It may have no more address space than it has. */
 void stack_growsdown_address_space(void)
 {
 	char *region = growable_region();
-	struct rlimit before, less;
+	rlim_t before = limit_address_space(page_size);
 
-	must("getrlimit", getrlimit(RLIMIT_AS, &before));
-	less = (struct rlimit){ .rlim_cur = page_size, .rlim_max = before.rlim_max };
-	must("setrlimit", setrlimit(RLIMIT_AS, &less));
 	read_below("", region, page_size);
-	must("setrlimit back", setrlimit(RLIMIT_AS, &before));	/* the runtime's last look maps a page */
+	limit_address_space(before);	/* the runtime's last look maps a page */
+}
+
+/* How many pages of address space the program has. */
+static size_t address_space(void)
+{
+	char text[64] = "";
+	int fd = must("open statm", open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
+
+	must("read statm", read(fd, text, sizeof(text) - 1));
+	close(fd);
+	return strtoul(text, NULL, 10);
+}
+
+/* It may have one page more. */
+void stack_growsdown_address_space_edge(void)
+{
+	char *region = growable_region();
+	rlim_t before = limit_address_space((address_space() + 1) * page_size);
+
+	read_below("past", region, 2 * page_size);
+	read_below("within", region, page_size);
+	limit_address_space(before);
 }
 
 /* By more pages at once than the machine has, and then by half as many. */
