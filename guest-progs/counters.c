@@ -315,6 +315,27 @@ void counters_fault_around(void)
 	load("neighbour", pages + page_size, INT);
 }
 
+static void result_there(const char *label, const char *page)
+{
+	step(label);
+	result("ok(%d)", present(page));
+}
+
+/* The file is in the cache on both sides, and more than those are asked for. */
+void counters_fault_around_edges(void)
+{
+	const size_t around = 64 * KIB;
+	char *pages = map_file(tmpfile_of(5 * around), 5 * around / page_size, PROT_READ, MAP_SHARED);
+	char *block = (char *)(((uintptr_t)pages + 2 * around - 1) & -around);
+
+	prove("none is there", !present(block - page_size) && !present(block) && !present(block + around));
+	load("load", block + around / 2, INT);
+	result_there("before", block - page_size);
+	result_there("first", block);
+	result_there("last", block + around - page_size);
+	result_there("behind", block + around);
+}
+
 void counters_shared_store(void)
 {
 	int fd = tmpfile_of(64);

@@ -437,6 +437,26 @@ void range_get_across_end(void)
 	call("wrap", (char *)-2, ioctl(fd, FIONBIO, (char *)-2));
 }
 
+/* The last bytes that are a program's, by each way in and out. */
+void range_last_bytes(void)
+{
+	char *end = end_of_page();
+	int fd = pipe_holding(64);
+	void *head;
+
+	memset(end - 16, 0, 16);	/* on the stack the name of the program, which nobody asks for any more */
+	call("get", end - 4, ioctl(fd, FIONBIO, end - 4));
+	call("get-long", end - 2 * sizeof(long), syscall(PSELECT, 0, NULL, NULL, NULL, no_time, end - 2 * sizeof(long)));
+	call("from", end - 8, syscall(SYS_rt_sigprocmask, SIG_BLOCK, end - 8, NULL, 8));
+	call("futex", end - 4, syscall(FUTEX, end - 4, FUTEX_WAIT_PRIVATE, 1, no_time, NULL, 0));
+	call("put", end - 4, ioctl(fd, FIONREAD, end - 4));
+	call("put-long", end - sizeof(long), syscall(SYS_get_robust_list, 0, &head, end - sizeof(long)));
+	call("to", end - 8, syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, end - 8, 8));
+	end[-2] = '.';
+	end[-1] = 0;
+	call("string", end - 2, open(end - 2, O_RDONLY | O_CLOEXEC));
+}
+
 /* -- and with one that is neither the user's nor the kernel's ------------------------------------ */
 
 #define FIRST_BIT 47
