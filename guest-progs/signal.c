@@ -1131,6 +1131,13 @@ void signal_private_call(void)
 	execute("", code_private_call, NULL, code_private_call);
 }
 
+/* The number before that one. */
+void signal_private_call_asked(void)
+{
+	need_code(code_private_call);
+	call("", NULL, syscall(0xf07ff));
+}
+
 void signal_int_div0(void)
 {
 	execute("", code_div0, NULL, code_div0);
