@@ -10,7 +10,13 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # Of daily tools, on more arches than one: `pytest` without arguments has them.
-DAILY = {"test_bisect_history.py", "test_exec.py", "test_repro.py", "test_targets.py"}
+DAILY = {
+    "test_bisect_history.py",
+    "test_compare.py",
+    "test_exec.py",
+    "test_repro.py",
+    "test_targets.py",
+}
 
 
 def commands(node: Any) -> list[str]:
