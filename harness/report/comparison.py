@@ -16,7 +16,6 @@ from harness.report import words
 from harness.text import LINE_LIMIT, clean
 
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{5,}\b")  # of what lies elsewhere on each arch, and each time
-WHERE = re.compile(r" (?:si_addr|pc) 0x[0-9a-f]+(?: of \S+)?")  # of a death, likewise
 LINES = 2000  # of what differs in an output; more than that is compared as a whole
 SHOWN = 8  # lines of one text, and
 PLACES = 30  # places of one output that are shown
@@ -96,9 +95,9 @@ def end_of(record: ProgramRecord) -> str:
     if record.hang:
         return record.hang
     if record.signal:
-        died = WHERE.sub("", record.details.get("died", "")) or record.signal
-        place = record.details.get("place")
-        return f"killed by {died}" + (f" in {place}" if place else "")
+        died, place = record.details.get("died", "").partition(" ")[0], record.details.get("place")
+        known = died.partition("/")[0] == record.signal  # it tells of this end
+        return f"killed by {died if known else record.signal}" + (f" in {place}" if place else "")
     if record.exit_code is not None:
         return f"exit status {record.exit_code}"
     return record.reason or "unknown"

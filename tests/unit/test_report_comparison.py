@@ -58,6 +58,8 @@ def test_a_death_is_compared_by_signal_code_and_place_and_not_by_addresses() -> 
         (["killed by SIGSEGV/SEGV_MAPERR"], ["k,alpha", "k,m68k"]),
         (["killed by SIGSEGV/SEGV_ACCERR"], ["k,arm"]),
     ]
+    jumped = died("k,arm64", "SIGSEGV/SEGV_MAPERR si_addr 0 pc 0 of /work/my program")
+    assert not compare_columns([*same, jumped]).differs
     there = died("k,arm64", "SIGSEGV/SEGV_MAPERR si_addr 0x10", "touch at p.c:9")
     assert compare_columns([died("k,m68k", "SIGSEGV/SEGV_MAPERR", "touch at p.c:9"), there]) != (
         compare_columns([died("k,m68k", "SIGSEGV/SEGV_MAPERR", "touch at p.c:8"), there])
@@ -71,8 +73,10 @@ def test_a_death_is_compared_by_signal_code_and_place_and_not_by_addresses() -> 
         ({"code": 3}, "exit status 3"),
         ({"code": None, "reason": "not started: ENOEXEC"}, "not started: ENOEXEC"),
         ({"code": None, "signal": "SIGKILL"}, "killed by SIGKILL"),
+        ({"code": None, "signal": "SIGKILL", "details": {"died": "SIGSEGV/SEGV_MAPERR pc 0"}},
+         "killed by SIGKILL"),
     ],
-)
+)  # fmt: skip
 def test_each_way_to_end_has_its_words(fields: dict[str, object], told: str) -> None:
     record = seen("k,m68k", **fields).record  # type: ignore[arg-type]
     assert record is not None
