@@ -48,7 +48,7 @@ class Comparison(Struct, frozen=True):
 
     end: Place
     kernel: Place  # what the kernel said meanwhile
-    cases: int  # that its output told of
+    cases: bool  # whether its output told of some
     rest: list[Place]  # cases, or output, that differ
 
     @property
@@ -59,10 +59,9 @@ class Comparison(Struct, frozen=True):
 def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Comparison:
     """`seen` have a record each. Addresses in what they print are compared if `exact`."""
     records = {one.column: one.record for one in seen if one.record is not None}
-    cases = {column: _cases(record) for column, record in records.items()}
-    known = len({name for of_one in cases.values() for name in of_one})
-    if known:  # what tells of cases prints times and numbers beside them
-        rest = list(_case_places(cases))
+    told_of = any(record.cases for record in records.values())
+    if told_of:  # what tells of cases prints times and numbers beside them
+        rest = [place for place in _case_places(records, exact) if place.differs]
     else:
         rest = [
             place
@@ -77,7 +76,7 @@ def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Compar
             "what the kernel said",
             {column: [one.kernel_said or SILENT] for column, one in records.items()},
         ),
-        cases=known,
+        cases=told_of,
         rest=rest,
     )
 
@@ -88,6 +87,10 @@ def _place(title: str, texts: Texts) -> Place:
         rows.setdefault(tuple(lines), []).append(column)
     ordered = sorted(rows.items(), key=lambda item: -len(item[1]))  # stable: else as they came
     return Place(title, [Row(list(lines), columns) for lines, columns in ordered])
+
+
+def _comparable(text: str, exact: bool) -> str:
+    return text if exact else ADDRESS.sub("0x..", text)
 
 
 def end_of(record: ProgramRecord) -> str:
@@ -106,31 +109,42 @@ def end_of(record: ProgramRecord) -> str:
 # -- cases ---------------------------------------------------------------------------------
 
 
-def _cases(record: ProgramRecord) -> dict[str, str]:
+def _case_places(records: Mapping[Column, ProgramRecord], exact: bool) -> Iterator[Place]:
+    """What they came to together, for a plan that was not kept is no case, and each of them."""
+    yield _place(
+        "what its cases came to",
+        {column: [_came_to(record, exact)] for column, record in records.items()},
+    )
+    cases = {column: _cases(record, exact) for column, record in records.items()}
+    for name in dict.fromkeys(name for of_one in cases.values() for name in of_one):
+        told = {column: [of_one.get(name, "not told of")] for column, of_one in cases.items()}
+        yield _place(f"case {name}", told)
+
+
+def _came_to(record: ProgramRecord, exact: bool) -> str:
+    """Verdict, totals and reason, unless that is a signal: how it ended has its own place."""
+    totals = ", ".join(f"{count} {status}" for status, count in record.totals.items())
+    reason = "" if record.signal else _comparable(record.reason, exact)
+    return "; ".join(filter(None, (record.status.value, totals, reason)))
+
+
+def _cases(record: ProgramRecord, exact: bool) -> dict[str, str]:
     """Status by name; of a name that comes again, one after the other."""
     found: dict[str, str] = {}
     counts = Counter[str]()
     for case in record.cases:
-        counts[case.name] += 1
-        again = f" ({counts[case.name]})" if counts[case.name] > 1 else ""
-        found[case.name + again] = case.status.value
+        name = _comparable(case.name, exact)
+        counts[name] += 1
+        again = f" ({counts[name]})" if counts[name] > 1 else ""
+        found[name + again] = case.status.value
     return found
-
-
-def _case_places(cases: Mapping[Column, Mapping[str, str]]) -> Iterator[Place]:
-    names = dict.fromkeys(name for of_one in cases.values() for name in of_one)
-    for name in names:
-        told = {column: [of_one.get(name, "not told of")] for column, of_one in cases.items()}
-        place = _place(f"case {name}", told)
-        if place.differs:
-            yield place
 
 
 # -- output --------------------------------------------------------------------------------
 
 
 def _lines(text: str, exact: bool) -> list[str]:
-    return (text if exact else ADDRESS.sub("0x..", text)).splitlines()
+    return _comparable(text, exact).splitlines()
 
 
 def _output_places(stream: str, texts: Texts) -> Iterator[Place]:

@@ -116,6 +116,32 @@ def test_tests_are_compared_by_their_cases_and_not_by_what_they_print() -> None:
     assert "case same" not in told
 
 
+def test_a_plan_that_was_not_kept_differs_though_the_cases_do_not() -> None:
+    cases, totals = [CaseRecord("a", Status.PASS)], {"pass": 1}
+    kept = seen("k,arm", cases=cases, totals=totals)
+    why = "1 of 2 planned tests came"
+    short = seen("k,m68k", cases=cases, totals=totals, status=Status.BROKEN, reason=why)
+    told = text(kept, short)
+    assert (
+        f"what its cases came to\n  arm\n    pass; 1 pass\n* m68k\n    broken; 1 pass; {why}\n"
+        in told
+    )
+    killed = [
+        seen(column, cases=cases, signal="SIGSEGV", reason=f"killed by SIGSEGV si_addr {address}")
+        for column, address in (("k,arm", "0x10"), ("k,m68k", "0x20"))
+    ]
+    assert not compare_columns(killed).differs
+
+
+def test_cases_that_are_named_by_addresses_are_the_same_ones() -> None:
+    columns = [
+        seen(column, cases=[CaseRecord(f"map at {address}", Status.PASS)])
+        for column, address in (("k,arm", "0xbefff000"), ("k,m68k", "0xc0001000"))
+    ]
+    assert not compare_columns(columns).differs
+    assert len(compare_columns(columns, exact=True).rest) == 2
+
+
 def test_a_warning_on_one_column_alone_is_a_difference() -> None:
     told = text(seen("k,arm"), seen("k,m68k", kernel_said="warn(copy_page)"))
     assert "what the kernel said\n  arm\n    (nothing)\n* m68k\n    warn(copy_page)\n" in told
