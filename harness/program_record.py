@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 SCHEMA: Final = 1
+KEPT: Final = 1 << 20  # bytes of each stream in a ColumnOutput
 
 Form = Literal[
     "ktap", "ltp", "kselftest", "exit", "automake", "kselftest-exit", "openposix"
@@ -70,7 +71,7 @@ class ColumnOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     failure: str = ""  # why it did not run there, or was not seen to; then there is no record
     refused: bool = False  # it is the program's own: it does not compile for that arch
     record: ProgramRecord | None = None
-    stdout: str = ""  # the first of it; what is no UTF-8 as \xNN
+    stdout: str = ""  # KEPT of it; what is no UTF-8 as \xNN
     stderr: str = ""
 
 

@@ -34,6 +34,7 @@ from harness.stdout import whoever_reads
 
 if TYPE_CHECKING:
     from harness.program_record import ColumnOutput
+    from harness.report.comparison import Comparison
     from harness.run.compare import Task
 
 ARCH = "{arch}"  # in the name of a program that is there for each arch
@@ -67,7 +68,7 @@ how_options = as_one(
         "--results",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Write what was seen on each column, whole, as JSON.",
+        help="Write what was seen on each column as JSON, with the first MiB of each stream.",
     ),
     click.option("--exact", is_flag=True, help="Compare addresses in what it prints, too."),
     click.option(
@@ -109,7 +110,7 @@ def command(
       faultline compare --arch alpha --arch arm64 ./mremap_test.{arch}
     """
     from harness.program_record import SCHEMA, ColumnOutput, ComparisonRecord
-    from harness.report.comparison import render_comparison
+    from harness.report.comparison import compare_columns, render_comparison
 
     known_form(how.form)
     if how.results is not None:
@@ -133,9 +134,11 @@ def command(
     )
     if how.results is not None:
         how.results.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    observed = [one for one in record.columns if one.record is not None]
+    compared = compare_columns(observed, how.exact) if observed else None
     with whoever_reads():
-        click.echo(render_comparison(record, how.exact), nl=False)
-    sys.exit(stopped.exit_code if stopped else _code(record.columns, how.exact))
+        click.echo(render_comparison(record, compared), nl=False)
+    sys.exit(stopped.exit_code if stopped else _code(record.columns, compared))
 
 
 def _tasks(
@@ -191,12 +194,9 @@ def _ended(one: ColumnOutput) -> str:
     return clean(end_of(one.record) if one.record else one.failure.partition("\n")[0], 300)
 
 
-def _code(columns: Sequence[ColumnOutput], exact: bool) -> int:
-    from harness.report.comparison import compare_columns
-
-    seen = [one for one in columns if one.record is not None]
-    if seen and compare_columns(seen, exact).differs:
+def _code(columns: Sequence[ColumnOutput], compared: Comparison | None) -> int:
+    if compared is None:
+        return 2 if all(one.refused for one in columns) else 3
+    if compared.differs:
         return 1
-    if len(seen) == len(columns):
-        return 0
-    return 2 if not seen and all(one.refused for one in columns) else 3
+    return 0 if all(one.record is not None for one in columns) else 3

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 
 from msgspec import Struct
 
-from harness.program_record import ColumnOutput, ComparisonRecord, ProgramRecord
+from harness.program_record import KEPT, ColumnOutput, ComparisonRecord, ProgramRecord
 from harness.report import words
 from harness.text import LINE_LIMIT, clean
 
@@ -20,6 +20,8 @@ LINES = 2000  # of what differs in an output; more than that is compared as a wh
 SHOWN = 8  # lines of one text, and
 PLACES = 30  # places of one output that are shown
 SILENT = "(nothing)"
+UNENDED = "(no end of line)"
+STREAMS = ("stdout", "stderr")
 
 Column = str
 Texts = Mapping[Column, list[str]]  # lines
@@ -48,8 +50,8 @@ class Comparison(Struct, frozen=True):
 
     end: Place
     kernel: Place  # what the kernel said meanwhile
-    cases: bool  # whether its output told of some
-    rest: list[Place]  # cases, or output, that differ
+    what: str  # was compared besides: the cases that its output told of, or the output
+    rest: list[Place]  # of that, where it differs
 
     @property
     def differs(self) -> bool:
@@ -59,16 +61,17 @@ class Comparison(Struct, frozen=True):
 def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Comparison:
     """`seen` have a record each. Addresses in what they print are compared if `exact`."""
     records = {one.column: one.record for one in seen if one.record is not None}
-    told_of = any(record.cases for record in records.values())
-    if told_of:  # what tells of cases prints times and numbers beside them
+    if any(record.cases for record in records.values()):
+        what = "cases"  # what tells of them prints times and numbers beside them
         rest = [place for place in _case_places(records, exact) if place.differs]
     else:
+        cut = any(_is_cut(one, stream) for one in seen for stream in STREAMS)
+        what = "first MiB of output" if cut else "output"
+        what += "" if exact else ", addresses apart"
         rest = [
             place
-            for stream in ("stdout", "stderr")
-            for place in _output_places(
-                stream, {one.column: _lines(getattr(one, stream), exact) for one in seen}
-            )
+            for stream in STREAMS
+            for place in _output_places(stream, _texts(seen, stream, exact))
         ]
     return Comparison(
         end=_place("how it ended", {column: [end_of(one)] for column, one in records.items()}),
@@ -76,7 +79,7 @@ def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Compar
             "what the kernel said",
             {column: [one.kernel_said or SILENT] for column, one in records.items()},
         ),
-        cases=told_of,
+        what=what,
         rest=rest,
     )
 
@@ -143,8 +146,23 @@ def _cases(record: ProgramRecord, exact: bool) -> dict[str, str]:
 # -- output --------------------------------------------------------------------------------
 
 
+def _texts(seen: Sequence[ColumnOutput], stream: str, exact: bool) -> Texts:
+    """Where some are cut, the lines that are whole in all of those: their addresses differ in
+    length, and so what lies in front of the cut does.
+    """
+    texts = {one.column: _lines(getattr(one, stream), exact) for one in seen}
+    whole = [getattr(one, stream).count("\n") for one in seen if _is_cut(one, stream)]
+    common = max(min(whole), 1) if whole else None
+    return {column: lines[:common] for column, lines in texts.items()}
+
+
 def _lines(text: str, exact: bool) -> list[str]:
-    return _comparable(text, exact).splitlines()
+    *lines, rest = _comparable(text, exact).split("\n")
+    return [*lines, rest, UNENDED] if rest else lines
+
+
+def _is_cut(one: ColumnOutput, stream: str) -> bool:
+    return one.record is not None and getattr(one.record, f"{stream}_bytes") > KEPT
 
 
 def _output_places(stream: str, texts: Texts) -> Iterator[Place]:
@@ -217,14 +235,15 @@ def _opcodes(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, in
 # -- as text -------------------------------------------------------------------------------
 
 
-def render_comparison(record: ComparisonRecord, exact: bool = False) -> str:
-    """For people: each place once, what most columns have first, the others marked."""
-    seen = [one for one in record.columns if one.record is not None]
-    compared = compare_columns(seen, exact) if seen else None
+def render_comparison(record: ComparisonRecord, compared: Comparison | None) -> str:
+    """For people: each place once, what most columns have first, the others marked. `compared` are
+    those that it was seen on, if there are any.
+    """
     names = _short([one.column for one in record.columns])
     count = words.plural(len(record.columns), "column")
-    of_all = count if len(seen) == len(record.columns) else f"{len(seen)} of {count}"
-    lines = list(_compared(compared, of_all, names, exact)) if compared else []
+    seen = sum(one.record is not None for one in record.columns)
+    of_all = count if seen == len(record.columns) else f"{seen} of {count}"
+    lines = list(_compared(compared, of_all, names)) if compared else []
     for one in record.columns:
         if one.record is None:
             first, *rest = one.failure.splitlines() or ["unknown"]
@@ -233,9 +252,7 @@ def render_comparison(record: ComparisonRecord, exact: bool = False) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _compared(
-    compared: Comparison, columns: str, names: Mapping[str, str], exact: bool
-) -> Iterator[str]:
+def _compared(compared: Comparison, columns: str, names: Mapping[str, str]) -> Iterator[str]:
     yield from _told(compared.end, names)
     if compared.kernel.differs or compared.kernel.rows[0].lines != [SILENT]:
         yield from _told(compared.kernel, names)
@@ -243,12 +260,11 @@ def _compared(
         yield from _told(place, names)
     if more := len(compared.rest) - PLACES:
         yield from ["", f"and {words.plural(more, 'place')} more"] if more > 0 else []
-    what = "cases" if compared.cases else "output" if exact else "output, addresses apart"
     yield ""
     if compared.differs:
         yield f"{columns}: they differ"
     else:
-        yield f"{columns}: the same end, the same {what}"
+        yield f"{columns}: the same end, the same {compared.what}"
 
 
 def _told(place: Place, names: Mapping[str, str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from harness.build.store import Store
 from harness.catalog.project import Project
 from harness.machine import QemuError
 from harness.machine.session import BootError
-from harness.program_record import ColumnOutput
+from harness.program_record import KEPT, ColumnOutput
 from harness.run.options import Options
 from harness.run.plan import Column
 from harness.run.program import Program, run_program
@@ -26,7 +26,6 @@ from harness.run.workers import Workers
 from harness.text import clean_lines
 
 WORK = "harness.run.compare:run_one"  # for Workers
-KEPT = 1 << 20  # bytes of each stream that are kept and compared
 
 
 class Task(Struct, frozen=True, kw_only=True):

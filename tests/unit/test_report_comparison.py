@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from harness.program_record import (
+    KEPT,
     CaseRecord,
     ColumnOutput,
     ComparisonRecord,
@@ -31,7 +33,8 @@ def died(column: str, died: str, place: str = "") -> ColumnOutput:
 
 def text(*columns: ColumnOutput, exact: bool = False) -> str:
     record = ComparisonRecord(schema=1, program="p.c", arguments=[], columns=[*columns])
-    return render_comparison(record, exact)
+    observed = [one for one in columns if one.record is not None]
+    return render_comparison(record, compare_columns(observed, exact) if observed else None)
 
 
 def test_the_same_everywhere_is_one_row() -> None:
@@ -145,6 +148,25 @@ def test_cases_that_are_named_by_addresses_are_the_same_ones() -> None:
 def test_a_warning_on_one_column_alone_is_a_difference() -> None:
     told = text(seen("k,arm"), seen("k,m68k", kernel_said="warn(copy_page)"))
     assert "what the kernel said\n  arm\n    (nothing)\n* m68k\n    warn(copy_page)\n" in told
+
+
+@pytest.mark.parametrize("other", ["a\n", "a\r\n", "a\x0c"])
+def test_how_a_line_ends_is_a_difference(other: str) -> None:
+    assert compare_columns([seen("k,arm", "a"), seen("k,m68k", other)]).differs
+
+
+def test_of_a_flood_the_lines_are_compared_that_all_have_and_the_rest_is_not_said_to_be() -> None:
+    """A line of m68k is shorter, and more of them come before the cut."""
+    lines = KEPT // 8
+    columns = [
+        seen(column, f"{address} is where it is\n" * lines, stdout_bytes=32 * lines)
+        for column, address in (("k,arm64", "0x7fff12345678"), ("k,m68k", "0xc0012345"))
+    ]
+    kept = [replace(one, stdout=one.stdout[:KEPT]) for one in columns]
+    assert not compare_columns(kept).differs
+    assert text(*kept).endswith("the same first MiB of output, addresses apart\n")
+    kept[0] = replace(kept[0], stdout=f"other\n{kept[0].stdout}"[:KEPT])
+    assert compare_columns(kept).differs
 
 
 def test_what_was_not_observed_is_told_and_not_compared() -> None:
