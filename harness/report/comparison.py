@@ -19,6 +19,7 @@ ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{5,}\b")  # of what lies elsewhere on each
 LINES = 2000  # of what differs in an output; more than that is compared as a whole
 SHOWN = 8  # lines of one text, and
 PLACES = 30  # places of one output that are shown
+CONTEXT = 20  # characters that are shown of what long lines have in common
 SILENT = "(nothing)"
 UNENDED = "(no end of line)"
 STREAMS = ("stdout", "stderr")
@@ -166,15 +167,24 @@ def _is_cut(one: ColumnOutput, stream: str) -> bool:
 
 
 def _output_places(stream: str, texts: Texts) -> Iterator[Place]:
-    """The places in which these differ, as lines of what most of them have."""
+    """The places in which these differ, as lines of what most of them have. Short ones in which
+    each has as many lines are one for each line: noise in one hides no other.
+    """
     whole = _place(stream, texts)
     if not whole.differs:
         return
     most = whole.rows[0].lines
     maps = {column: _Map(most, lines) for column, lines in texts.items()}
     for first, last in _merged(span for one in maps.values() for span in one.changed):
-        told = {column: one.lines(first, last) or [SILENT] for column, one in maps.items()}
-        yield _place(f"{stream}, {_span(first, last)}", told)
+        told = {column: one.lines(first, last) for column, one in maps.items()}
+        count = last - first
+        if 0 < count <= SHOWN and all(len(lines) == count for lines in told.values()):
+            for nth in range(count):
+                line = {column: [lines[nth]] for column, lines in told.items()}
+                yield _place(f"{stream}, {_span(first + nth, first + nth + 1)}", line)
+        else:
+            there = {column: lines or [SILENT] for column, lines in told.items()}
+            yield _place(f"{stream}, {_span(first, last)}", there)
 
 
 def _span(first: int, last: int) -> str:
@@ -217,8 +227,7 @@ class _Map:
 
 def _opcodes(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
     """As SequenceMatcher's, whose time grows as the square of what differs: not all of a flood."""
-    same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), None)
-    head = min(len(old), len(new)) if same is None else same
+    head = _common(old, new)
     tail = 0
     while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
         tail += 1
@@ -230,6 +239,12 @@ def _opcodes(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, in
         for tag, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
             yield tag, head + i1, head + i2, head + j1, head + j2
     yield "equal", len(old) - tail, len(old), len(new) - tail, len(new)
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of the first are the same."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 # -- as text -------------------------------------------------------------------------------
@@ -270,14 +285,28 @@ def _compared(compared: Comparison, columns: str, names: Mapping[str, str]) -> I
 def _told(place: Place, names: Mapping[str, str]) -> Iterator[str]:
     yield ""
     yield clean(place.title)
-    for number, row in enumerate(place.rows):
+    for number, (row, shown) in enumerate(zip(place.rows, _legible(place.rows), strict=True)):
         mark = "*" if number else " "
         where = " ".join(clean(names[column]) for column in row.columns)
-        shown = [clean(line, LINE_LIMIT) for line in row.lines[:SHOWN]]
-        if len(row.lines) > SHOWN:
-            shown.append(f".. {words.plural(len(row.lines) - SHOWN, 'line')} more")
         yield f"{mark} {where}"
-        yield from (f"    {line}" for line in shown)
+        yield from (f"    {clean(line, LINE_LIMIT)}" for line in shown)
+        if len(row.lines) > SHOWN:
+            yield f"    .. {words.plural(len(row.lines) - SHOWN, 'line')} more"
+
+
+def _legible(rows: Sequence[Row]) -> list[list[str]]:
+    """Of each row the lines that are shown, so that one can see where they differ: a long first one
+    from shortly before that, and those that would look alike as Python writes them.
+    """
+    texts = [row.lines[:SHOWN] for row in rows]
+    least, greatest = min(texts)[0], max(texts)[0]
+    alike = _common(least, greatest)  # of all
+    if LINE_LIMIT // 2 < alike < len(greatest):
+        texts = [[f"..{first[alike - CONTEXT :]}", *rest] for first, *rest in texts]
+    looks = {"\n".join(clean(line, LINE_LIMIT).rstrip() for line in lines) for lines in texts}
+    if len(looks) < len(texts):
+        texts = [[ascii(line) for line in lines] for lines in texts]
+    return texts
 
 
 def _short(columns: Sequence[Column]) -> dict[Column, str]:

@@ -97,6 +97,30 @@ def test_only_the_lines_that_differ_are_told_what_most_have_first() -> None:
     assert told.endswith("3 columns: they differ\n")
 
 
+def test_lines_side_by_side_are_told_one_by_one() -> None:
+    """A line with a time or a PID in it is another on each column."""
+    told = text(
+        seen("k,alpha", "EFAULT\npid 24\n"),
+        seen("k,arm", "ok\npid 43\n"),
+        seen("k,m68k", "ok\npid 26\n"),
+    )
+    assert "stdout, line 1\n  arm m68k\n    ok\n* alpha\n    EFAULT\n" in told
+    assert "stdout, line 2\n  alpha\n    pid 24\n* arm\n    pid 43\n* m68k\n" in told
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        ("x" * 500 + "yes", "x" * 500 + "no", [f"..{'x' * 20}yes", f"..{'x' * 20}no"]),
+        ("a\tb", "a b", ["'a\\tb'", "'a b'"]),
+        ("a ", "a", ["'a '", "'a'"]),
+    ],
+)
+def test_one_can_see_where_lines_differ(one: str, other: str, shown: list[str]) -> None:
+    told = text(seen("k,arm", f"{one}\n"), seen("k,m68k", f"{other}\n"))
+    assert f"  arm\n    {shown[0]}\n* m68k\n    {shown[1]}\n" in told
+
+
 def test_addresses_are_compared_only_if_that_is_asked_for() -> None:
     columns = seen("k,arm", "at 0xbefff000 of 0x10\n"), seen("k,m68k", "at 0xc0001000 of 0x10\n")
     assert not compare_columns(columns).differs
