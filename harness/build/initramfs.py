@@ -6,6 +6,7 @@ fields of 8 hex digits behind the magic, the name, and the data, name and data p
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ class _Member(Struct, frozen=True):
 
 def _header(member: _Member, inode: int) -> bytes:
     links = 2 if stat.S_ISDIR(member.mode) else 1
-    name = member.name.encode() + b"\0"
+    name = os.fsencode(member.name) + b"\0"
     major, minor = member.device
     fields = (
         inode, member.mode, 0, 0, links, 0, len(member.data), 0, 0, major, minor, len(name), 0,
@@ -123,7 +124,7 @@ def write_overlay(out: Path, base: Path, extras: Iterable[Extra]) -> None:
             if folder not in FOLDERS:
                 folders[folder] = _Member(folder, stat.S_IFDIR | 0o755)
         if extra.link:
-            files[extra.name] = _Member(extra.name, stat.S_IFLNK | 0o777, extra.link.encode())
+            files[extra.name] = _Member(extra.name, stat.S_IFLNK | 0o777, os.fsencode(extra.link))
             continue
         try:
             data = extra.data.read_bytes() if isinstance(extra.data, Path) else extra.data

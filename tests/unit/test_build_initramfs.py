@@ -79,6 +79,11 @@ def test_equal_bytes(tmp_path: Path, binary: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_name_need_not_be_text(tmp_path: Path, binary: Path) -> None:
+    write_initramfs(tmp_path / "out", {os.fsdecode(b"dev/\xff"): binary})
+    assert b"dev/\xff\0" in (tmp_path / "out").read_bytes()
+
+
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="no cpio")
 def test_cpio_reads_it(tmp_path: Path, binary: Path) -> None:
     out = tmp_path / "out.cpio"
