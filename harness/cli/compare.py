@@ -111,15 +111,14 @@ def command(
     """
     from harness.program_record import SCHEMA, ColumnOutput, ComparisonRecord
     from harness.report.comparison import compare_columns, render_comparison
+    from harness.run.program import printable
 
-    known_form(how.form)
-    if how.results is not None:
-        writable("--results", how.results)
-        how.results.write_bytes(b"")  # a former run's are not to be taken for those of this one
     tasks = _tasks(program, arguments, where, how, around)
+    if how.results is not None:
+        how.results.write_bytes(b"")  # a former run's are not to be taken for those of this one
     seen, stopped = dict[str, ColumnOutput](), None
     try:
-        for one in _run(tasks, how.jobs):
+        for one in _run(tasks, how):
             seen[one.column] = one
             click.echo(f"faultline {one.column}: {_ended(one)}", err=True)
     except Interrupted as stop:
@@ -128,16 +127,18 @@ def command(
     unseen = f"interrupted: {stopped}"
     record = ComparisonRecord(
         schema=SCHEMA,
-        program=program,
-        arguments=[*arguments],
+        program=printable(program),
+        arguments=[printable(word) for word in arguments],
         columns=[seen.get(id) or ColumnOutput(column=id, failure=unseen) for id in ids],
     )
-    if how.results is not None:
-        how.results.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     observed = [one for one in record.columns if one.record is not None]
     compared = compare_columns(observed, how.exact) if observed else None
-    with whoever_reads():
-        click.echo(render_comparison(record, compared), nl=False)
+    try:
+        if how.results is not None:
+            how.results.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    finally:  # a full disk is no reason to say nothing
+        with whoever_reads():
+            click.echo(render_comparison(record, compared), nl=False)
     sys.exit(stopped.exit_code if stopped else _code(record.columns, compared))
 
 
@@ -146,13 +147,16 @@ def _tasks(
 ) -> list[Task]:
     """One for each column; what can be looked at beforehand has been. Raises UsageProblem."""
     from harness.run.compare import Task
-    from harness.run.options import Options
-    from harness.run.preflight import preflight
 
+    known_form(how.form)
+    if how.results is not None:
+        writable("--results", how.results)
+    if how.stdin is not None and not how.stdin.is_file():
+        raise UsageProblem(f"--stdin {how.stdin} is no file: each column reads it, from its start")
     project, store = open_project(how.store_path), open_store(how.store_path)
     columns = select(project, where.arches, where.kernels, where.flavours)
     refuse_flavours(columns)
-    tasks = [
+    return [
         Task(
             project=project,
             column=column,
@@ -166,8 +170,6 @@ def _tasks(
         )
         for column in columns
     ]
-    preflight(columns, Options(store=store, accel=how.accel))
-    return tasks
 
 
 def _path(program: str, arch: str) -> Path:
@@ -179,11 +181,16 @@ def _path(program: str, arch: str) -> Path:
     raise UsageProblem(f"{path} is {what}: give a program, or a file of C; {hint}")
 
 
-def _run(tasks: Sequence[Task], jobs: int) -> Iterator[ColumnOutput]:
+def _run(tasks: Sequence[Task], how: How) -> Iterator[ColumnOutput]:
     from harness.run.compare import WORK, run_all
     from harness.run.workers import Workers
 
-    with Workers(jobs, len(tasks), WORK) as workers:
+    with Workers(how.jobs, len(tasks), WORK) as workers:  # what follows is loaded while they start
+        from harness.run.options import Options
+        from harness.run.preflight import preflight
+
+        options = Options(store=open_store(how.store_path), accel=how.accel)
+        preflight([task.column for task in tasks], options)
         yield from run_all(tasks, workers)
 
 

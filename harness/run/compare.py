@@ -20,7 +20,7 @@ from harness.machine.session import BootError
 from harness.program_record import KEPT, ColumnOutput
 from harness.run.options import Options
 from harness.run.plan import Column
-from harness.run.program import Program, run_program
+from harness.run.program import Program, printable, run_program
 from harness.run.suite import Reading
 from harness.run.workers import Workers
 from harness.text import clean_lines
@@ -87,7 +87,7 @@ def _observed(task: Task) -> ColumnOutput:
         )  # fmt: skip
     except (BuildError, QemuError, BootError, OSError) as error:
         refused = isinstance(error, InputError)
-        return ColumnOutput(column=column, failure=brief(error), refused=refused)
+        return ColumnOutput(column=column, failure=printable(brief(error)), refused=refused)
     finally:
         if stdin is not None:
             os.close(stdin)

@@ -210,8 +210,8 @@ def _record(
     known = ended is not None and not ended.refused and not ending.lost
     return ProgramRecord(
         schema=SCHEMA,
-        program=_printable(str(program.path)),
-        arguments=[_printable(word) for word in program.arguments],
+        program=printable(str(program.path)),
+        arguments=[printable(word) for word in program.arguments],
         column=column.column,
         arch=column.arch,
         kernel=column.kernel,
@@ -235,7 +235,7 @@ def _record(
     )
 
 
-def _printable(word: str) -> str:
+def printable(word: str) -> str:
     """A word of the command line need not be text, and JSON has nothing else."""
     return os.fsencode(word).decode(errors="backslashreplace")
 
