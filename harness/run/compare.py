@@ -68,7 +68,10 @@ def _outcome(future: Future[None], task: Task, out: Path) -> ColumnOutput:
 
 
 def run_one(task: Task, out: Path) -> None:
-    """In a worker: build, boot and run, and write a ColumnOutput to `out`."""
+    """In a worker: build, boot and run, and write a ColumnOutput to `out`, in whose folder lies
+    whatever else it makes: that goes also where somebody kills the worker.
+    """
+    tempfile.tempdir = str(out.parent)
     out.write_bytes(msgspec.json.encode(_observed(task)))
 
 

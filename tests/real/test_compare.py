@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from harness.program_record import ComparisonRecord
+from tests.processes import within
 
 ROOT = Path(__file__).parents[2]
 DIFFER = ROOT / "tests" / "programs" / "differ.c"
@@ -70,6 +72,24 @@ def test_an_interrupted_one_leaves_nothing_and_tells_what_it_was(tmp_path: Path)
     assert "m68k: not observed: interrupted: SIGTERM" in told
     columns = json.loads(results.read_text())["columns"]
     assert [one["failure"] for one in columns] == ["interrupted: SIGTERM"] * 2
+
+
+def test_a_worker_that_is_killed_leaves_nothing_either(tmp_path: Path) -> None:
+    script, folder = tmp_path / "slow.sh", tmp_path / "tmp"
+    script.write_text("#!/bin/sh\nsleep 60\n")
+    folder.mkdir()
+    argv, env = [*ARGV, "--jobs", "2", script], {**os.environ, "TMPDIR": str(folder)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=ROOT, env=env, stdout=pipe, text=True) as process:
+        try:
+            assert within(1800, lambda: len([*folder.rglob("initramfs.cpio")]) == 2)
+            worker, _ = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(worker), signal.SIGKILL)
+        finally:
+            told, _ = process.communicate(timeout=1800)
+    assert process.returncode == 3
+    assert told.count("not observed: its worker process, or another one, died") == 2
+    assert not [*folder.iterdir()]
 
 
 def test_what_is_for_one_arch_only_runs_there(tmp_path: Path) -> None:
