@@ -16,7 +16,6 @@ from harness.cli.common import (
     UsageProblem,
     open_project,
     open_store,
-    refuse_flavours,
     select,
     writable,
 )
@@ -24,7 +23,7 @@ from harness.cli.options import (
     Where,
     accel_option,
     as_one,
-    column_options,
+    booted_options,
     jobs_option,
     refresh_option,
     store_option,
@@ -91,7 +90,7 @@ how_options = as_one(
 )
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@column_options
+@booted_options
 @how_options
 @around_options
 def command(
@@ -154,8 +153,6 @@ def _tasks(
     if how.stdin is not None and not how.stdin.is_file():
         raise UsageProblem(f"--stdin {how.stdin} is no file: each column reads it, from its start")
     project, store = open_project(how.store_path), open_store(how.store_path)
-    columns = select(project, where.arches, where.kernels, where.flavours)
-    refuse_flavours(columns)
     return [
         Task(
             project=project,
@@ -168,7 +165,7 @@ def _tasks(
             refresh=how.refresh,
             jobs=how.jobs,
         )
-        for column in columns
+        for column in select(project, where.arches, where.kernels, where.flavours)
     ]
 
 

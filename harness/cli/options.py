@@ -73,14 +73,14 @@ def _arches(default: str) -> Decorator:
     return _named(lambda project: project.arches, "--arch", "arches", multiple=True, help=text)
 
 
-def _kernels(default: str) -> Decorator:
-    text = (
-        "Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH; or a target "
-        f"that runs already: local, ssh:HOST, qemu-user. Repeatable. Default: {default}."
-    )
+def _kernels(default: str, booted: bool = False) -> Decorator:
+    """`booted`: for a command that needs a machine of its own."""
+    text = "Kernel: a name from kernels.yaml, tree:PATH, git:PATH#REV or image:PATH"
+    if not booted:
+        text += "; or a target that runs already: local, ssh:HOST, qemu-user"
     return _named(
-        lambda project: project.kernels, "--kernel", "--target", "kernels", multiple=True,
-        metavar="SPEC", help=text,
+        lambda project: project.kernels, "--kernel", *([] if booted else ["--target"]), "kernels",
+        multiple=True, metavar="SPEC", help=f"{text}. Repeatable. Default: {default}.",
     )  # fmt: skip
 
 
@@ -114,14 +114,13 @@ class Where(Struct, frozen=True):
 
 arches_option = _arches("all but the variants")
 _RECORDED = "all that the results have"
-column_options = as_one(
-    "where",
-    Where,
-    arches_option,
-    _kernels("the one that kernels.yaml calls default"),
-    _flavours("core"),
-)
+_DECLARED = "the one that kernels.yaml calls default"
+column_options = as_one("where", Where, arches_option, _kernels(_DECLARED), _flavours("core"))
 """For a command that builds or runs columns."""
+booted_options = as_one(
+    "where", Where, arches_option, _kernels(_DECLARED, booted=True), _flavours("core")
+)
+"""For a command that boots columns."""
 recorded_options = as_one(
     "where", Where, _arches(_RECORDED), _kernels(_RECORDED), _flavours(_RECORDED)
 )

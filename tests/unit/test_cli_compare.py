@@ -34,6 +34,11 @@ def test_wrong_use_leaves_the_results_that_are_there(project: Path, tmp_path: Pa
         assert message in done.stderr
 
 
+def test_what_runs_already_is_not_offered() -> None:
+    assert "--target" in call("run", "--help").output
+    assert "runs already" not in call("compare", "--help").output
+
+
 @pytest.mark.parametrize(
     ("columns", "code"),
     [
