@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 
 from msgspec import Struct
 
@@ -64,16 +65,14 @@ def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Compar
     records = {one.column: one.record for one in seen if one.record is not None}
     if any(record.cases for record in records.values()):
         what = "cases"  # what tells of them prints times and numbers beside them
-        rest = [place for place in _case_places(records, exact) if place.differs]
+        places = _case_places(records, exact)
     else:
         cut = any(_is_cut(one, stream) for one in seen for stream in STREAMS)
         what = "first MiB of output" if cut else "output"
         what += "" if exact else ", addresses apart"
-        rest = [
-            place
-            for stream in STREAMS
-            for place in _output_places(stream, _texts(seen, stream, exact))
-        ]
+        places = chain.from_iterable(
+            _output_places(stream, _texts(seen, stream, exact)) for stream in STREAMS
+        )
     return Comparison(
         end=_place("how it ended", {column: [end_of(one)] for column, one in records.items()}),
         kernel=_place(
@@ -81,7 +80,7 @@ def compare_columns(seen: Sequence[ColumnOutput], exact: bool = False) -> Compar
             {column: [one.kernel_said or SILENT] for column, one in records.items()},
         ),
         what=what,
-        rest=rest,
+        rest=[place for place in places if place.differs],
     )
 
 

@@ -108,6 +108,13 @@ def test_lines_side_by_side_are_told_one_by_one() -> None:
     assert "stdout, line 2\n  alpha\n    pid 24\n* arm\n    pid 43\n* m68k\n" in told
 
 
+def test_a_line_that_all_have_amid_those_that_differ_is_not_told() -> None:
+    """Differences that touch are one place, and not all of its lines need differ."""
+    columns = seen("k,0", "a\na\na\n"), seen("k,1", "a\na\na\n"), seen("k,2", "b\na\na\n")
+    titles = [place.title for place in compare_columns([*columns, seen("k,3", "b\na\nb\n")]).rest]
+    assert titles == ["stdout, line 1", "stdout, line 3"]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "shown"),
     [
