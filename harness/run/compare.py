@@ -43,28 +43,44 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 def run_all(tasks: Sequence[Task], workers: Workers) -> Iterator[ColumnOutput]:
-    """What came of each, in the order in which they end; none is lost, whatever a worker does."""
+    """What came of each, in the order in which they end. None is lost, whatever a worker does: one
+    that dies takes the others along, and what was not seen by then is tried once more.
+    """
     with tempfile.TemporaryDirectory(prefix="faultline-compare-") as folder:
-        running: dict[Future[None], tuple[Task, Path]] = {}
-        for number, task in enumerate(tasks):
-            out = Path(folder) / str(number)
-            try:
-                running[workers.submit(task, out)] = task, out
-            except (OSError, BrokenProcessPool) as error:
-                yield ColumnOutput(column=task.column.id, failure=f"it was not begun: {error}")
-        for future in as_completed(running):
-            yield _outcome(future, *running[future])
+        lost: list[Task] = []
+        yield from _run_each(tasks, workers, Path(folder), lost)
+        if lost:
+            workers.renew()
+            again, lost = lost, []
+            yield from _run_each(again, workers, Path(folder), lost)
+        for task in lost:
+            yield ColumnOutput(column=task.column.id, failure="a worker process died, twice")
 
 
-def _outcome(future: Future[None], task: Task, out: Path) -> ColumnOutput:
-    try:
-        future.result()
-        return msgspec.json.decode(out.read_bytes(), type=ColumnOutput)
-    except BrokenProcessPool:
-        why = "its worker process, or another one, died"
-    except Exception as error:  # of one column: the others have theirs
-        why = f"{type(error).__name__}: {error}"
-    return ColumnOutput(column=task.column.id, failure=why)
+def _run_each(
+    tasks: Sequence[Task], workers: Workers, folder: Path, lost: list[Task]
+) -> Iterator[ColumnOutput]:
+    """What came of each but those that a worker's death left unseen: they are added to `lost`."""
+    running: dict[Future[None], tuple[Task, Path]] = {}
+    for number, task in enumerate(tasks):
+        out = folder / str(number)
+        try:
+            running[workers.submit(task, out)] = task, out
+        except BrokenProcessPool:
+            lost.append(task)
+        except OSError as error:  # no room to put it down
+            yield ColumnOutput(column=task.column.id, failure=f"it was not begun: {error}")
+    for future in as_completed(running):
+        task, out = running[future]
+        try:
+            future.result()
+            seen = msgspec.json.decode(out.read_bytes(), type=ColumnOutput)
+        except BrokenProcessPool:
+            lost.append(task)
+            continue
+        except Exception as error:  # of one column: the others have theirs
+            seen = ColumnOutput(column=task.column.id, failure=f"{type(error).__name__}: {error}")
+        yield seen
 
 
 def run_one(task: Task, out: Path) -> None:
