@@ -44,9 +44,10 @@ class Task(Struct, frozen=True, kw_only=True):
 
 def run_all(tasks: Sequence[Task], workers: Workers) -> Iterator[ColumnOutput]:
     """What came of each, in the order in which they end. None is lost, whatever a worker does: one
-    that dies takes the others along, and what was not seen by then is tried once more.
+    that dies takes the others along, and what was not seen by then is tried once more. The workers
+    are gone when this ends, however it does, and then the folder in which they write.
     """
-    with tempfile.TemporaryDirectory(prefix="faultline-compare-") as folder:
+    with tempfile.TemporaryDirectory(prefix="faultline-compare-") as folder, workers:
         lost: list[Task] = []
         yield from _run_each(tasks, workers, Path(folder), lost)
         if lost:

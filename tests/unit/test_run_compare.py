@@ -1,9 +1,13 @@
-"""Several columns on workers that die."""
+"""What `faultline compare` has its workers do, without any machine."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +18,26 @@ import pytest
 from harness.program_record import ColumnOutput
 from harness.run.compare import run_all
 from harness.run.workers import Workers
+
+
+def one_ends(task: Any, out: Path) -> None:
+    if task == "long":
+        time.sleep(60)
+    out.write_bytes(msgspec.json.encode(ColumnOutput(column=task)))
+
+
+def test_the_folder_goes_after_the_workers_that_write_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it may not be empty when it goes, and that be told instead of the interruption."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tasks: list[Any] = ["long", "short"]
+    with Workers(2, work=f"{__name__}:one_ends") as workers:
+        with closing(run_all(tasks, workers)) as told:  # type: ignore[type-var]
+            assert next(told).column == "short"
+            assert [*tmp_path.iterdir()]
+        assert not multiprocessing.active_children()
+    assert not [*tmp_path.iterdir()]
 
 
 def dies(task: Any, out: Path) -> None:
