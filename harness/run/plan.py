@@ -48,6 +48,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     summary: str = ""  # what it does, in a sentence
     memory: int = 0  # MiB, 0 = the arch's default
     disks: tuple[str, ...] = ()  # scratch disks by name
+    module: bool = False  # loads the kernel module, which then is there for whatever comes behind
     refused: str = ""  # why it is not run here
     lacks: str = ""  # what is known not to be there: n/a without a look
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
@@ -155,6 +156,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
         expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),
         memory=scenario.memory or 0,
         disks=scenario.needs.disks,
+        module=scenario.needs.module,
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
 
@@ -177,13 +179,13 @@ def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
     """Cut a column's cells into boots: those that need the same machine share one, but for
     those that wedge.
     """
-    shared: dict[tuple[int, tuple[str, ...]], list[Cell]] = {}
+    shared: dict[tuple[int, tuple[str, ...], bool], list[Cell]] = {}
     alone: list[Cell] = []
     for one in cells:
         if one.wedges:
             alone.append(one)
         else:
-            shared.setdefault((one.memory, one.disks), []).append(one)
+            shared.setdefault((one.memory, one.disks, one.module), []).append(one)
     groups = [*shared.values(), *([one] for one in alone)]
     return [replace(template, cells=tuple(group)) for group in groups]
 

@@ -243,7 +243,9 @@ def _claimed(one: Cell, scenario: Scenario, arch: Arch) -> Cell:
         one = without_disks(one, why, scenario.needs.declared)
     expectations = [part for whole in one.expectations for part in _right_or_as_ours(whole)]
     refused = scenario.harm_on(arch)
-    return replace(one, expectations=tuple(expectations), refused=refused, memory=0, disks=())
+    return replace(
+        one, expectations=tuple(expectations), refused=refused, memory=0, disks=(), module=False
+    )
 
 
 def _right_or_as_ours(expectation: Expectation) -> list[Expectation]:

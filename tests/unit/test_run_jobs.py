@@ -11,20 +11,22 @@ from harness.run.plan import WORTH_A_MACHINE, Cell, jobs, machine_for, repeat_co
 from tests.unit.job_samples import cell, job
 
 
-def test_wedging_cells_and_big_ones_have_boots_of_their_own() -> None:
+def test_wedging_cells_big_ones_and_those_with_the_module_have_boots_of_their_own() -> None:
     cells = [
         Cell(scenario="a/a", expectations=()),
         Cell(scenario="a/hang", expectations=(), wedges=True),
         Cell(scenario="a/big", expectations=(), memory=512),
+        Cell(scenario="a/loads", expectations=(), module=True),
         Cell(scenario="a/b", expectations=()),
     ]
     cut = jobs(cells, job())
     assert [[c.scenario for c in one.cells] for one in cut] == [
         ["a/a", "a/b"],
         ["a/big"],
+        ["a/loads"],
         ["a/hang"],
     ]
-    assert [machine_for(one.spec, one.cells[0]).memory for one in cut] == [64, 512, 64]
+    assert [machine_for(one.spec, one.cells[0]).memory for one in cut] == [64, 512, 64, 64]
 
 
 def test_a_long_job_is_spread_over_free_machines() -> None:
