@@ -74,9 +74,9 @@ def test_an_interrupted_one_leaves_nothing_and_tells_what_it_was(tmp_path: Path)
     assert [one["failure"] for one in columns] == ["interrupted: SIGTERM"] * 2
 
 
-def test_a_worker_that_is_killed_leaves_nothing_either(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     script, folder = tmp_path / "slow.sh", tmp_path / "tmp"
-    script.write_text("#!/bin/sh\nsleep 60\n")
+    script.write_text("#!/bin/sh\nsleep 3\necho here\n")
     folder.mkdir()
     argv, env = [*ARGV, "--jobs", "2", script], {**os.environ, "TMPDIR": str(folder)}
     pipe = subprocess.PIPE
@@ -87,8 +87,8 @@ def test_a_worker_that_is_killed_leaves_nothing_either(tmp_path: Path) -> None:
             os.kill(int(worker), signal.SIGKILL)
         finally:
             told, _ = process.communicate(timeout=1800)
-    assert process.returncode == 3
-    assert told.count("not observed: its worker process, or another one, died") == 2
+    assert process.returncode == 0
+    assert "2 columns: the same end, the same output" in told
     assert not [*folder.iterdir()]
 
 
