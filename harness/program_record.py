@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final, Literal
 
@@ -89,3 +90,11 @@ class ComparisonRecord(
     program: str
     arguments: list[str]
     columns: list[ColumnOutput]
+
+
+def death(signal: str, details: Mapping[str, str]) -> tuple[str, str]:
+    """(siginfo, place in its source) of an end by `signal`, where a core tells of this end; else
+    the signal alone, and "".
+    """
+    died = details.get("died", "")
+    return (died, details.get("place", "")) if died.partition("/")[0] == signal else (signal, "")

@@ -136,16 +136,6 @@ def one_column(project: Project, arch: str, kernel: str | None, flavour: str) ->
     return select(project, (arch,), (kernel,) if kernel else (), (flavour,))[0]
 
 
-def say_stages(who: str) -> Callable[[str], None]:
-    """Tells on stderr what is being built, but not every object that is compiled."""
-
-    def say(what: str) -> None:
-        if not what[:1].isdigit():
-            click.echo(f"{who}: {what}", err=True)
-
-    return say
-
-
 def refuse_flavours(columns: Iterable[Column]) -> None:
     """Of what runs already, and so is built in no flavour. Raises UsageProblem."""
     from harness.catalog.kernels import RunningSource

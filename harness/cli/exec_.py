@@ -18,7 +18,6 @@ from harness.cli.common import (
     one_column,
     open_project,
     open_store,
-    say_stages,
     writable,
 )
 from harness.cli.options import as_one, one_column_options, store_option
@@ -142,7 +141,7 @@ def _run(
 ) -> Ran:
     """Its streams are ours; what comes to no end of the program ends us. Raises BuildError."""
     from harness.machine.session import BootError
-    from harness.run.options import Options
+    from harness.run.options import Options, say_stages
     from harness.run.preflight import preflight
     from harness.run.program import run_program
 

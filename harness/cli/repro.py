@@ -16,7 +16,7 @@ import click
 from msgspec.structs import replace
 
 from harness.catalog.yamlfile import DeclarationError, quote, suggest
-from harness.cli.common import UsageProblem, one_column, open_project, open_store, say_stages
+from harness.cli.common import UsageProblem, one_column, open_project, open_store
 from harness.cli.options import (
     busybox_option,
     one_column_options,
@@ -73,7 +73,7 @@ def command(
       faultline repro stack/below-usp-257 --arch m68k --print-command
       faultline repro retry/kill-in-read --arch alpha --gdb
     """
-    from harness.run.options import Options
+    from harness.run.options import Options, say_stages
     from harness.run.preflight import preflight
     from harness.run.repro import observe, prepare_case
 

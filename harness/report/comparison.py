@@ -12,7 +12,7 @@ from itertools import chain
 
 from msgspec import Struct
 
-from harness.program_record import KEPT, ColumnOutput, ComparisonRecord, ProgramRecord
+from harness.program_record import KEPT, ColumnOutput, ComparisonRecord, ProgramRecord, death
 from harness.report import words
 from harness.text import LINE_LIMIT, clean
 
@@ -101,9 +101,8 @@ def end_of(record: ProgramRecord) -> str:
     if record.hang:
         return record.hang
     if record.signal:
-        died, place = record.details.get("died", "").partition(" ")[0], record.details.get("place")
-        known = died.partition("/")[0] == record.signal  # it tells of this end
-        return f"killed by {died if known else record.signal}" + (f" in {place}" if place else "")
+        died, place = death(record.signal, record.details)
+        return f"killed by {died.partition(' ')[0]}" + (f" in {place}" if place else "")
     if record.exit_code is not None:
         return f"exit status {record.exit_code}"
     return record.reason or "unknown"

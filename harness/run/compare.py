@@ -18,12 +18,11 @@ from harness.catalog.project import Project
 from harness.machine import QemuError
 from harness.machine.session import BootError
 from harness.program_record import KEPT, ColumnOutput
-from harness.run.options import Options
+from harness.run.options import Options, say_stages
 from harness.run.plan import Column
 from harness.run.program import Program, printable, run_program
 from harness.run.suite import Reading
 from harness.run.workers import Workers
-from harness.text import clean_lines
 
 WORK = "harness.run.compare:run_one"  # for Workers
 
@@ -103,7 +102,7 @@ def _observed(task: Task) -> ColumnOutput:
         sinks = {name: _keep(data) for name, data in kept.items()}
         ran = run_program(
             task.project, task.column, task.program, options, Reading(task.form), sinks, stdin,
-            _say(column),
+            say_stages(f"faultline {column}"),
         )  # fmt: skip
     except (BuildError, QemuError, BootError, OSError) as error:
         refused = isinstance(error, InputError)
@@ -120,13 +119,3 @@ def _keep(data: bytearray) -> Callable[[bytes], None]:
         data.extend(more[: KEPT - len(data)])
 
     return take
-
-
-def _say(column: str) -> Callable[[str], None]:
-    """Stages on stderr, which the program's own output never gets to; not each compiled object."""
-
-    def say(what: str) -> None:
-        if not what[:1].isdigit():
-            os.write(2, clean_lines(f"faultline {column}: {what}\n").encode())
-
-    return say

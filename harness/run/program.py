@@ -24,7 +24,7 @@ from harness.catalog.shell import load_shell
 from harness.machine.port import Ended
 from harness.machine.program import STREAMS, Ending, ProgramSession, Sink
 from harness.machine.qemu import MachineSpec
-from harness.program_record import SCHEMA, ProgramRecord, Status
+from harness.program_record import SCHEMA, ProgramRecord, Status, death
 from harness.results import ColumnRecord
 from harness.run.images import guest_binary
 from harness.run.options import Options, Say
@@ -158,9 +158,7 @@ def _placed(ending: Ending, binary: Path, arch: Arch) -> Ending:
 
 def death_of(ended: Ended) -> str:
     """The signal, with its siginfo where the kernel has written a core that tells of this end."""
-    died, place = ended.d.get("died", ""), ended.d.get("place", "")
-    if died.partition("/")[0] != ended.signal:
-        return ended.signal
+    died, place = death(ended.signal, ended.d)
     return f"{died} in {place}" if place else died
 
 
