@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from harness.build import BuildError, Say
 from harness.build.kernel import build_kernel
 from harness.build.store import Store
+from harness.build.tools import FULL
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
 from harness.catalog.matrix import Scenario
@@ -45,7 +46,6 @@ FATES = (
     "survived", "doubtful", "infrastructure", "unbuilt", "unchanged",
 )  # fmt: skip
 GOOD = FATES[:3]  # of the rest each is a defect: of the scenarios, of the run, or of the patch
-FULL = "No space left on device"  # of this host, and no patch's doing
 
 
 class Fate(Struct, frozen=True):
@@ -240,7 +240,7 @@ class Laboratory:
         except BuildError as error:
             self._say(f"{self._arch.name}: {mutant.name}: {error}")
             why, fate = str(error).splitlines()[0], "unbuilt"
-            if FULL in str(error):  # by the store, or by what make has called
+            if FULL in str(error):  # of this host, and no patch's doing
                 why, fate = why if FULL in why else f"{why}: {FULL}", "infrastructure"
             return Fate(mutant.name, self._arch.name, fate, observed=why)
         if filecmp.cmp(image, self._unmodified, shallow=False):

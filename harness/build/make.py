@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from harness.build import BuildError, Progress
-from harness.build.tools import CCACHE, clean_environment, excerpt, has_ccache
+from harness.build.tools import CCACHE, clean_environment, excerpt, has_ccache, room
 from harness.catalog.arches import Arch
 from harness.lifetime import session
 
@@ -71,7 +71,7 @@ class Make(Struct):
             status = self._watch(argv, log, stage)
         if status != 0:
             text = self.log.read_bytes()[start:].decode(errors="replace")
-            what = f"{self.label}: make {' '.join(targets)} failed"
+            what = f"{self.label}: make {' '.join(targets)} failed{room(self.log.parent)}"
             raise BuildError(what, log=self.log, excerpt=excerpt(text))
 
     def _watch(self, argv: list[str], log: RawIOBase, stage: str) -> int:

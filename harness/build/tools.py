@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -42,6 +43,8 @@ _ERROR = re.compile(
     r"\berror:|fatal error|undefined reference|No rule to make target|command not found"
     r"|: not found|No such file or directory|No space left|Killed"
 )
+FULL = os.strerror(errno.ENOSPC)
+_SCARCE = 4 << 20  # bytes: make removes what a step has begun, so that a full disk has room again
 HEADERS = {"libelf.h": "libelf-dev"}  # of the host, for objtool of x86
 
 
@@ -167,6 +170,19 @@ def excerpt(text: str, limit: int = 16) -> list[str]:
         return lines[-limit:]
     first = max(0, found[0] - 3)
     return lines[first : first + limit]
+
+
+def room(folder: Path) -> str:
+    """What to add to "it failed" where that disk has hardly any room left, "" where it has. fixdep,
+    ar and a shell's printf fail for want of it and name no cause. Raises OSError.
+    """
+    disk = os.statvfs(folder)
+    left = disk.f_bavail * disk.f_frsize
+    if left < _SCARCE:
+        return f", and the disk of {folder} has {left >> 10} KiB left ({FULL})"
+    if disk.f_files and not disk.f_favail:
+        return f", and the disk of {folder} can take no more files ({FULL})"
+    return ""
 
 
 class Toolchain(Struct, frozen=True):

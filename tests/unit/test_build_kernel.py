@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +18,7 @@ from harness.build.kconfig import read_config
 from harness.build.kernel import BuiltKernel, build_kernel, find_kernel
 from harness.build.prune import entries, prune, verify
 from harness.build.store import Store
-from harness.build.tools import excerpt, file_digest
+from harness.build.tools import FULL, excerpt, file_digest
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel, Patch, TarballSource, TreeSource
 from tests.unit.build_fakes import fake_arch, fake_tree, flip_unseen, tarball
@@ -396,6 +398,35 @@ def test_make_does_not_outlive_a_builder_that_is_killed(tree: Path, tmp_path: Pa
     while make.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not make.exists()
+
+
+FREE = {"f_bavail": 1 << 20, "f_frsize": 4096, "f_files": 1000, "f_favail": 10}
+
+
+@pytest.mark.parametrize(
+    ("disk", "told"),
+    [
+        ({}, ""),
+        ({"f_bavail": 1024}, ""),
+        ({"f_bavail": 1023}, r", and the disk of \S*/logs has 4092 KiB left"),
+        ({"f_favail": 0}, r", and the disk of \S*/logs can take no more files"),
+        ({"f_favail": 0, "f_files": 0}, ""),  # btrfs counts no files
+    ],
+)
+def test_what_fails_for_want_of_room_and_does_not_say_so(
+    tree: Path, arch: Arch, store: Store, monkeypatch: pytest.MonkeyPatch,
+    disk: dict[str, int], told: str,
+) -> None:  # fmt: skip
+    """As fixdep does, ar, and a shell's printf."""
+    makefile = tree / "Makefile"
+    fails = "vmlinux:\n\t@echo fixdep: not all data was written to the output; false\n"
+    makefile.write_text(makefile.read_text().replace("vmlinux:\n", fails))
+    seen = SimpleNamespace(**(FREE | disk))
+    monkeypatch.setattr("harness.build.tools.os.statvfs", lambda _: seen)
+    with pytest.raises(BuildError) as error:
+        build_kernel(Kernel("t", TreeSource(tree)), arch, "core", store)
+    told = told and rf"{told} \({FULL}\)"
+    assert re.fullmatch(f".*: make vmlinux failed{told}", error.value.message)
 
 
 def test_an_interrupt_ends_make(tree: Path, arch: Arch, store: Store) -> None:

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from harness import laboratory as module
 from harness.build import BuildError, StoreError
+from harness.build.tools import FULL
 from harness.catalog.yamlfile import DeclarationError
-from harness.laboratory import FULL, GOOD, Attempts, Laboratory, at_once, looks
+from harness.laboratory import GOOD, Attempts, Laboratory, at_once, looks
 from harness.mutants import Mutant
 from harness.results import ResultRecord, Verdict
 from harness.run.judge import LATE
