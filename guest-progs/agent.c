@@ -337,6 +337,7 @@ static void read_parameters(void)
 	at = strstr(line, "faultline.nonce=");
 	if (at)
 		sscanf(at, "faultline.nonce=%16[0-9a-f]", nonce);
+	one_cpu = strstr(line, "faultline.one_cpu");
 	if (strstr(line, "faultline.bare"))
 		reboot(RB_AUTOBOOT);
 	at = strstr(line, "faultline.run=");

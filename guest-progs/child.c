@@ -30,10 +30,13 @@ pthread_t start_thread(void *(*run)(void *arg), void *arg)
 	return thread;
 }
 
+bool one_cpu;
+
 int use_all_cpus(void)
 {
 	cpu_set_t all;
 
+	prove("there is more than one CPU: declare `cpus: all`", !one_cpu);
 	memset(&all, 0xff, sizeof(all));
 	must("sched_setaffinity", sched_setaffinity(0, sizeof(all), &all));
 	must("sched_getaffinity", sched_getaffinity(0, sizeof(all), &all));

@@ -447,7 +447,10 @@ bool result_killed(pid_t pid);
 bool result_hang(pid_t pid);
 /* Sleep, telling those outside that we do so on purpose. */
 void pause_ms(unsigned int ms);
-/* Scenarios are kept on one CPU; those that follow, threads too, may use each. Gives how many. */
+/*
+ * Scenarios are kept on one CPU; those that follow, threads too, may use each. Gives how many.
+ * Declare `cpus: all`: the machine has one where nothing is declared.
+ */
 int use_all_cpus(void);
 
 /* -- uffd.c: a child that waits for a page nobody brings ------------------------------- */

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -26,6 +27,8 @@ static struct {
 	char refusal[64];		/* what the first one was: each must be */
 	volatile bool stop;
 	volatile int error;		/* why it could not */
+	sem_t met;			/* the other thread may go on: it sleeps, where the host may lack CPUs */
+	volatile unsigned long wanted;	/* touches until then; 0: it does not wait */
 	volatile unsigned long touched, refused;
 } race;
 
@@ -36,23 +39,31 @@ static struct {
 static void *change_all(void *unused)
 {
 	for (int i = 0; i < CHANGES && !race.error; i++) {
-		unsigned long met;
-
 		if (!race.change(i))
 			race.error = errno ?: EINVAL;
-		met = race.touched + race.refused;
-		while (race.touched + race.refused - met < 2)
-			sched_yield();
+		race.wanted = race.touched + race.refused + 2;
+		while (sem_wait(&race.met) < 0 && errno == EINTR)
+			;
 		detail("changes", "%d", i);	/* a busy machine takes its time */
 	}
 	race.stop = true;
 	return unused;
 }
 
+static void met(void)
+{
+	if (race.wanted && race.touched + race.refused >= race.wanted) {
+		race.wanted = 0;
+		sem_post(&race.met);
+	}
+}
+
 /* On one CPU the other thread is to get its turn before the time slice ends. */
 static void touched(void)
 {
-	if (++race.touched % 16 == 0)
+	race.touched++;
+	met();
+	if (race.touched % 16 == 0)
 		sched_yield();
 }
 
@@ -63,6 +74,7 @@ static bool refused(const char *text)
 	if (strcmp(race.refusal, text) != 0)
 		return false;
 	race.refused++;
+	met();
 	return true;
 }
 
@@ -82,6 +94,7 @@ static bool signalled(siginfo_t *info)
 static void start(pthread_t *thread)
 {
 	use_all_cpus();
+	must("sem_init", sem_init(&race.met, 0, 0));
 	call_begin(race.refusable ? "touched" : "", race.page);
 	*thread = start_thread(change_all, NULL);
 }
@@ -300,7 +313,7 @@ static void read_against(bool (*change)(int nth))
 		long n = pread(fd, race.page, 64, 0);
 
 		if (0 < n && n <= 64)
-			race.touched++;
+			touched();
 		else
 			intact &= n < 0 && refused(errno_name(errno));
 		sched_yield();

@@ -36,6 +36,9 @@ bool hang_alive(pid_t pid);
 void hang_kill(pid_t pid, pid_t session);
 const char *hang_text(bool killable, enum hang_state state);
 
+/* Fewer CPUs than the arch could have: child.c. */
+extern bool one_cpu;
+
 /* -- child.c ---------------------------------------------------------------------------- */
 
 /* How long result_fate() and result_hang() wait for SIGKILL. */

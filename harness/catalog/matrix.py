@@ -37,6 +37,7 @@ HARM = {
     "swap": "turns swap on and off",
 }
 USERS = ("root", "nobody")
+CPUS = ("one", "all")
 MEMORY = range(32, 4096 + 1)  # MiB; less does not boot, and more no test machine has to spare
 
 
@@ -55,6 +56,7 @@ class Scenario(Struct, frozen=True):
     harm: str = ""  # what it would do to a machine that matters, as declared
     asked: bool = False  # somebody has given its very name
     beside: Beside | None = None  # what the kernel says beside its outcomes
+    all_cpus: bool = False  # on a machine with all CPUs of its arch; else on one with one
 
     def harm_on(self, arch: Arch | None) -> str:
         """Why it is not run on a machine that is not ours, unless somebody names it; "" for
@@ -153,7 +155,7 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
     check_name(family, "family", node)
     scenarios = dict(node.mapping())
     besides = read_besides(scenarios.pop("beside"), known) if "beside" in scenarios else {}
-    optional = ("user", "memory", "needs", "harm", "beside", "expect")
+    optional = ("user", "memory", "cpus", "needs", "harm", "beside", "expect")
     for name, item in scenarios.items():
         check_name(name, "scenario", item)
         fields = item.record(required=("summary",), optional=optional)
@@ -171,6 +173,7 @@ def _family(family: str, node: Node, known: Known) -> Iterable[Scenario]:
             beside=besides[fields["beside"].choice(besides, "name under `beside:`")]
             if "beside" in fields
             else None,
+            all_cpus="cpus" in fields and fields["cpus"].choice(CPUS, "CPUs") == "all",
         )
 
 

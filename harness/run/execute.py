@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import zip_longest
 from pathlib import Path
 
 from msgspec import Struct
@@ -120,11 +119,11 @@ def _prepare_all(
     it raises InputError. What is not reached is on record as planned.
     """
     free = max(1, dispatcher.workers.count // len(run.columns))  # CPUs for each column
-    left = [*_in_turn(run.columns)]
+    left = [*run.columns]
     try:
         while left:
             if ready := _prepare_one(run, left[0], writer, follow, held):
-                dispatcher.submit(spread(ready.jobs, free // left[0].arch.smp))
+                dispatcher.submit(spread(ready.jobs, free))
             del left[0]
     except BaseException:
         for column in left:
@@ -156,16 +155,6 @@ def _prepare_one(
     writer.write(ready.record)
     _announce(ready, progress)
     return ready
-
-
-def _in_turn(columns: Sequence[Column]) -> Iterator[Column]:
-    """Machines with several CPUs and with one in turn: two with several, side by side on few CPUs
-    of the host, wait for each other where one of their own has to answer another.
-    """
-    several = [column for column in columns if column.arch.smp > 1]
-    single = [column for column in columns if column.arch.smp == 1]
-    for pair in zip_longest(several, single):
-        yield from filter(None, pair)
 
 
 def _announce(ready: Ready, progress: Progress) -> None:

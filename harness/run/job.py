@@ -199,9 +199,7 @@ class CellRunner:
             return strongest("flake", first, second)
         self._drop()
         for name in before:
-            self._observe(
-                Cell(scenario=name, expectations=(), memory=cell.memory, disks=cell.disks)
-            )
+            self._observe(replace(cell, scenario=name))
         third = self._look_again(cell, late)
         if same(first, third):
             self._drop()  # what they did to this machine is not to be met by those that follow

@@ -20,6 +20,7 @@ from harness.results import ColumnRecord, Evidence, ResultRecord
 from harness.run.judge import Expectation, Expectations
 
 CORE = "core"
+ONE_CPU = "faultline.one_cpu"  # tells the guest that it has fewer than the arch could give
 WORTH_A_MACHINE = 100  # cells; to start one costs about as much as half of them
 
 # A decision id -> its evidence in the tree of one column; empty where no point covers the arch.
@@ -48,6 +49,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     summary: str = ""  # what it does, in a sentence
     memory: int = 0  # MiB, 0 = the arch's default
     disks: tuple[str, ...] = ()  # scratch disks by name
+    all_cpus: bool = False  # has all those of its arch, and not one
     module: bool = False  # loads the kernel module, which then is there for whatever comes behind
     refused: str = ""  # why it is not run here
     lacks: str = ""  # what is known not to be there: n/a without a look
@@ -156,6 +158,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
         expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),
         memory=scenario.memory or 0,
         disks=scenario.needs.disks,
+        all_cpus=scenario.all_cpus,
         module=scenario.needs.module,
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
@@ -179,14 +182,16 @@ def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
     """Cut a column's cells into boots: those that need the same machine share one, but for
     those that wedge.
     """
-    shared: dict[tuple[int, tuple[str, ...], bool], list[Cell]] = {}
+    shared: dict[tuple[int, tuple[str, ...], bool, bool], list[Cell]] = {}
     alone: list[Cell] = []
     for one in cells:
         if one.wedges:
             alone.append(one)
         else:
-            shared.setdefault((one.memory, one.disks, one.module), []).append(one)
-    groups = [*shared.values(), *([one] for one in alone)]
+            shared.setdefault((one.memory, one.disks, one.module, one.all_cpus), []).append(one)
+    # Several CPUs want the host's for themselves: last, when other machines have come to their end.
+    last = sorted(shared.values(), key=lambda group: group[0].all_cpus)
+    groups = [*last, *([one] for one in alone)]
     return [replace(template, cells=tuple(group)) for group in groups]
 
 
@@ -198,16 +203,22 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
     parts = []
     for job in jobs:
         count = max(1, min(machines, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
-        if isinstance(job.spec, HandSpec):  # there is one of it
+        # There is one machine at hand, and those with all CPUs would wait for each other.
+        if isinstance(job.spec, HandSpec) or job.cells[0].all_cpus:
             count = 1
         parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
     return parts
 
 
 def machine_for(spec: MachineSpec, cell: Cell) -> MachineSpec:
-    """The machine of a column that a cell runs on: with its memory, and its disks only."""
+    """The machine of a column that a cell runs on: with its memory, and its disks only, and one CPU
+    where it does not want all. Two CPUs cost half as much again under TCG as one, also idle.
+    """
     disks = tuple(disk for disk in spec.disks if disk[0] in cell.disks)
-    return replace(spec, memory=max(spec.memory, cell.memory), disks=disks)
+    spec = replace(spec, memory=max(spec.memory, cell.memory), disks=disks)
+    if cell.all_cpus or spec.smp == 1:
+        return spec
+    return replace(spec, smp=1, append=f"{spec.append} {ONE_CPU}".strip())
 
 
 def repeat_command(kernel: str, arch: str, flavour: str, scenario: str) -> str:

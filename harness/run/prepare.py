@@ -84,6 +84,7 @@ def _machine_provenance(spec: MachineSpec, qemu: str, why: str) -> dict[str, str
         "sandbox": "seccomp" if spec.sandbox else "none: QEMU was built without",
         "accel_reason": why,
         **machine_facts(spec),
+        **({"smp": f"1, {spec.smp} with `cpus: all`"} if spec.smp > 1 else {}),
     }
 
 

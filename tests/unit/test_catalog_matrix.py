@@ -323,6 +323,7 @@ def test_what_is_wrong_with_a_row(project: Project, text: str, message: str) -> 
         ("stack", "edge: {}", "the key 'summary' is missing"),
         ("stack", "edge: {summary: s, user: me}", "unknown user 'me'\n  known: nobody, root"),
         ("stack", "edge: {summary: s, memory: 31}", "stack.yaml:1: expected 32 to 4096 MiB"),
+        ("stack", "edge: {summary: s, cpus: 2}", "unknown CPUs '2'"),
         ("stack", "edge: {summary: s, memory: 4097}", "expected 32 to 4096 MiB, found 4097"),
         ("stack", "edge: {summary: s, expect: {outcome: ok}}", "expected a list, found a mapping"),
         ("stack", "edge: {summary: s}\nedge: {summary: s}", "stack.yaml:2: duplicate key 'edge'"),
@@ -340,6 +341,14 @@ def test_what_is_wrong_with_a_file(project: Project, name: str, text: str, messa
 def test_memory_up_to_its_bounds(project: Project, memory: int) -> None:
     project.write("stack", f"edge: {{summary: s, memory: {memory}}}")
     assert project.load().scenarios["stack/edge"].memory == memory
+
+
+@pytest.mark.parametrize(
+    ("more", "all_"), [("", False), (", cpus: one", False), (", cpus: all", True)]
+)
+def test_how_many_cpus(project: Project, more: str, all_: bool) -> None:
+    project.write("stack", f"edge: {{summary: s{more}}}")
+    assert project.load().scenarios["stack/edge"].all_cpus is all_
 
 
 def test_two_scenarios_with_one_function(project: Project) -> None:

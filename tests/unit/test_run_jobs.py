@@ -29,6 +29,29 @@ def test_wedging_cells_big_ones_and_those_with_the_module_have_boots_of_their_ow
     assert [machine_for(one.spec, one.cells[0]).memory for one in cut] == [64, 512, 64, 64]
 
 
+def test_a_cell_has_one_cpu_where_it_does_not_ask_for_all() -> None:
+    races = Cell(scenario="b/races", expectations=(), all_cpus=True)
+    cells = [races, cell("b/one"), Cell(scenario="b/loads", expectations=(), module=True)]
+    cut = jobs(cells, job())
+    assert [[c.scenario for c in one.cells] for one in cut] == [
+        ["b/one"],
+        ["b/loads"],
+        ["b/races"],  # last: it has more than one CPU of the host as well
+    ]
+    two = replace(job().spec, smp=2, append="quiet")
+    machines = [machine_for(two, one) for one in (races, cells[1])]
+    assert [(one.smp, one.append) for one in machines] == [
+        (2, "quiet"),
+        (1, "quiet faultline.one_cpu"),
+    ]
+    assert machine_for(replace(two, smp=1), cells[1]).append == "quiet"
+
+
+def test_machines_with_all_cpus_are_not_put_side_by_side() -> None:
+    races = [replace(cell(f"a/x{n}"), all_cpus=True) for n in range(4 * WORTH_A_MACHINE)]
+    assert spread([job(*races)], 4) == [job(*races)]
+
+
 def test_a_long_job_is_spread_over_free_machines() -> None:
     cells = [cell(f"a/x{n}") for n in range(2 * WORTH_A_MACHINE)]
     short = job(*cells[:-1])
