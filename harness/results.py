@@ -8,10 +8,10 @@ concatenated results files are a results file. A run without ``end`` was interru
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -124,6 +124,9 @@ class EndRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
 Record = RunRecord | ColumnRecord | ResultRecord | EndRecord
 
+_ALIKE = ("run_id", "column", "scenario", "summary", "want", "because", "bug", "declared")
+_T = TypeVar("_T", bound=Hashable)
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
 
@@ -158,14 +161,22 @@ class ResultsWriter:
         self.close()
 
 
+Key = tuple[str, str, str]  # (run, column, scenario)
+
+
 class Results(Struct):
-    """Everything read from one or more results files."""
+    """Everything read from one or more results files that counts: of a cell its last attempt.
+
+    What many records say alike is there once, however long the run.
+    """
 
     runs: dict[str, RunRecord] = {}
     columns: dict[tuple[str, str], ColumnRecord] = {}
-    results: dict[tuple[str, str, str, int], ResultRecord] = {}
+    results: dict[Key, ResultRecord] = {}
+    tried: dict[Key, dict[int, str]] = {}  # outcomes of the attempts before the last
     ends: dict[str, EndRecord] = {}
     damaged: list[str] = []  # "FILE:LINE: why", one a line not readable
+    _alike: dict[Hashable, Any] = {}
 
     def add(self, record: Record) -> None:
         if isinstance(record, RunRecord):
@@ -175,28 +186,39 @@ class Results(Struct):
             known = self.columns.get(key)
             self.columns[key] = merge_columns(known, record) if known else record
         elif isinstance(record, ResultRecord):
-            cell = (record.run_id, record.column, record.scenario, record.attempt)
-            self.results[cell] = record
+            self._add_result(record)
         else:
             self.ends[record.run_id] = record
 
+    def _add_result(self, record: ResultRecord) -> None:
+        key = (self._one(record.run_id), self._one(record.column), self._one(record.scenario))
+        known = self.results.get(key)
+        if known is None or known.attempt <= record.attempt:
+            self.results[key] = msgspec.structs.replace(
+                record, **{name: self._one(getattr(record, name)) for name in _ALIKE},
+                evidence=[self._one(piece) for piece in record.evidence],
+            )  # fmt: skip
+        if known is not None and known.attempt != record.attempt:
+            earlier = min(known, record, key=lambda one: one.attempt)
+            outcome = self._one(earlier.observation.outcome)
+            self.tried.setdefault(key, {})[earlier.attempt] = outcome
+
+    def _one(self, value: _T) -> _T:
+        """What is equal to `value` and was met first."""
+        one: _T = self._alike.setdefault(value, value)
+        return one
+
     def last(self) -> list[ResultRecord]:
         """The last attempt of each (run, column, scenario)."""
-        last: dict[tuple[str, str, str], ResultRecord] = {}
-        for (run, column, scenario, attempt), record in self.results.items():
-            known = last.get((run, column, scenario))
-            if known is None or known.attempt < attempt:
-                last[run, column, scenario] = record
-        return list(last.values())
+        return list(self.results.values())
 
     def missing(self) -> list[tuple[ColumnRecord, str]]:
         """(column, scenario) that were planned and have no result at all."""
-        seen = {(run, column, scenario) for run, column, scenario, _ in self.results}
         return [
             (column, scenario)
             for (run, name), column in self.columns.items()
             for scenario in column.planned
-            if (run, name, scenario) not in seen
+            if (run, name, scenario) not in self.results
         ]
 
     def without_kernel(self, cell: ResultRecord) -> bool:
@@ -249,7 +271,7 @@ def read_results(paths: Iterable[Path]) -> Results:
                     found.damaged.append(item)
                 else:
                     found.add(item)
-    for run, column in dict.fromkeys((run, column) for run, column, *_ in found.results):
+    for run, column in dict.fromkeys((run, column) for run, column, _ in found.results):
         if (run, column) not in found.columns:
             found.damaged.append(f"run {run}: the record of column {column} is lost")
     return found
@@ -259,7 +281,9 @@ def narrow(
     results: Results, columns: Callable[[ColumnRecord], bool], scenarios: Callable[[str], bool]
 ) -> Results:
     """Only the cells whose column and scenario pass; runs and their ends stay."""
-    kept = Results(runs=results.runs, ends=results.ends, damaged=results.damaged)
+    kept = Results(
+        runs=results.runs, ends=results.ends, damaged=results.damaged, tried=results.tried
+    )
     for key, column in results.columns.items():
         if columns(column):
             planned = [name for name in column.planned if scenarios(name)]

@@ -8,7 +8,7 @@ two sides cannot be told apart by so few attempts is no change, and is not "the 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cached_property
@@ -237,15 +237,14 @@ def _columns(results: Results) -> dict[tuple[str, str], _Column]:
     for column in results.columns.values():
         places[column.column] = (column.kernel, _arch_and_flavour(column))
     observed, missing = current(results)
-    attempts = _attempts(results)
     found: dict[tuple[str, str], _Column] = {}
     order = {name: place for place, name in enumerate(_planned(results))}
     for record in sorted(observed, key=lambda one: order.get(one.scenario, len(order))):
-        tried = attempts[record.run_id, record.column, record.scenario]
+        key = (record.run_id, record.column, record.scenario)
         if results.without_kernel(record):
             cell = _Cell(record, lost=f"n/a: {record.observation.cause}")
         else:
-            cell = _cell(record, tried)
+            cell = _cell(record, results.tried.get(key, {}))
         found.setdefault(_place(record, places), {})[record.scenario] = cell
     for planned, scenario in missing:
         place = (planned.kernel, _arch_and_flavour(planned))
@@ -270,20 +269,14 @@ def _place(record: ResultRecord, places: Mapping[str, tuple[str, str]]) -> tuple
     return places.get(record.column, (kernel, place))
 
 
-def _attempts(results: Results) -> dict[tuple[str, str, str], list[ResultRecord]]:
-    found: dict[tuple[str, str, str], list[ResultRecord]] = defaultdict(list)
-    for (run, column, scenario, _), record in sorted(results.results.items()):
-        found[run, column, scenario].append(record)
-    return found
-
-
-def _cell(record: ResultRecord, attempts: list[ResultRecord]) -> _Cell:
+def _cell(record: ResultRecord, earlier: Mapping[int, str]) -> _Cell:
     seen = record.observation
     tally = {outcome: count for outcome, count in record.tally.items() if outcome}
     if not tally and record.confirmation == "flake":
         # The last record of a flake says again which attempt counts.
-        tried = attempts[:-1] if len(attempts) > 2 else attempts
-        tally = dict(Counter(a.observation.outcome for a in tried if a.observation.outcome))
+        tried = [outcome for _, outcome in sorted(earlier.items())]
+        tried += [seen.outcome] if len(tried) < 2 else []
+        tally = dict(Counter(filter(None, tried)))
     if not tally and seen.outcome and record.verdict is not Verdict.INFRA:
         tally = {seen.outcome: 1}
     if tally:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from harness.results import ResultRecord, decode_lines
+from harness.results import ResultRecord, decode_lines, read_results
 from harness.run.judge import BOOT, second_look_is_due
 from harness.run.plan import Cell, Job
 
@@ -30,7 +31,6 @@ class Follower:
     def __init__(self, path: Path, run_id: str, progress: Progress) -> None:
         self._path, self._run_id, self.progress = path, run_id, progress
         self._offset = path.stat().st_size if path.exists() else 0
-        self._seen: dict[tuple[str, str], ResultRecord] = {}  # the last of each cell
         self._boots_fail: dict[str, bool] = {}
 
     def look(self) -> None:
@@ -48,18 +48,20 @@ class Follower:
     def _note(self, record: ResultRecord) -> None:
         failed = record.observation.failure.startswith(BOOT)
         self._boots_fail[record.column] = self._boots_fail.get(record.column, True) and failed
-        self._seen[record.column, record.scenario] = record
 
     def boots_fail(self, column: str) -> bool:
         """Whether all that is known of a column is that its machines do not come up."""
         return self._boots_fail.get(column, False)
 
-    def undone(self, job: Job) -> Job:
-        """The job with the cells that are not done yet, and what is on record of them."""
-        cells = [
-            replace(cell, seen=self._seen.get((job.column, cell.scenario))) for cell in job.cells
-        ]
-        return replace(job, cells=tuple(cell for cell in cells if not _done(job, cell)))
+    def undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """The jobs with the cells that are not done yet, and what is on record of them."""
+        seen = read_results([self._path]).results
+        for job in jobs:
+            cells = [
+                replace(cell, seen=seen.get((self._run_id, job.column, cell.scenario)))
+                for cell in job.cells
+            ]
+            yield replace(job, cells=tuple(cell for cell in cells if not _done(job, cell)))
 
 
 def _done(job: Job, cell: Cell) -> bool:

@@ -21,7 +21,7 @@ EXCERPT = "\n".join(
 def troubled() -> Results:
     """The troubled sample; one cell has everything a cell can have."""
     found = samples.troubled()
-    key = ("r1", "debian-6.12,m68k", MARK, 1)
+    key = ("r1", "debian-6.12,m68k", MARK)
     cell = found.results[key]
     piece = msgspec.structs.replace(cell.evidence[0], excerpt=EXCERPT, excerpt_line=107, last=108)
     seen = msgspec.structs.replace(cell.observation, details={"fault_addr": "0xdeadbee0"})

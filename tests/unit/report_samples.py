@@ -202,5 +202,5 @@ def troubled() -> Results:
         ),
     ):
         found.add(record)
-    del found.results["r1", "debian-6.1,x86_64", "control/touch", 1]
+    del found.results["r1", "debian-6.1,x86_64", "control/touch"]
     return found

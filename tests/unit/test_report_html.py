@@ -96,7 +96,7 @@ def test_the_matrix_is_in_the_page_itself() -> None:
 
 def test_a_long_outcome_is_cut_in_the_matrix_and_whole_at_hand() -> None:
     found = troubled()
-    key = ("r1", "debian-6.12,m68k", MARK, 1)
+    key = ("r1", "debian-6.12,m68k", MARK)
     cell = found.results[key]
     whole = "; ".join(f"k{n}=short({n}/200)" for n in range(1, 16))
     seen = msgspec.structs.replace(cell.observation, outcome=whole)

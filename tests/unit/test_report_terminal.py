@@ -256,7 +256,7 @@ def test_the_exit_code_is_that_of_the_process() -> None:
 def test_a_column_that_never_booted_is_one_entry() -> None:
     found = samples.sample()
     for scenario in samples.PLAN:
-        del found.results["r1", "debian-6.1,alpha", scenario, 1]
+        del found.results["r1", "debian-6.1,alpha", scenario]
     lines = plain(found)
     entry = block(lines, "_ ")
     assert entry[0] == f"_ {len(samples.PLAN)} scenarios  debian-6.1,alpha  missing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.results import (
     ColumnRecord,
+    Evidence,
     Observation,
     ResultRecord,
     Results,
@@ -65,3 +67,37 @@ def test_writers_do_not_tear_each_others_lines(tmp_path: Path) -> None:
     found = read_results([path])
     assert not found.damaged
     assert len(found.results) == 200
+
+
+def attempt(number: int, outcome: str, scenario: str = "a/a") -> ResultRecord:
+    seen = Observation(scenario=scenario, outcome=outcome)
+    piece = Evidence(id="x", file="f", function="g", text="t")
+    return ResultRecord(
+        run_id="r", column="c", scenario=scenario, attempt=number, observation=seen,
+        because=f"the {'same'} words", evidence=[piece],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+def test_of_a_cell_the_last_attempt_is_kept_and_what_came_before(order: tuple[int, ...]) -> None:
+    found = Results()
+    for number in order:
+        found.add(attempt(number, f"handler={number}"))
+    (record,) = found.last()
+    assert (record.attempt, record.observation.outcome) == (3, "handler=3")
+    assert found.tried == {("r", "c", "a/a"): {1: "handler=1", 2: "handler=2"}}
+
+
+def test_a_line_that_is_there_twice_is_no_attempt_of_its_own() -> None:
+    found = Results()
+    for _ in range(2):
+        found.add(attempt(1, "ok"))
+    assert (len(found.last()), found.tried) == (1, {})
+
+
+def test_what_many_records_say_alike_is_there_once(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path / "r.jsonl") as writer:
+        for name in ("a/a", "a/b"):
+            writer.write(attempt(1, "ok", name))
+    one, other = read_results([tmp_path / "r.jsonl"]).last()
+    assert one.because is other.because and one.evidence[0] is other.evidence[0]

@@ -13,7 +13,15 @@ from harness.machine.cell import Words
 from harness.machine.port import Hello
 from harness.machine.qemu import MachineSpec
 from harness.machine.session import BootError
-from harness.results import ColumnRecord, Observation, Record, ResultRecord, Verdict, read_results
+from harness.results import (
+    ColumnRecord,
+    Observation,
+    Record,
+    ResultRecord,
+    Verdict,
+    decode_lines,
+    read_results,
+)
 from harness.run.job import CellRunner, run_job
 from harness.run.plan import Cell
 from tests.unit.job_samples import HANG, cell, expect, job
@@ -327,7 +335,10 @@ def test_what_a_scenario_left_behind_is_blamed_on_it(play: str, said: str, tmp_p
         "hole/read": (f"A: ok | kernel: {said}", "confirmed"),
         "hole/write": ("ok", ""),
     }
-    read = [r for r in found.results.values() if r.scenario == "hole/read"]
+    records = [
+        r for r in decode_lines(out.read_bytes().splitlines()) if isinstance(r, ResultRecord)
+    ]
+    read = [r for r in records if r.scenario == "hole/read"]
     assert ("zap" in "".join(read[1].observation.console)) == (said == "warn(zap)")
 
 
