@@ -168,7 +168,7 @@ def init(setting: Setting) -> None:
     initrd = boot[boot.index("-initrd") + 1]
     pc = [
         arch.qemu, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
-        "-M", "pc", "-accel", "tcg", "-m", str(arch.memory), "-smp", str(arch.smp),
+        "-M", "pc", "-accel", "tcg", "-m", str(arch.memory), "-smp", f"1,maxcpus={arch.smp}",
         "-cpu", arch.cpu, "-kernel", str(pc_image(setting, arch)), "-initrd", initrd,
         "-append", f"console={arch.console} panic=-1 faultline.bare", "-serial", "stdio",
     ]  # fmt: skip

@@ -121,10 +121,13 @@ def built(setting: Setting, arch: Arch) -> BuiltKernel:
 def bare(
     setting: Setting, arch: Arch, image: Path | None = None, does: str = "faultline.bare"
 ) -> list[str]:
-    """The QEMU command of a boot whose init powers off at once, or runs a scenario before that."""
+    """The QEMU command of a boot whose init powers off at once, or runs a scenario before that: of
+    the machine that scenarios have, with one CPU.
+    """
     initrd = guest_initramfs(arch, setting.project, Store())
     spec = machine_spec(arch, image or built(setting, arch).image, initrd, "tcg")
-    return command(replace(spec, append=f"{spec.append} {does}"), "0" * 16)
+    spec = replace(spec, append=f"{spec.append} {does}", one_cpu=spec.smp > 1)
+    return command(spec, "0" * 16)
 
 
 # -- plain makes --

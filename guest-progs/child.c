@@ -36,7 +36,7 @@ int use_all_cpus(void)
 {
 	cpu_set_t all;
 
-	prove("there is more than one CPU: declare `cpus: all`", !one_cpu);
+	prove("all CPUs here (`cpus: all`)", !one_cpu);
 	memset(&all, 0xff, sizeof(all));
 	must("sched_setaffinity", sched_setaffinity(0, sizeof(all), &all));
 	must("sched_getaffinity", sched_getaffinity(0, sizeof(all), &all));

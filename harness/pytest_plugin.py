@@ -122,7 +122,9 @@ class ColumnCollector(pytest.Collector):
         self._held = ExitStack()  # what is booted from, so that no prune takes it away
 
     def collect(self) -> Iterator[CellItem]:
-        for scenario in self.project.matrix.scenarios.values():
+        # Those that need the same machine come one after another: each change of it is a boot.
+        scenarios = self.project.matrix.scenarios.values()
+        for scenario in sorted(scenarios, key=lambda one: one.machine):
             yield CellItem.from_parent(self, name=scenario.name, scenario=scenario)
 
     def run(self, scenario: str) -> ResultRecord:

@@ -174,10 +174,13 @@ def excerpt(text: str, limit: int = 16) -> list[str]:
 
 def room(folder: Path) -> str:
     """What to add to "it failed" where that disk has hardly any room left, "" where it has. fixdep,
-    ar and a shell's printf fail for want of it and name no cause. Raises OSError.
+    ar and a shell's printf fail for want of it and name no cause.
     """
-    disk = os.statvfs(folder)
-    left = disk.f_bavail * disk.f_frsize
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return ""
+    left = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
     if left < _SCARCE:
         return f", and the disk of {folder} has {left >> 10} KiB left ({FULL})"
     if disk.f_files and not disk.f_favail:

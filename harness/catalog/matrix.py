@@ -77,6 +77,11 @@ class Scenario(Struct, frozen=True):
         return ""
 
     @property
+    def machine(self) -> tuple[bool, bool, tuple[str, ...], int]:
+        """What its machine has that others have not; plain ones first."""
+        return (self.all_cpus, self.needs.module, self.needs.disks, self.memory or 0)
+
+    @property
     def function(self) -> str:
         """The name of its C function: "stack/below-usp-256" is stack_below_usp_256."""
         return re.sub("[/-]", "_", self.name)

@@ -260,7 +260,7 @@ def _shell(case: Case, column: Column, busybox: Path | None) -> None:
 
     if busybox is not None:
         check_static(busybox, case.guest, column.arch.name)
-    machine = case.machine
+    machine = replace(case.machine, one_cpu=False)  # whatever is typed there
     with tempfile.TemporaryDirectory(prefix="faultline-shell-") as folder:
         if busybox is not None:
             initrd = Path(folder) / "initramfs.cpio"

@@ -39,7 +39,7 @@ class MachineSpec(Struct, frozen=True, kw_only=True):
     qemu: str  # program: "qemu-system-m68k"
     machine: str  # -M
     cpu: str  # -cpu, "" = QEMU's default
-    smp: int
+    smp: int  # CPUs that it can have
     memory: int  # MiB
     console: str  # the kernel's name of the serial console: "ttyGF0"
     port_device: str  # "virtio-serial-device" or "virtio-serial-pci"
@@ -51,6 +51,7 @@ class MachineSpec(Struct, frozen=True, kw_only=True):
     streams: tuple[str, ...] = ()  # more ports, as raw bytes: /dev/vport0p2 and so on
     accel: str = "tcg"
     sandbox: bool = False  # QEMU can deny itself what it does not need
+    one_cpu: bool = False  # it has one of them
     snapshot: bool = False  # QEMU can save and restore this machine
     package: str = ""  # Debian package that holds `qemu`, for error messages
 
@@ -62,7 +63,8 @@ def kernel_parameters(spec: MachineSpec, nonce: str) -> str:
     boot 0.1 to 0.3 s (pty.legacy_count).
     """
     words = [f"console={spec.console}", "panic=-1", "printk.devkmsg=on", "pty.legacy_count=0"]
-    return " ".join([*words, *filter(None, [spec.append]), f"faultline.nonce={nonce}"])
+    words += filter(None, [spec.append, "faultline.one_cpu" if spec.one_cpu else ""])
+    return " ".join([*words, f"faultline.nonce={nonce}"])
 
 
 def command(
@@ -85,7 +87,8 @@ def command(
     argv += ["-rtc", "clock=vm"]  # the host's leaps while a snapshot lies there
     argv += ["-sandbox", SANDBOX] if spec.sandbox else []
     argv += ["-M", spec.machine, "-accel", spec.accel, "-m", str(spec.memory)]
-    argv += ["-smp", str(spec.smp)]
+    # With maxcpus QEMU translates as for several: else an atomic is a load, and then a store.
+    argv += ["-smp", f"1,maxcpus={spec.smp}" if spec.one_cpu else str(spec.smp)]
     argv += ["-cpu", spec.cpu] if spec.cpu else []
     argv += ["-kernel", str(spec.image), "-initrd", str(spec.initrd)]
     argv += ["-append", kernel_parameters(spec, nonce)]

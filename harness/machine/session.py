@@ -12,10 +12,11 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from harness.interrupt import ending
+from harness.interrupt import ending, held_back
 from harness.machine.cell import Cell, Words, compose, lost_word, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, fatal
 from harness.machine.hand import HandProcess
@@ -126,7 +127,7 @@ class Session(Wire):
         """Whether the snapshot brought the machine up; if not, it is not tried again."""
         assert self._snapshots is not None
         with kept as state:
-            self._attach(QemuProcess(self.spec, self.nonce, state.fileno()))
+            self._attach(lambda: QemuProcess(self.spec, self.nonce, state.fileno()))
         try:
             self._runner.run(self._boot(RESTORE_LIMIT, f"hello {self.nonce}\n"))
         except BootError as error:
@@ -168,11 +169,12 @@ class Session(Wire):
             self._snapshots.refuse(key, why)
 
     def _start(self) -> None:
-        self._attach(self._process())
+        self._attach(self._process)
         self._runner.run(self._boot(self._boot_limit))
 
-    def _attach(self, qemu: QemuProcess | HandProcess) -> None:
-        self._qemu = qemu
+    def _attach(self, start: Callable[[], QemuProcess | HandProcess]) -> None:
+        with held_back():  # or a machine runs that nobody ends before we do ourselves
+            self._qemu = qemu = start()
         self._monitor = Monitor(qemu) if isinstance(qemu, QemuProcess) else None
 
     def _process(self) -> QemuProcess | HandProcess:
@@ -220,10 +222,11 @@ class Session(Wire):
             self._drain()
 
     def close(self) -> None:
-        """End QEMU, whatever state it is in."""
-        if self._qemu is not None:
-            self._qemu.close()
-        self._runner.close()
+        """End QEMU, whatever state it is in, and reap it."""
+        with held_back():
+            if self._qemu is not None:
+                self._qemu.close()
+            self._runner.close()
 
     # -- boot ----------------------------------------------------------------------------
 

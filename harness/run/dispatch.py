@@ -49,7 +49,7 @@ class Dispatcher:
         if self._broken:
             self._progress.say("a worker process died; what it left undone is tried once more")
             self._renew()
-            left = [job for job in self._follow.undone(self._all) if job.cells]
+            left = [job for job in map(self._follow.undone, self._all) if job.cells]
             self._attempt(left, to_the_end=True)
         if self._broken:
             self._progress.say("a worker process died again; what is left counts as missing")
@@ -96,8 +96,7 @@ class Dispatcher:
         self._progress.say("\n".join([f"{job.column}: {why}", *([] if known else _trace(error))]))
         self._follow.look()
         with ResultsWriter(self._out) as writer:
-            (left,) = self._follow.undone([job])
-            for cell in left.cells:
+            for cell in self._follow.undone(job).cells:
                 if cell.seen and cell.seen.observation.outcome and second_look_is_due(cell.seen):
                     writer.write(unconfirmed(cell.seen, why))
                     continue

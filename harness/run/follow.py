@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from msgspec.structs import replace
 
-from harness.results import ResultRecord, decode_lines, read_results
+from harness.results import ResultRecord, decode_lines
 from harness.run.judge import BOOT, second_look_is_due
 from harness.run.plan import Cell, Job
 
@@ -31,6 +30,7 @@ class Follower:
     def __init__(self, path: Path, run_id: str, progress: Progress) -> None:
         self._path, self._run_id, self.progress = path, run_id, progress
         self._offset = path.stat().st_size if path.exists() else 0
+        self._last: dict[tuple[str, str], int] = {}  # where the last record of each cell begins
         self._boots_fail: dict[str, bool] = {}
 
     def look(self) -> None:
@@ -38,12 +38,14 @@ class Follower:
         with open(self._path, "rb") as file:
             file.seek(self._offset)
             data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for record in decode_lines(whole.splitlines()):
-            if isinstance(record, ResultRecord) and record.run_id == self._run_id:
-                self._note(record)
-                self.progress.result(record)
+        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+            begin = self._offset
+            self._offset += len(line)
+            for record in decode_lines([line]):
+                if isinstance(record, ResultRecord) and record.run_id == self._run_id:
+                    self._last[record.column, record.scenario] = begin
+                    self._note(record)
+                    self.progress.result(record)
 
     def _note(self, record: ResultRecord) -> None:
         failed = record.observation.failure.startswith(BOOT)
@@ -53,15 +55,26 @@ class Follower:
         """Whether all that is known of a column is that its machines do not come up."""
         return self._boots_fail.get(column, False)
 
-    def undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """The jobs with the cells that are not done yet, and what is on record of them."""
-        seen = read_results([self._path]).results
-        for job in jobs:
+    def undone(self, job: Job) -> Job:
+        """The job with the cells that are not done yet, and what is on record of them. That is read
+        anew: nobody asks before a worker has died, and a run may be long.
+        """
+        with open(self._path, "rb") as file:
             cells = [
-                replace(cell, seen=seen.get((self._run_id, job.column, cell.scenario)))
+                replace(cell, seen=self._record(file, job.column, cell.scenario))
                 for cell in job.cells
             ]
-            yield replace(job, cells=tuple(cell for cell in cells if not _done(job, cell)))
+        return replace(job, cells=tuple(cell for cell in cells if not _done(job, cell)))
+
+    def _record(self, file: BinaryIO, column: str, scenario: str) -> ResultRecord | None:
+        """The last record of a cell, as far as it was looked."""
+        begin = self._last.get((column, scenario))
+        if begin is None:
+            return None
+        file.seek(begin)
+        (record,) = decode_lines([file.readline()])
+        assert isinstance(record, ResultRecord)
+        return record
 
 
 def _done(job: Job, cell: Cell) -> bool:

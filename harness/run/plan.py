@@ -20,7 +20,6 @@ from harness.results import ColumnRecord, Evidence, ResultRecord
 from harness.run.judge import Expectation, Expectations
 
 CORE = "core"
-ONE_CPU = "faultline.one_cpu"  # tells the guest that it has fewer than the arch could give
 WORTH_A_MACHINE = 100  # cells; to start one costs about as much as half of them
 
 # A decision id -> its evidence in the tree of one column; empty where no point covers the arch.
@@ -69,6 +68,11 @@ class Job(Struct, frozen=True, kw_only=True):
     cells: tuple[Cell, ...]
     store: Path | None = None  # root of the store that keeps snapshots; None: every boot is made
     times: int = 1  # how often each cell is observed
+
+    @property
+    def smp(self) -> int:
+        """CPUs that its machine can have; 1 of one that is at hand."""
+        return self.spec.smp if isinstance(self.spec, MachineSpec) else 1
 
     @classmethod
     def of(
@@ -188,8 +192,9 @@ def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
         if one.wedges:
             alone.append(one)
         else:
-            shared.setdefault((one.memory, one.disks, one.module, one.all_cpus), []).append(one)
-    # Several CPUs want the host's for themselves: last, when other machines have come to their end.
+            several = one.all_cpus and template.smp > 1
+            shared.setdefault((one.memory, one.disks, one.module, several), []).append(one)
+    # Several CPUs want several of the host's: last, when other machines of the column have ended.
     last = sorted(shared.values(), key=lambda group: group[0].all_cpus)
     groups = [*last, *([one] for one in alone)]
     return [replace(template, cells=tuple(group)) for group in groups]
@@ -203,8 +208,8 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
     parts = []
     for job in jobs:
         count = max(1, min(machines, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
-        # There is one machine at hand, and those with all CPUs would wait for each other.
-        if isinstance(job.spec, HandSpec) or job.cells[0].all_cpus:
+        # There is one machine at hand, and those with several CPUs would wait for each other.
+        if isinstance(job.spec, HandSpec) or (job.cells[0].all_cpus and job.smp > 1):
             count = 1
         parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
     return parts
@@ -212,13 +217,13 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
 
 def machine_for(spec: MachineSpec, cell: Cell) -> MachineSpec:
     """The machine of a column that a cell runs on: with its memory, and its disks only, and one CPU
-    where it does not want all. Two CPUs cost half as much again under TCG as one, also idle.
+    where it does not want all: an idle one costs half as much again under TCG, and two machines
+    of two CPUs each wait for each other where the host has no more.
     """
     disks = tuple(disk for disk in spec.disks if disk[0] in cell.disks)
-    spec = replace(spec, memory=max(spec.memory, cell.memory), disks=disks)
-    if cell.all_cpus or spec.smp == 1:
-        return spec
-    return replace(spec, smp=1, append=f"{spec.append} {ONE_CPU}".strip())
+    memory = max(spec.memory, cell.memory)
+    one_cpu = spec.smp > 1 and not cell.all_cpus
+    return replace(spec, memory=memory, disks=disks, one_cpu=one_cpu)
 
 
 def repeat_command(kernel: str, arch: str, flavour: str, scenario: str) -> str:

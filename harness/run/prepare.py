@@ -18,7 +18,7 @@ from harness.results import ColumnRecord
 from harness.run.facts import cells_of, facts_of, files_read
 from harness.run.images import check_available, give_disks, make_images
 from harness.run.options import Options, Say
-from harness.run.plan import Cell, Column, Job, jobs, machine_spec, ordered
+from harness.run.plan import Cell, Column, Job, jobs, machine_for, machine_spec, ordered
 from harness.run.ready import Ready
 from harness.run.target import prepare_running
 
@@ -83,8 +83,7 @@ def _machine_provenance(spec: MachineSpec, qemu: str, why: str) -> dict[str, str
         "qemu": qemu,
         "sandbox": "seccomp" if spec.sandbox else "none: QEMU was built without",
         "accel_reason": why,
-        **machine_facts(spec),
-        **({"smp": f"1, {spec.smp} with `cpus: all`"} if spec.smp > 1 else {}),
+        **machine_facts(machine_for(spec, Cell(scenario="", expectations=()))),
     }
 
 
@@ -94,7 +93,7 @@ def machine_facts(spec: MachineSpec) -> dict[str, str]:
         "accel": spec.accel,
         "cpu": spec.cpu,
         "machine": spec.machine,
-        "smp": str(spec.smp),
+        "smp": f"1 of {spec.smp}" if spec.one_cpu else str(spec.smp),
         "memory_mib": str(spec.memory),
         # As one would paste it: the harness has sockets where this has null.
         "command": shlex.join(command(spec, "0" * 16)),

@@ -400,15 +400,15 @@ def test_make_does_not_outlive_a_builder_that_is_killed(tree: Path, tmp_path: Pa
     assert not make.exists()
 
 
-FREE = {"f_bavail": 1 << 20, "f_frsize": 4096, "f_files": 1000, "f_favail": 10}
+FREE = {"f_bavail": 1 << 20, "f_bfree": 1 << 20, "f_frsize": 4096, "f_files": 1000, "f_favail": 10}
 
 
 @pytest.mark.parametrize(
     ("disk", "told"),
     [
         ({}, ""),
-        ({"f_bavail": 1024}, ""),
-        ({"f_bavail": 1023}, r", and the disk of \S*/logs has 4092 KiB left"),
+        ({"f_bavail": 1024, "f_bfree": 1024}, ""),
+        ({"f_bavail": 1023, "f_bfree": 1023}, r", and the disk of \S*/logs has 4092 KiB left"),
         ({"f_favail": 0}, r", and the disk of \S*/logs can take no more files"),
         ({"f_favail": 0, "f_files": 0}, ""),  # btrfs counts no files
     ],

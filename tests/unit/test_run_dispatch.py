@@ -30,7 +30,7 @@ from harness.results import (
 from harness.run.dispatch import Dispatcher
 from harness.run.follow import Follower, Progress
 from harness.run.job import run_job
-from harness.run.plan import Cell, Job
+from harness.run.plan import Job
 from harness.run.records import make_record
 from harness.run.workers import Workers
 from tests.processes import within
@@ -123,11 +123,6 @@ def test_a_worker_whose_job_goes_on_after_sigterm_does_not_come_back(tmp_path: P
             child.terminate()
         with pytest.raises(BrokenProcessPool):
             future.result(10)
-
-
-def cells_left(follow: Follower, one: Job) -> tuple[Cell, ...]:
-    (left,) = follow.undone([one])
-    return left.cells
 
 
 def test_jobs_run_side_by_side_into_one_file(tmp_path: Path) -> None:
@@ -252,12 +247,12 @@ def test_a_cell_that_is_repeated_is_done_with_its_tally(tmp_path: Path) -> None:
     with ResultsWriter(out) as writer:
         writer.write(make_record(one, one.cells[0], Observation(scenario="a/a", outcome="ok")))
     follow.look()
-    (left,) = follow.undone([one])
+    left = follow.undone(one)
     assert [one.scenario for one in left.cells] == ["a/a"]
-    assert not cells_left(follow, replace(one, times=1))
+    assert not follow.undone(replace(one, times=1)).cells
     run_job(left, out)
     follow.look()
-    assert not cells_left(follow, one)
+    assert not follow.undone(one).cells
     found = read_results([out])
     assert [[*tried] for tried in found.tried.values()] == [[1, 2, 3]]
     assert found.last()[0].attempt == 4
@@ -352,7 +347,7 @@ def test_follower_waits_for_whole_lines(tmp_path: Path) -> None:
         file.write(line[20:])
     follow.look()
     assert [record.scenario for record in listener.records] == ["a/a"]
-    assert not cells_left(follow, job(cell("a/a")))
+    assert not follow.undone(job(cell("a/a"))).cells
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harness.machine.hand import HandSpec
+from harness.machine.qemu import command
 from harness.run.plan import WORTH_A_MACHINE, Cell, jobs, machine_for, repeat_command, spread
 from tests.unit.job_samples import cell, job
 
@@ -32,24 +33,32 @@ def test_wedging_cells_big_ones_and_those_with_the_module_have_boots_of_their_ow
 def test_a_cell_has_one_cpu_where_it_does_not_ask_for_all() -> None:
     races = Cell(scenario="b/races", expectations=(), all_cpus=True)
     cells = [races, cell("b/one"), Cell(scenario="b/loads", expectations=(), module=True)]
-    cut = jobs(cells, job())
+    two = replace(job().spec, smp=2)
+    cut = jobs(cells, replace(job(), spec=two))
     assert [[c.scenario for c in one.cells] for one in cut] == [
         ["b/one"],
         ["b/loads"],
         ["b/races"],  # last: it has more than one CPU of the host as well
     ]
-    two = replace(job().spec, smp=2, append="quiet")
-    machines = [machine_for(two, one) for one in (races, cells[1])]
-    assert [(one.smp, one.append) for one in machines] == [
-        (2, "quiet"),
-        (1, "quiet faultline.one_cpu"),
-    ]
-    assert machine_for(replace(two, smp=1), cells[1]).append == "quiet"
+    machines = [command(machine_for(two, one), "0") for one in (races, cells[1])]
+    assert [argv[argv.index("-smp") + 1] for argv in machines] == ["2", "1,maxcpus=2"]
+    told = ["faultline.one_cpu" in argv[argv.index("-append") + 1].split() for argv in machines]
+    assert told == [False, True]
+
+
+def test_where_there_is_one_cpu_all_share_a_machine() -> None:
+    races, plain = replace(cell("b/races"), all_cpus=True), cell("b/one")
+    (one,) = jobs([races, plain], job())
+    assert len(one.cells) == 2
+    assert machine_for(one.spec, races) == machine_for(one.spec, plain) == one.spec
+    many = [replace(cell(f"a/x{n}"), all_cpus=True) for n in range(2 * WORTH_A_MACHINE)]
+    assert len(spread([job(*many)], 2)) == 2
 
 
 def test_machines_with_all_cpus_are_not_put_side_by_side() -> None:
     races = [replace(cell(f"a/x{n}"), all_cpus=True) for n in range(4 * WORTH_A_MACHINE)]
-    assert spread([job(*races)], 4) == [job(*races)]
+    two = replace(job(*races), spec=replace(job().spec, smp=2))
+    assert spread([two], 4) == [two]
 
 
 def test_a_long_job_is_spread_over_free_machines() -> None:
