@@ -48,7 +48,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     summary: str = ""  # what it does, in a sentence
     memory: int = 0  # MiB, 0 = the arch's default
     disks: tuple[str, ...] = ()  # scratch disks by name
-    all_cpus: bool = False  # has all those of its arch, and not one
+    all_cpus: bool = False  # has those of its arch, which are several, and not one
     module: bool = False  # loads the kernel module, which then is there for whatever comes behind
     refused: str = ""  # why it is not run here
     lacks: str = ""  # what is known not to be there: n/a without a look
@@ -68,11 +68,6 @@ class Job(Struct, frozen=True, kw_only=True):
     cells: tuple[Cell, ...]
     store: Path | None = None  # root of the store that keeps snapshots; None: every boot is made
     times: int = 1  # how often each cell is observed
-
-    @property
-    def smp(self) -> int:
-        """CPUs that its machine can have; 1 of one that is at hand."""
-        return self.spec.smp if isinstance(self.spec, MachineSpec) else 1
 
     @classmethod
     def of(
@@ -162,7 +157,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
         expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),
         memory=scenario.memory or 0,
         disks=scenario.needs.disks,
-        all_cpus=scenario.all_cpus,
+        all_cpus=scenario.all_cpus and facts.arch.smp > 1,
         module=scenario.needs.module,
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
@@ -192,8 +187,7 @@ def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
         if one.wedges:
             alone.append(one)
         else:
-            several = one.all_cpus and template.smp > 1
-            shared.setdefault((one.memory, one.disks, one.module, several), []).append(one)
+            shared.setdefault((one.memory, one.disks, one.module, one.all_cpus), []).append(one)
     # Several CPUs want several of the host's: last, when other machines of the column have ended.
     last = sorted(shared.values(), key=lambda group: group[0].all_cpus)
     groups = [*last, *([one] for one in alone)]
@@ -209,7 +203,7 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
     for job in jobs:
         count = max(1, min(machines, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
         # There is one machine at hand, and those with several CPUs would wait for each other.
-        if isinstance(job.spec, HandSpec) or (job.cells[0].all_cpus and job.smp > 1):
+        if isinstance(job.spec, HandSpec) or job.cells[0].all_cpus:
             count = 1
         parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
     return parts

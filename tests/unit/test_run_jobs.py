@@ -46,19 +46,13 @@ def test_a_cell_has_one_cpu_where_it_does_not_ask_for_all() -> None:
     assert told == [False, True]
 
 
-def test_where_there_is_one_cpu_all_share_a_machine() -> None:
-    races, plain = replace(cell("b/races"), all_cpus=True), cell("b/one")
-    (one,) = jobs([races, plain], job())
-    assert len(one.cells) == 2
-    assert machine_for(one.spec, races) == machine_for(one.spec, plain) == one.spec
-    many = [replace(cell(f"a/x{n}"), all_cpus=True) for n in range(2 * WORTH_A_MACHINE)]
-    assert len(spread([job(*many)], 2)) == 2
+def test_where_there_is_one_cpu_the_machine_is_as_it_is() -> None:
+    assert machine_for(job().spec, cell("b/one")) == job().spec
 
 
 def test_machines_with_all_cpus_are_not_put_side_by_side() -> None:
     races = [replace(cell(f"a/x{n}"), all_cpus=True) for n in range(4 * WORTH_A_MACHINE)]
-    two = replace(job(*races), spec=replace(job().spec, smp=2))
-    assert spread([two], 4) == [two]
+    assert spread([job(*races)], 4) == [job(*races)]
 
 
 def test_a_long_job_is_spread_over_free_machines() -> None:

@@ -51,3 +51,17 @@ def test_bits_of_a_page(tmp_path: Path, arch: str, page_size: int | None, bits: 
     (expected,) = cell(scenario, facts, lambda name: ()).expectations
     assert expected.outcomes == (f"SIGBUS/BUS_MCEERR_AR @exact lsb={bits}",)
     assert expected.want == (f"madvise=ok; load=SIGBUS/BUS_MCEERR_AR @exact lsb={bits}",)
+
+
+@pytest.mark.parametrize(
+    ("arch", "all_"), [("x86_64", True), ("x86_64-up", False), ("m68k", False)]
+)
+def test_all_cpus_are_several_or_nothing_is_different(
+    tmp_path: Path, arch: str, all_: bool
+) -> None:
+    (tmp_path / "expectations").mkdir()
+    (tmp_path / "expectations/decisions.yaml").write_text("{}")
+    (tmp_path / "expectations/demo.yaml").write_text("edge: {summary: s, cpus: all}")
+    scenario = load_matrix(tmp_path, ARCHES).scenarios["demo/edge"]
+    facts = Facts(arch=ARCHES[arch], version=parse_version("6.12"))
+    assert cell(scenario, facts, lambda name: ()).all_cpus is all_
