@@ -56,7 +56,7 @@ class Arch:
         return not selector or any(name in self.bases for name in selector)
 
 
-PORT_DEVICES = ("virtio-serial-device", "virtio-serial-pci")
+PORT_DEVICES = ("virtio-serial-device", "virtio-serial-pci", "virtio-serial-ccw")
 
 _REQUIRED: dict[str, Callable[[Node], Any]] = {  # of an arch that has no base
     "kernel_arch": Node.word,

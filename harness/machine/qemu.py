@@ -42,7 +42,7 @@ class MachineSpec(Struct, frozen=True, kw_only=True):
     smp: int  # CPUs that it can have
     memory: int  # MiB
     console: str  # the kernel's name of the serial console: "ttyGF0"
-    port_device: str  # "virtio-serial-device" or "virtio-serial-pci"
+    port_device: str  # "virtio-serial-device", -pci or -ccw
     image: Path
     initrd: Path
     append: str = ""  # more kernel parameters
