@@ -15,9 +15,9 @@ void need_code(const char *code)
 		not_applicable("no such instruction on this arch");
 }
 
-/* By pointer, whatever is called: to the linker these are no functions, and a call by name would
- * stay in the caller's instruction set (arm). */
-void call_code(const char *code, const void *arg)
+/* By pointer, whatever is called: to compiler and linker these are no functions. A call by name would
+ * stay in the caller's instruction set (arm), or is none that gcc can make (s390x). */
+long call_code(const char *code, const void *arg)
 {
-	((void (*)(const void *))code)(arg);
+	return ((long (*)(const void *))code)(arg);
 }

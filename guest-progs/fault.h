@@ -234,8 +234,8 @@ uintptr_t trap_pc(void);
 bool execute(const char *label, const char *code, const void *arg, const void *touch);
 /* n/a without it, ahead of other steps. */
 void need_code(const char *code);
-/* The same without a step. */
-void call_code(const char *code, const void *arg);
+/* The same without a step; gives what the code gives, if it does. */
+long call_code(const char *code, const void *arg);
 
 extern void (*granted_handler)(int sig, siginfo_t *info, void *context);	/* pkeys.c */
 

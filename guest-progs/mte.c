@@ -57,7 +57,7 @@ static void check_tags(unsigned long mode)
 static void set_tags(char *from, size_t n, unsigned int tag)
 {
 	for (size_t i = 0; i < n; i += GRANULE)
-		((void (*)(const void *))code_set_tag)(tagged(from + i, tag));
+		call_code(code_set_tag, tagged(from + i, tag));
 }
 
 /* A page of the pattern, its first n bytes tagged; without its tag in the pointer. */

@@ -505,7 +505,7 @@ static int registers_handled, handler_direction;
 const struct kept *registers_handler(int sig, siginfo_t *info, void *context)
 {
 	if (code_direction)
-		handler_direction = ((int (*)(void))code_direction)();
+		handler_direction = call_code(code_direction, NULL);
 	registers_handled++;
 	registers_context = context;
 	if (edit_frame && registers_handled == 1)
