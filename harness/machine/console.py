@@ -97,6 +97,11 @@ _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
             r"\[#\d{1,9}\](?: [A-Z][\w()]{1,20}){0,8}$",
         ),
         ("oops", "", r"Oops\b[^\[]{0,120}\[#\d{1,9}\](?: [A-Z][\w()]{1,20}){0,8}$"),  # others
+        (
+            "oops",
+            "",  # s390
+            r"[\w ,()-]{1,60}: [0-9a-f]{4} ilc:\d \[#\d{1,9}\](?: PREEMPT(?:_RT)?)? ?SMP ",
+        ),
         ("oops", "", r"(?:Oops|BAD KERNEL TRAP|bad frame format): [0-9a-f]{8}$"),  # m68k
         ("oops", "", r"\*\*\* .{1,40} \*\*\* +FORMAT=[0-9A-F]{1,2}$"),  # m68k
         ("oops", "", r"BAD KERNEL BUSERR$"),  # m68k

@@ -135,7 +135,7 @@ def test_the_project_itself() -> None:
     arches = load_arches(PROJECT)
     plain = {name for name, arch in arches.items() if arch.bases == (name,)}
     # run by default
-    assert plain == {"x86_64", "arm64", "alpha", "m68k", "arm", "riscv64", "ppc64le"}
+    assert plain == {"x86_64", "arm64", "alpha", "m68k", "arm", "riscv64", "ppc64le", "s390x"}
     for arch in arches.values():
         assert arch.fragments[0].name == "common.config"
         assert arch.qemu in arch.packages and f"{arch.cross}gcc" in arch.packages

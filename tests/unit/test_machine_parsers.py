@@ -64,6 +64,14 @@ SAID = {  # by the formats of 6.1 and 6.12
     "BUG: Unable to handle unknown paging fault at 0x00000010": OOPS,
     "Oops: Kernel access of bad area, sig: 11 [#1]": OOPS,
     "Oops: Exception in kernel mode, sig: 5 [#12]": OOPS,
+    # s390
+    "Oops: 0004 ilc:2 [#1] SMP ": OOPS,
+    "Oops: 0010 ilc:3 [#12]SMP DEBUG_PAGEALLOC": OOPS,  # 7.2
+    "monitor event: 0040 ilc:2 [#1] SMP ": OOPS,
+    "specification exception: 0006 ilc:2 [#1] PREEMPT SMP ": OOPS,
+    "Unable to handle kernel paging request in virtual user address space": OOPS,
+    "User process fault: interruption code 0010 ilc:3 in faults[1000000+10000]": None,
+    "Oops: x[12]: 0004 ilc:2 [#1] SMP ": None,
     # everywhere
     "[    3.141592] Kernel panic - not syncing: Fatal exception": PANIC,
     "---[ end Kernel panic - not syncing: Fatal exception ]---": None,
