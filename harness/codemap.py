@@ -31,6 +31,8 @@ _CONDITION = re.compile(  # objdump's names of branches that go one of two ways,
         (?:\.[nw] | [bswl] | [uz])?                  # arm's width, m68k's, riscv's `bltu`, `bnez`
       | dbf | blb[cs] | [ct]bn?z                     # m68k, alpha, arm64
       | b(?: dn?z | ns | so)                         # powerpc, which has `bne` as well
+      | (?: jg? | cl?g?[ir]r?j ) n? (?: [ehlmopz] | he | l[eh] )                 # s390
+      | (?:br|j)ct[gh]? | brx(?:h|le|hg|lg)
     """,
     re.VERBOSE,
 )
@@ -126,7 +128,7 @@ class Vmlinux(Struct, frozen=True):
         code = [(int(one[1], 16), one[2], one[3]) for one in _CODE.finditer(text)]
         for (address, name, operands), (behind, _, _) in pairwise(code):
             target = _TARGET.search(operands)
-            if is_conditional(name) and target and int(target[1], 16) != behind:
+            if is_conditional(name, self.cross) and target and int(target[1], 16) != behind:
                 yield address, int(target[1], 16), behind
 
     def _places(self, file: str, addresses: Collection[int]) -> dict[int, tuple[int, str]]:
@@ -152,10 +154,13 @@ class Vmlinux(Struct, frozen=True):
         return path == file or path.endswith(f"/{self.tree}/{file}")
 
 
-def is_conditional(mnemonic: str) -> bool:
+def is_conditional(mnemonic: str, cross: str = "") -> bool:
     """Whether objdump's name is that of a branch that goes one of two ways. One table for all
-    arches: what is such a branch on one has no target on another, or is one there as well.
+    arches: what is such a branch on one has no target on another, or is one there as well. Only
+    `jg`, "if greater" on x86, is a long jump on s390; `cross` is the prefix of the tools.
     """
+    if mnemonic == "jg" and cross.startswith("s390"):
+        return False
     return _CONDITION.fullmatch(mnemonic.rstrip("+-")) is not None  # powerpc: which way is likely
 
 

@@ -152,11 +152,18 @@ def test_without_code_there_are_no_ways(vmlinux: Vmlinux) -> None:
             "beq bne blt ble bgt bge bns bso bdz bdnz beq+ bne- bdnz+ beql",
             "b bl ba blr bctr bctrl beqlr bnelr bdnzlr bcl bcctr brh brw brd",
         ),
+        (
+            "s390",
+            "je jne jh jnh jl jnl jhe jle jo jno jz jnz jp jm jgne jge jgh jgl jgnle jghe jgz "
+            "crje cgrjne cijl cgijhe clrjh clgrjle clijnl clgijne brct brctg jct brxh brxle brxhg",
+            "j jg br brasl bras brcl bc bcr basr balr svc cghi clc ltgr jnop",
+        ),
     ],
 )
 def test_what_goes_one_of_two_ways(arch: str, branches: str, others: str) -> None:
-    assert [name for name in branches.split() if not is_conditional(name)] == []
-    assert [name for name in others.split() if is_conditional(name)] == []
+    cross = f"{arch}x-linux-gnu-" if arch == "s390" else ""
+    assert [name for name in branches.split() if not is_conditional(name, cross)] == []
+    assert [name for name in others.split() if is_conditional(name, cross)] == []
 
 
 def test_parts_that_touch_are_joined() -> None:
