@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from harness.catalog.rows import Bug, Facts, Known, Row, When, read_rows
 from harness.catalog.yamlfile import DeclarationError, Node, load, quote, suggest
 
 __all__ = [
-    "Bug", "Decision", "Facts", "Matrix", "Needs", "Point", "Row", "Scenario", "When",
+    "Bug", "Decision", "Facts", "Machine", "Matrix", "Needs", "Point", "Row", "Scenario", "When",
     "flavour_names", "load_matrix",
 ]  # fmt: skip
 
@@ -39,6 +40,15 @@ HARM = {
 USERS = ("root", "nobody")
 CPUS = ("one", "all")
 MEMORY = range(32, 4096 + 1)  # MiB; less does not boot, and more no test machine has to spare
+
+
+class Machine(NamedTuple):
+    """What a machine has that others of its arch have not. Plain ones sort first."""
+
+    all_cpus: bool = False  # those of its arch, which are several, and not one
+    module: bool = False  # loads the kernel module, which then is there for whatever comes behind
+    disks: tuple[str, ...] = ()  # scratch disks by name
+    memory: int = 0  # MiB, 0 = the arch's default
 
 
 class Scenario(Struct, frozen=True):
@@ -77,9 +87,9 @@ class Scenario(Struct, frozen=True):
         return ""
 
     @property
-    def machine(self) -> tuple[bool, bool, tuple[str, ...], int]:
-        """What its machine has that others have not; plain ones first."""
-        return (self.all_cpus, self.needs.module, self.needs.disks, self.memory or 0)
+    def machine(self) -> Machine:
+        """What it runs on."""
+        return Machine(self.all_cpus, self.needs.module, self.needs.disks, self.memory or 0)
 
     @property
     def function(self) -> str:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import Kernel
-from harness.catalog.matrix import Facts, Row, Scenario
+from harness.catalog.matrix import Facts, Machine, Row, Scenario
 from harness.catalog.wanted import Wanted
 from harness.machine.hand import HandSpec
 from harness.machine.qemu import MachineSpec, qemu_sandbox
@@ -46,10 +46,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     scenario: str
     expectations: Expectations
     summary: str = ""  # what it does, in a sentence
-    memory: int = 0  # MiB, 0 = the arch's default
-    disks: tuple[str, ...] = ()  # scratch disks by name
-    all_cpus: bool = False  # has those of its arch, which are several, and not one
-    module: bool = False  # loads the kernel module, which then is there for whatever comes behind
+    machine: Machine = Machine()
     refused: str = ""  # why it is not run here
     lacks: str = ""  # what is known not to be there: n/a without a look
     wedges: bool = False  # expected to hang, oops or panic: has a boot of its own
@@ -143,10 +140,13 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
     rows = [(row, pieces) for row, pieces in found if row.arch or pieces or not row.evidence]
     page = facts.page_size or facts.arch.page_size
     met = scenario.needs.met(facts)
+    all_cpus = scenario.all_cpus and facts.arch.smp > 1
+    machine = scenario.machine._replace(all_cpus=all_cpus)
     if met is False:
         return Cell(
             scenario=scenario.name,
             expectations=(_lacking(scenario, facts),),
+            machine=machine,
             lacks=scenario.needs.lacking(facts),
         )
     # The last counts where none fits: a row, if there is one; without any, nothing is expected
@@ -155,10 +155,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
     return Cell(
         scenario=scenario.name,
         expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),
-        memory=scenario.memory or 0,
-        disks=scenario.needs.disks,
-        all_cpus=scenario.all_cpus and facts.arch.smp > 1,
-        module=scenario.needs.module,
+        machine=machine,
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
 
@@ -174,23 +171,25 @@ def _not_applicable(why: str, declared: str) -> Expectation:
 
 def without_disks(cell: Cell, why: str, declared: str) -> Cell:
     """A cell whose scratch disks cannot be had."""
-    return replace(cell, disks=(), wedges=False, expectations=(_not_applicable(why, declared),))
+    machine = cell.machine._replace(disks=())
+    expected = (_not_applicable(why, declared),)
+    return replace(cell, machine=machine, wedges=False, expectations=expected)
 
 
 def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
     """Cut a column's cells into boots: those that need the same machine share one, but for
-    those that wedge.
+    those that wedge. What is known to be n/a needs none.
     """
-    shared: dict[tuple[int, tuple[str, ...], bool, bool], list[Cell]] = {}
+    shared: dict[Machine, list[Cell]] = {}
     alone: list[Cell] = []
     for one in cells:
         if one.wedges:
             alone.append(one)
         else:
-            shared.setdefault((one.memory, one.disks, one.module, one.all_cpus), []).append(one)
+            shared.setdefault(Machine() if one.lacks else one.machine, []).append(one)
     # Several CPUs want several of the host's: last, when other machines of the column have ended.
-    last = sorted(shared.values(), key=lambda group: group[0].all_cpus)
-    groups = [*last, *([one] for one in alone)]
+    last = sorted(shared, key=lambda machine: machine.all_cpus)
+    groups = [*(shared[machine] for machine in last), *([one] for one in alone)]
     return [replace(template, cells=tuple(group)) for group in groups]
 
 
@@ -201,9 +200,10 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
     """
     parts = []
     for job in jobs:
-        count = max(1, min(machines, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
+        run = [cell for cell in job.cells if not cell.lacks]
+        count = max(1, min(machines, len(run) // WORTH_A_MACHINE))
         # There is one machine at hand, and those with several CPUs would wait for each other.
-        if isinstance(job.spec, HandSpec) or job.cells[0].all_cpus:
+        if isinstance(job.spec, HandSpec) or any(cell.machine.all_cpus for cell in run):
             count = 1
         parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
     return parts
@@ -214,9 +214,9 @@ def machine_for(spec: MachineSpec, cell: Cell) -> MachineSpec:
     where it does not want all: an idle one costs half as much again under TCG, and two machines
     of two CPUs each wait for each other where the host has no more.
     """
-    disks = tuple(disk for disk in spec.disks if disk[0] in cell.disks)
-    memory = max(spec.memory, cell.memory)
-    one_cpu = spec.smp > 1 and not cell.all_cpus
+    disks = tuple(disk for disk in spec.disks if disk[0] in cell.machine.disks)
+    memory = max(spec.memory, cell.machine.memory)
+    one_cpu = spec.smp > 1 and not cell.machine.all_cpus
     return replace(spec, memory=memory, disks=disks, one_cpu=one_cpu)
 
 

@@ -27,7 +27,7 @@ from harness.build.evidence import check_evidence
 from harness.build.kconfig import read_config
 from harness.catalog.arches import Arch
 from harness.catalog.kernels import RunningSource
-from harness.catalog.matrix import Facts, Scenario
+from harness.catalog.matrix import Facts, Machine, Scenario
 from harness.catalog.project import Project
 from harness.catalog.version import VersionError, parse_version
 from harness.machine import QemuError
@@ -238,14 +238,12 @@ def claimed_cells(
 
 
 def _claimed(one: Cell, scenario: Scenario, arch: Arch) -> Cell:
-    if one.disks and not one.lacks:
+    if one.machine.disks and not one.lacks:
         why = "a scratch disk is given to no machine but our own"
         one = without_disks(one, why, scenario.needs.declared)
     expectations = [part for whole in one.expectations for part in _right_or_as_ours(whole)]
     refused = scenario.harm_on(arch)
-    return replace(
-        one, expectations=tuple(expectations), refused=refused, memory=0, disks=(), module=False
-    )
+    return replace(one, expectations=tuple(expectations), refused=refused, machine=Machine())
 
 
 def _right_or_as_ours(expectation: Expectation) -> list[Expectation]:

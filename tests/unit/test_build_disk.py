@@ -10,6 +10,7 @@ import pytest
 from harness.build import BuildError
 from harness.build.disk import KINDS, build_disk
 from harness.build.store import Store
+from harness.catalog.matrix import Machine
 from harness.catalog.needs import DISKS
 from harness.catalog.project import find_root, load_project
 from harness.run.images import give_disks
@@ -86,9 +87,9 @@ def test_a_scenario_whose_disk_cannot_be_had_is_expected_to_be_na(
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(BuildError, match="install the Debian package gfs2-utils") as caught:
         build_disk("gfs2", Store(tmp_path))
-    cell = Cell(scenario="a/b", expectations=(), disks=("gfs2",), wedges=True)
+    cell = Cell(scenario="a/b", expectations=(), machine=Machine(disks=("gfs2",)), wedges=True)
     found = without_disks(cell, str(caught.value), "expectations/a.yaml:3")
-    assert (found.disks, found.wedges) == ((), False)
+    assert (found.machine.disks, found.wedges) == ((), False)
     (expected,) = found.expectations
     assert expected.outcomes == ("n/a",) and "gfs2-utils" in expected.because
 
@@ -99,14 +100,14 @@ def test_a_disk_that_cannot_be_made_costs_only_the_cells_that_need_it(
     fake_mkfs(tmp_path / "bin", monkeypatch, '[ "$1" = -V ] && echo 1 && exit 0; exit 1')
     scenarios = load_project(find_root()).matrix.scenarios
     needy = scenarios["hwpoison/disk-clean"]
-    ext4 = Cell(scenario=needy.name, expectations=(), disks=("ext4", "raw"))
-    raw = Cell(scenario="hole/read", expectations=(), disks=("raw",))
+    ext4 = Cell(scenario=needy.name, expectations=(), machine=Machine(disks=("ext4", "raw")))
+    raw = Cell(scenario="hole/read", expectations=(), machine=Machine(disks=("raw",)))
     none = Cell(scenario="hole/write", expectations=())
     said: list[str] = []
     store = Store(tmp_path / "store")
     cells, images = give_disks([ext4, raw, none], list(scenarios.values()), store, said.append)
     assert [name for name, _ in images] == ["raw"]
-    assert cells[1:] == [raw, none] and cells[0].disks == ()
+    assert cells[1:] == [raw, none] and cells[0].machine.disks == ()
     assert cells[0].expectations[0].outcomes == ("n/a",)
     assert cells[0].expectations[0].declared == needy.needs.declared
     assert "cannot make the ext4 disk" in cells[0].expectations[0].because

@@ -11,7 +11,7 @@ from stand_in import spec
 from harness.build.disk import build_disk
 from harness.build.store import Store
 from harness.catalog.arches import load_arches
-from harness.catalog.matrix import Facts, Scenario, load_matrix
+from harness.catalog.matrix import Facts, Machine, Scenario, load_matrix
 from harness.catalog.version import parse_version
 from harness.catalog.yamlfile import DeclarationError
 from harness.machine.qemu import command
@@ -41,7 +41,7 @@ def planned(one: Scenario, facts: Facts) -> Cell:
 def test_met_needs_change_nothing_but_the_machine(tmp_path: Path) -> None:
     found = planned(scenario(tmp_path, "{disk: ext4}"), FACTS)
     assert [e.outcomes for e in found.expectations] == [("oops",)]
-    assert (found.disks, found.wedges, found.lacks) == (("ext4",), True, "")
+    assert (found.machine.disks, found.wedges, found.lacks) == (("ext4",), True, "")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,7 @@ def test_unmet_needs_are_na_with_the_cause(tmp_path: Path, needs: str, because: 
     (expected,) = found.expectations
     assert (expected.outcomes, expected.because) == (("n/a",), because)
     assert expected.declared == "expectations/file.yaml:3"
-    assert (found.disks, found.wedges) == ((), False)
-    assert found.lacks == because
+    assert (found.lacks, found.wedges) == (because, False)
 
 
 def test_a_guest_may_lack_what_is_not_known_also_where_no_row_speaks(tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_a_module_needs_a_kernel_that_loads_modules(tmp_path: Path) -> None:
 def test_without_a_config_either_may_be(tmp_path: Path) -> None:
     found = planned(scenario(tmp_path, "{disk: ext4}"), replace(FACTS, config=None))
     assert [e.outcomes for e in found.expectations] == [("n/a",), ("oops",)]
-    assert (found.disks, found.lacks) == (("ext4",), "")
+    assert (found.machine.disks, found.lacks) == (("ext4",), "")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +115,9 @@ def test_a_machine_has_the_disks_of_its_cell_only() -> None:
     images = (("ext4", Path("a,b.img")), ("raw", Path("raw.img")))
     whole = replace(spec(), disks=images, port_device="virtio-serial-pci")
     assert machine_for(whole, Cell(scenario="a/a", expectations=())).disks == ()
-    mine = machine_for(whole, Cell(scenario="a/a", expectations=(), disks=("ext4",)))
+    mine = machine_for(
+        whole, Cell(scenario="a/a", expectations=(), machine=Machine(disks=("ext4",)))
+    )
     argv = command(mine, "ab")
     assert "if=none,id=disk-ext4,format=raw,snapshot=on,file=a,,b.img" in argv
     assert "virtio-blk-pci,drive=disk-ext4,serial=ext4" in argv

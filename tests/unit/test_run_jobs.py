@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from harness.catalog.matrix import Machine
 from harness.machine.hand import HandSpec
 from harness.machine.qemu import command
 from harness.run.plan import WORTH_A_MACHINE, Cell, jobs, machine_for, repeat_command, spread
@@ -16,8 +17,8 @@ def test_wedging_cells_big_ones_and_those_with_the_module_have_boots_of_their_ow
     cells = [
         Cell(scenario="a/a", expectations=()),
         Cell(scenario="a/hang", expectations=(), wedges=True),
-        Cell(scenario="a/big", expectations=(), memory=512),
-        Cell(scenario="a/loads", expectations=(), module=True),
+        Cell(scenario="a/big", expectations=(), machine=Machine(memory=512)),
+        Cell(scenario="a/loads", expectations=(), machine=Machine(module=True)),
         Cell(scenario="a/b", expectations=()),
     ]
     cut = jobs(cells, job())
@@ -31,8 +32,9 @@ def test_wedging_cells_big_ones_and_those_with_the_module_have_boots_of_their_ow
 
 
 def test_a_cell_has_one_cpu_where_it_does_not_ask_for_all() -> None:
-    races = Cell(scenario="b/races", expectations=(), all_cpus=True)
-    cells = [races, cell("b/one"), Cell(scenario="b/loads", expectations=(), module=True)]
+    races = Cell(scenario="b/races", expectations=(), machine=Machine(all_cpus=True))
+    loads = Cell(scenario="b/loads", expectations=(), machine=Machine(module=True))
+    cells = [races, cell("b/one"), loads]
     two = replace(job().spec, smp=2)
     cut = jobs(cells, replace(job(), spec=two))
     assert [[c.scenario for c in one.cells] for one in cut] == [
@@ -51,7 +53,8 @@ def test_where_there_is_one_cpu_the_machine_is_as_it_is() -> None:
 
 
 def test_machines_with_all_cpus_are_not_put_side_by_side() -> None:
-    races = [replace(cell(f"a/x{n}"), all_cpus=True) for n in range(4 * WORTH_A_MACHINE)]
+    many, all_cpus = range(4 * WORTH_A_MACHINE), Machine(all_cpus=True)
+    races = [replace(cell(f"a/x{n}"), machine=all_cpus) for n in many]
     assert spread([job(*races)], 4) == [job(*races)]
 
 
@@ -66,6 +69,18 @@ def test_a_long_job_is_spread_over_free_machines() -> None:
         assert sorted(c.scenario for p in parts for c in p.cells) == sorted(
             c.scenario for c in cells
         )
+
+
+def test_what_is_known_to_be_lacking_takes_no_machine_of_its_own() -> None:
+    wanting = Machine(all_cpus=True, disks=("ext4",))
+    lacking = Cell(scenario="a/disk", expectations=(), machine=wanting, lacks="needs more")
+    cells = [lacking, *(cell(f"a/x{n}") for n in range(2 * WORTH_A_MACHINE))]
+    assert jobs(cells, job()) == [job(*cells)]
+    assert len(spread([job(*cells)], 2)) == 2
+    # Who looks at it nevertheless gets what it wants.
+    two = replace(job().spec, smp=2, disks=(("ext4", Path("e")), ("raw", Path("r"))))
+    asked = machine_for(two, lacking)
+    assert (asked.one_cpu, asked.disks) == (False, (("ext4", Path("e")),))
 
 
 def test_what_no_machine_is_asked_is_no_reason_for_another() -> None:

@@ -64,4 +64,4 @@ def test_all_cpus_are_several_or_nothing_is_different(
     (tmp_path / "expectations/demo.yaml").write_text("edge: {summary: s, cpus: all}")
     scenario = load_matrix(tmp_path, ARCHES).scenarios["demo/edge"]
     facts = Facts(arch=ARCHES[arch], version=parse_version("6.12"))
-    assert cell(scenario, facts, lambda name: ()).all_cpus is all_
+    assert cell(scenario, facts, lambda name: ()).machine.all_cpus is all_
