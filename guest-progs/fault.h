@@ -61,6 +61,10 @@
 #ifndef HAS_TRAPNO
 #define HAS_TRAPNO(sig) 0
 #endif
+/* A fork without what libc does beside it; other flags of clone(2) as they are. */
+#ifndef RAW_CLONE
+#define RAW_CLONE(flags, ptid) syscall(SYS_clone, flags, 0, ptid, 0, 0)
+#endif
 #ifndef DEVICE_WINDOW
 #define DEVICE_WINDOW 0
 #endif

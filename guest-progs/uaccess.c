@@ -1050,7 +1050,7 @@ void uaccess_clone_ptid_ro(void)
 	long pid;
 
 	call_begin("clone", ro);
-	pid = syscall(SYS_clone, CLONE_PARENT_SETTID | SIGCHLD, 0, ro, 0, 0);
+	pid = RAW_CLONE(CLONE_PARENT_SETTID | SIGCHLD, ro);
 	if (pid == 0)
 		child_done();
 	if (call_end(pid, -1, true) > 0) {
@@ -1151,7 +1151,7 @@ static int leave_forked(void *arg)
 
 	held->word = getpid();
 	must("set_robust_list", syscall(SYS_set_robust_list, &held->list, sizeof(held->list)));
-	pid = must("fork", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+	pid = must("fork", RAW_CLONE(SIGCHLD, NULL));
 	if (pid != 0)
 		must("wait4", syscall(SYS_wait4, pid, NULL, 0, NULL));
 	return leave(NULL);

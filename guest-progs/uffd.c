@@ -158,7 +158,7 @@ struct stuck watched_child(struct watch w, void (*act)(char *page))
 	close(with_features(w.features, w.flags));	/* n/a without it, said by us */
 	must("pipe", pipe2(tell, O_CLOEXEC));
 	armed.fd = tell[0];
-	stuck.pid = must("clone", syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+	stuck.pid = must("clone", RAW_CLONE(CLONE_FILES | SIGCHLD, NULL));
 	if (stuck.pid == 0) {
 		int fd = watch(w);
 

@@ -79,6 +79,8 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[0] = uc->uc_mcontext.psw.addr;
 }
 
+#define RAW_CLONE(flags, ptid) syscall(SYS_clone, 0, flags, ptid, 0, 0)
+
 #define DEBUGGER_PC 8
 #define FRAME_PC(uc) (uc)->uc_mcontext.psw.addr
 #define FRAME_REFUSED(uc) ((uc)->uc_mcontext.psw.mask |= 0x8000000000UL)	/* run-time instrumentation */
