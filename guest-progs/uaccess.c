@@ -978,11 +978,12 @@ void uaccess_sigaction_ro(void)
 
 void uaccess_sigprocmask_ro(void)
 {
-	/* Eight real-time signals, whichever they are in this order of bytes. */
-	unsigned char set[SIGSET_BYTES] = { [5] = 0xff }, now[SIGSET_BYTES] = { 0 };
+	const size_t bits = 8 * sizeof(long);
+	unsigned long set[SIGSET_BYTES / sizeof(long)] = { 0 }, now[SIGSET_BYTES / sizeof(long)] = { 0 };
 	char *ro = anon_pages(1, PROT_READ);
 	long ret;
 
+	set[40 / bits] = 0xffUL << 40 % bits;	/* real-time signals, all of which can be blocked */
 	call("set", ro, syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, ro, SIGSET_BYTES));
 	call_begin("get", now);
 	ret = syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, now, SIGSET_BYTES);
