@@ -410,6 +410,9 @@ void agent(void)
 	read_parameters();
 	open_port();
 	frame_to(port, nonce);
+#ifdef GATHERING_CONSOLE
+	frame_behind(GATHERING_CONSOLE);
+#endif
 	send_hello();
 	serve();
 	__builtin_unreachable();

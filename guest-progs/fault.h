@@ -63,7 +63,7 @@
 #endif
 /* A fork without what libc does beside it; other flags of clone(2) as they are. */
 #ifndef RAW_CLONE
-#define RAW_CLONE(flags, ptid) syscall(SYS_clone, flags, 0, ptid, 0, 0)
+#define RAW_CLONE(flags, ptid) syscall(SYS_clone, flags, 0L, ptid, 0L, 0L)
 #endif
 #ifndef DEVICE_WINDOW
 #define DEVICE_WINDOW 0

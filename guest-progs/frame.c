@@ -5,10 +5,14 @@
  */
 #include "runtime.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 
 #define MAX_FRAME 8192
 #define MAX_HEAD 64
+#define CONSOLE_WAIT_MS 100	/* a kernel that never stops printing is not waited for */
 
 /* A frame: its payload grows behind the room for its head, which is known last. */
 static struct {
@@ -20,13 +24,29 @@ static char *const payload = frame.bytes + MAX_HEAD;
 
 static const char *nonce;
 static unsigned int sequence;
-static int port;
+static int port, console = -1;
 
 void frame_to(int fd, const char *boot_nonce)
 {
 	port = fd;
 	nonce = boot_nonce;
 	sequence = 0;
+}
+
+void frame_behind(const char *tty)
+{
+	console = open(tty, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
+/* Its driver takes TCOFLUSH for "now", and drops nothing. */
+static void empty_console(void)
+{
+	uint64_t end = now_us() + CONSOLE_WAIT_MS * 1000ULL;
+	int left;
+
+	while (ioctl(console, TCFLSH, TCOFLUSH) == 0 && ioctl(console, TIOCOUTQ, &left) == 0 &&
+	       left > 0 && now_us() < end)
+		sleep_ms(1);
 }
 
 /* Four bits at a time. */
@@ -123,5 +143,7 @@ void frame_end(void)
 	n = snprintf(head, sizeof(head), "FL1 %s%08x ", signed_part, crc);
 	memcpy(payload - n, head, n);
 	payload[frame.n++] = '\n';
+	if (console >= 0)
+		empty_console();
 	send_all(payload - n, n + frame.n);
 }

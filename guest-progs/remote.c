@@ -243,6 +243,7 @@ void remote_step_multiple(void)
 	result("ok(%d)", stops);
 	if (!stops)
 		return;		/* stepped past it, to who knows where */
+	/* Not traced any more: a signal ends it, and does not stop it for ever. */
 	must("PTRACE_DETACH", ptrace(PTRACE_DETACH, pid, NULL, NULL));
 	step("end");
 	result_fate(pid);

@@ -141,6 +141,8 @@ extern const struct scenario empty_scenario;
 
 /* From now on to fd, from sequence 0; the nonce stays the caller's. */
 void frame_to(int fd, const char *nonce);
+/* On a console whose driver gathers what the kernel prints, that is handed on before a frame is sent. */
+void frame_behind(const char *tty);
 void frame_begin(const char *type, const char *scenario);
 void frame_add(const char *fmt, ...) __printf(1, 2);
 /* A JSON string. Whatever is no printable ASCII never gets here but from uname. */

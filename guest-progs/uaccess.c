@@ -983,7 +983,8 @@ void uaccess_sigprocmask_ro(void)
 	char *ro = anon_pages(1, PROT_READ);
 	long ret;
 
-	set[40 / bits] = 0xffUL << 40 % bits;	/* real-time signals, all of which can be blocked */
+	/* Eight of the real-time signals: all of those can be blocked, and by number, as the bytes of a set are not in order everywhere. */
+	set[40 / bits] = 0xffUL << 40 % bits;
 	call("set", ro, syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, ro, SIGSET_BYTES));
 	call_begin("get", now);
 	ret = syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, now, SIGSET_BYTES);

@@ -31,7 +31,7 @@ _CONDITION = re.compile(  # objdump's names of branches that go one of two ways,
         (?:\.[nw] | [bswl] | [uz])?                  # arm's width, m68k's, riscv's `bltu`, `bnez`
       | dbf | blb[cs] | [ct]bn?z                     # m68k, alpha, arm64
       | b(?: dn?z | ns | so)                         # powerpc, which has `bne` as well
-      | (?: jg? | cl?g?[ir]r?j ) n? (?: [ehlmopz] | he | l[eh] )                 # s390
+      | (?: jg? | cl?g?[ir]j ) n? (?: [ehlmopz] | he | l[eh] )                 # s390
       | (?:br|j)ct[gh]? | brx(?:h|le|hg|lg)
     """,
     re.VERBOSE,
@@ -154,7 +154,7 @@ class Vmlinux(Struct, frozen=True):
         return path == file or path.endswith(f"/{self.tree}/{file}")
 
 
-def is_conditional(mnemonic: str, cross: str = "") -> bool:
+def is_conditional(mnemonic: str, cross: str) -> bool:
     """Whether objdump's name is that of a branch that goes one of two ways. One table for all
     arches: what is such a branch on one has no target on another, or is one there as well. Only
     `jg`, "if greater" on x86, is a long jump on s390; `cross` is the prefix of the tools.

@@ -70,6 +70,7 @@ static inline void arch_sync_code(void *addr, unsigned long size)
 }
 
 #define CPU_FEATURES "features"
+#define GATHERING_CONSOLE "/dev/ttysclp0"	/* for 50 ms: sclp_vt220.c */
 
 /* The signal frame says nothing of the trap but where it was. */
 #define TRAP_WORDS "pc"
@@ -79,7 +80,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	word[0] = uc->uc_mcontext.psw.addr;
 }
 
-#define RAW_CLONE(flags, ptid) syscall(SYS_clone, 0, flags, ptid, 0, 0)
+#define RAW_CLONE(flags, ptid) syscall(SYS_clone, 0L, flags, ptid, 0L, 0L)
 
 #define DEBUGGER_PC 8
 #define FRAME_PC(uc) (uc)->uc_mcontext.psw.addr

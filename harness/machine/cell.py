@@ -84,7 +84,7 @@ def compose(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]
         parse(end.o)
     except OutcomeError as error:
         return "", f"the guest sent no outcome: {error}"
-    return beside_kernel(end.o, word or tainted(end)), ""
+    return beside_kernel(end.o, word or _tainted(end)), ""
 
 
 def _without_end(cell: Cell, lost: str, ending: str, damaged: int) -> tuple[str, str]:
@@ -124,10 +124,10 @@ def _ended_by(word: str, text: str) -> str:
     return outcome
 
 
-def tainted(end: End) -> str:
-    """A new taint, where the console has said nothing; "" for none."""
+def _tainted(end: End) -> str:
+    """A new taint that came without a word on the console."""
     bits = end.d.get("taint", "")
-    return f"warn(taint-{bits})" if re.fullmatch(r"0x[0-9a-f]{1,16}", bits) else ""
+    return f"warn(taint-{bits})" if re.fullmatch(r"0x[1-9a-f][0-9a-f]{0,15}", bits) else ""
 
 
 def word_of(signs: list[Sign]) -> str:

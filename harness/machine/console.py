@@ -44,7 +44,7 @@ _ALPHA_DEATH = re.compile(
 )
 
 # First match wins. Repetitions are bounded or of one class that its follower is not in: time is
-# linear. The texts are of 6.1, 6.12 and 7.2; where these differ all are here.
+# linear. The texts are of 5.10, 6.1, 6.12 and 7.2; where these differ all are here.
 _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
     (kind, name, re.compile(pattern))
     for kind, name, pattern in (
@@ -97,11 +97,7 @@ _SIGNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
             r"\[#\d{1,9}\](?: [A-Z][\w()]{1,20}){0,8}$",
         ),
         ("oops", "", r"Oops\b[^\[]{0,120}\[#\d{1,9}\](?: [A-Z][\w()]{1,20}){0,8}$"),  # others
-        (
-            "oops",
-            "",  # s390
-            r"[\w ,()-]{1,60}: [0-9a-f]{4} ilc:\d \[#\d{1,9}\](?: PREEMPT(?:_RT)?)? ?SMP ",
-        ),
+        ("oops", "", r"[\w ,()-]{1,60}: [0-9a-f]{4} ilc:\d \[#\d{1,9}\]"),  # s390
         ("oops", "", r"(?:Oops|BAD KERNEL TRAP|bad frame format): [0-9a-f]{8}$"),  # m68k
         ("oops", "", r"\*\*\* .{1,40} \*\*\* +FORMAT=[0-9A-F]{1,2}$"),  # m68k
         ("oops", "", r"BAD KERNEL BUSERR$"),  # m68k

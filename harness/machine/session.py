@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from harness.interrupt import ending, held_back
-from harness.machine.cell import Cell, Words, compose, lost_word, tainted, word_of
+from harness.machine.cell import Cell, Words, compose, lost_word, word_of
 from harness.machine.console import Excerpt, LineReader, Sign, fatal
 from harness.machine.hand import HandProcess
 from harness.machine.monitor import Monitor
@@ -205,7 +205,7 @@ class Session(Wire):
         """
         self._drain()
         if patience:
-            self._runner.run(self._linger(time.monotonic() + patience, []))
+            self._runner.run(self._linger(time.monotonic() + patience))
         gone = self._gone and self._monitor is not None  # a machine of ours
         lost = lost_word("gone", self._runner.run(self._ending())) if gone else ""
         signs, lines = self._take_late()
@@ -217,9 +217,8 @@ class Session(Wire):
         self._late, self._late_console = [], Excerpt()
         return told
 
-    async def _linger(self, deadline: float, signs: list[Sign]) -> None:
-        """Until something late was heard, or one of `signs`."""
-        while not (self._late or signs or self._gone) and await self._wait(deadline):
+    async def _linger(self, deadline: float) -> None:
+        while not self._late and not self._gone and await self._wait(deadline):
             self._drain()
 
     def close(self) -> None:
@@ -303,8 +302,6 @@ class Session(Wire):
         if lost == "silent":
             details = await self._look()
             lost = "" if cell.end else lost  # it was only late
-        if cell.end and tainted(cell.end):  # the kernel has said why, but a console may be slow
-            await self._linger(time.monotonic() + GRACE, cell.signs)
         damaged = self._frames.damaged - damaged_before
         ending = await self._ending() if lost == "gone" else ""
         # What came ahead of its mark is about the one before; and if that was lost, about this one.

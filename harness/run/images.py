@@ -122,8 +122,7 @@ def give_disks(
     cannot be made here get none, and n/a is expected of them.
     """
     images, unmade = {}, {}
-    wanting = [one for one in cells if not one.lacks]
-    for name in sorted({name for one in wanting for name in one.machine.disks}):
+    for name in sorted({name for one in cells for name in one.machine.disks}):
         try:
             images[name] = build_disk(name, store)
         except BuildError as error:
@@ -132,8 +131,7 @@ def give_disks(
     declared = {one.name: one.needs.declared for one in scenarios}
     return [
         without_disks(one, unmade[name], declared[one.scenario])
-        if not one.lacks
-        and (name := next((name for name in one.machine.disks if name in unmade), ""))
+        if (name := next((name for name in one.machine.disks if name in unmade), ""))
         else one
         for one in cells
     ], tuple(images.items())

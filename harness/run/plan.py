@@ -140,13 +140,10 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
     rows = [(row, pieces) for row, pieces in found if row.arch or pieces or not row.evidence]
     page = facts.page_size or facts.arch.page_size
     met = scenario.needs.met(facts)
-    all_cpus = scenario.all_cpus and facts.arch.smp > 1
-    machine = scenario.machine._replace(all_cpus=all_cpus)
     if met is False:
         return Cell(
             scenario=scenario.name,
             expectations=(_lacking(scenario, facts),),
-            machine=machine,
             lacks=scenario.needs.lacking(facts),
         )
     # The last counts where none fits: a row, if there is one; without any, nothing is expected
@@ -155,7 +152,7 @@ def cell(scenario: Scenario, facts: Facts, look: Look) -> Cell:
     return Cell(
         scenario=scenario.name,
         expectations=(*unsure, *(expectation(row, pieces, page) for row, pieces in rows)),
-        machine=machine,
+        machine=machine_of(scenario, facts.arch),
         wedges=any(outcome.wedges for row, _ in rows for outcome in row.outcomes),
     )
 
@@ -167,6 +164,12 @@ def _lacking(scenario: Scenario, facts: Facts) -> Expectation:
 
 def _not_applicable(why: str, declared: str) -> Expectation:
     return Expectation(outcomes=("n/a",), because=why, declared=declared)
+
+
+def machine_of(scenario: Scenario, arch: Arch) -> Machine:
+    """What it runs on, on an arch whose machine may have no more than one CPU."""
+    wanted = scenario.machine
+    return wanted._replace(all_cpus=wanted.all_cpus and arch.smp > 1)
 
 
 def without_disks(cell: Cell, why: str, declared: str) -> Cell:
@@ -186,7 +189,7 @@ def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
         if one.wedges:
             alone.append(one)
         else:
-            shared.setdefault(Machine() if one.lacks else one.machine, []).append(one)
+            shared.setdefault(one.machine, []).append(one)
     # Several CPUs want several of the host's: last, when other machines of the column have ended.
     last = sorted(shared, key=lambda machine: machine.all_cpus)
     groups = [*(shared[machine] for machine in last), *([one] for one in alone)]
@@ -200,10 +203,9 @@ def spread(jobs: Iterable[Job], machines: int) -> list[Job]:
     """
     parts = []
     for job in jobs:
-        run = [cell for cell in job.cells if not cell.lacks]
-        count = max(1, min(machines, len(run) // WORTH_A_MACHINE))
+        count = max(1, min(machines, sum(not cell.lacks for cell in job.cells) // WORTH_A_MACHINE))
         # There is one machine at hand, and those with several CPUs would wait for each other.
-        if isinstance(job.spec, HandSpec) or any(cell.machine.all_cpus for cell in run):
+        if isinstance(job.spec, HandSpec) or job.cells[0].machine.all_cpus:
             count = 1
         parts += [replace(job, cells=job.cells[first::count]) for first in range(count)]
     return parts

@@ -18,7 +18,7 @@ from harness.results import ColumnRecord, Evidence, Record, ResultRecord
 from harness.run.images import guest_binary
 from harness.run.job import CellRunner
 from harness.run.options import Options, Say
-from harness.run.plan import Cell, Column, Job, machine_for
+from harness.run.plan import Cell, Column, Job, machine_for, machine_of
 from harness.run.prepare import prepare
 
 
@@ -46,11 +46,14 @@ def prepare_case(
     ready = prepare("repro", column, [scenario], project, options, say)
     kernel, _ = ready.to_boot
     job = ready.jobs[0]
+    cell = job.cells[0]
+    if cell.lacks:  # who looks at it nevertheless gets the CPUs and the memory that it wants
+        cell = replace(cell, machine=machine_of(scenario, column.arch))
     return Case(
         scenario=scenario,
         column=ready.record,
         job=job,
-        cell=job.cells[0],
+        cell=cell,
         kernel=kernel,
         guest=guest_binary(column.arch, project, options.store),
         entries=ready.entries,

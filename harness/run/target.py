@@ -238,7 +238,7 @@ def claimed_cells(
 
 
 def _claimed(one: Cell, scenario: Scenario, arch: Arch) -> Cell:
-    if one.machine.disks and not one.lacks:
+    if one.machine.disks:
         why = "a scratch disk is given to no machine but our own"
         one = without_disks(one, why, scenario.needs.declared)
     expectations = [part for whole in one.expectations for part in _right_or_as_ours(whole)]

@@ -210,10 +210,6 @@ PLAYS: dict[str, tuple[Act, ...]] = {
     ),
     "reset": (mark, step("load="), exits(0)),
     "taint": (mark, end(details='"taint":"0x200"')),
-    "slow-console": (
-        end("load=killed(SIGSEGV)", details='"taint":"0x80"'), waits(0.2), mark,
-        prints("Oops: 0000 [#1]"),
-    ),
     "no-mark": (prints("WARNING: CPU: 0 PID: 1 at mm/gup.c:10 fixup+0x1/0x2"), end()),
     "no-outcome": (mark, end("Sigsegv?")),
     "killed": (mark, killed),

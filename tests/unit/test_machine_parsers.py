@@ -68,6 +68,7 @@ SAID = {  # by the formats of 6.1 and 6.12
     "Oops: 0004 ilc:2 [#1] SMP ": OOPS,
     "Oops: 0010 ilc:3 [#12]SMP DEBUG_PAGEALLOC": OOPS,  # 7.2
     "monitor event: 0040 ilc:2 [#1] SMP ": OOPS,
+    "Oops: 0004 ilc:2 [#1] ": OOPS,  # another CPU's line came between
     "specification exception: 0006 ilc:2 [#1] PREEMPT SMP ": OOPS,
     "Unable to handle kernel paging request in virtual user address space": OOPS,
     "User process fault: interruption code 0010 ilc:3 in faults[1000000+10000]": None,

@@ -33,7 +33,6 @@ pytestmark = pytest.mark.usefixtures("short_limits")
         ("setup-oops", "oops", False),
         ("reset", "load=lost", False),
         ("taint", "A: ok | kernel: warn(taint-0x200)", False),
-        ("slow-console", "load=oops", False),  # s390x's driver writes what has gathered in 50 ms
         ("no-mark", "A: ok | kernel: warn(fixup)", False),
         ("warn", "A: ok | kernel: warn(handle_mm_fault)", False),
     ],

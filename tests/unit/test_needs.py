@@ -61,7 +61,7 @@ def test_unmet_needs_are_na_with_the_cause(tmp_path: Path, needs: str, because: 
     (expected,) = found.expectations
     assert (expected.outcomes, expected.because) == (("n/a",), because)
     assert expected.declared == "expectations/file.yaml:3"
-    assert (found.lacks, found.wedges) == (because, False)
+    assert (found.lacks, found.wedges, found.machine) == (because, False, Machine())
 
 
 def test_a_guest_may_lack_what_is_not_known_also_where_no_row_speaks(tmp_path: Path) -> None:

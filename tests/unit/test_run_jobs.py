@@ -71,18 +71,6 @@ def test_a_long_job_is_spread_over_free_machines() -> None:
         )
 
 
-def test_what_is_known_to_be_lacking_takes_no_machine_of_its_own() -> None:
-    wanting = Machine(all_cpus=True, disks=("ext4",))
-    lacking = Cell(scenario="a/disk", expectations=(), machine=wanting, lacks="needs more")
-    cells = [lacking, *(cell(f"a/x{n}") for n in range(2 * WORTH_A_MACHINE))]
-    assert jobs(cells, job()) == [job(*cells)]
-    assert len(spread([job(*cells)], 2)) == 2
-    # Who looks at it nevertheless gets what it wants.
-    two = replace(job().spec, smp=2, disks=(("ext4", Path("e")), ("raw", Path("r"))))
-    asked = machine_for(two, lacking)
-    assert (asked.one_cpu, asked.disks) == (False, (("ext4", Path("e")),))
-
-
 def test_what_no_machine_is_asked_is_no_reason_for_another() -> None:
     lacking = [replace(cell(f"a/x{n}"), lacks="needs more") for n in range(3 * WORTH_A_MACHINE)]
     assert spread([job(*lacking)], 4) == [job(*lacking)]
