@@ -317,6 +317,7 @@ void align_atomic_again(void)
 	if (!code_atomic)
 		not_applicable("no such instruction on this arch");
 	must("signal", signal(SIGBUS, once_more) == SIG_ERR ? -1 : 0);
+	must("signal", signal(SIGILL, once_more) == SIG_ERR ? -1 : 0);
 	step("");
 	if (!sigsetjmp(over, 1))
 		call_code(code_atomic, at);

@@ -142,6 +142,36 @@ void protection_exec_nx(void)
 	jump("", page);
 }
 
+#ifdef HALF_INSTRUCTION
+/* The byte at `end` is the first that may not be executed, and of an instruction that began before. */
+static void run_across(const char *label, char *end)
+{
+	static const unsigned char half[] = HALF_INSTRUCTION, stub[] = RETURN_STUB;
+	char *start = end - sizeof(half);
+
+	memcpy(start, half, sizeof(half));
+	for (int i = 0; i < 64; i++)	/* should it run all the same */
+		end[i] = stub[i % sizeof(stub)];
+	arch_sync_code(start, sizeof(half) + 64);
+	must("mprotect", mprotect(end - page_size, page_size, PROT_READ | PROT_EXEC));
+	/* An odd address is code of the other instruction set. */
+	execute(label, start + HALF_IS_ODD, NULL, end);
+}
+#endif
+
+void protection_exec_nx_across(void)
+{
+#ifdef HALF_INSTRUCTION
+	char *pages = anon_pages(8, PROT_READ | PROT_WRITE);
+
+	pages += -(uintptr_t)pages & (4 * page_size - 1);
+	run_across("even", pages + page_size);
+	run_across("odd", pages + 2 * page_size);
+#else
+	not_applicable("no instruction that lies across two pages is known for this arch");
+#endif
+}
+
 static char *code_page;
 static int refused;
 
