@@ -248,6 +248,7 @@ DECLARE_CODE(overflow);		/* integers whose sum does not fit, with the trap for i
 DECLARE_CODE(div0);		/* an integer divided by zero */
 DECLARE_CODE(fdiv0);		/* a floating-point number divided by zero, with that trap enabled */
 DECLARE_CODE(breakpoint);	/* what a debugger writes over an instruction */
+DECLARE_CODE(compare_trap);	/* compares arg with itself, and traps */
 DECLARE_CODE(illegal);		/* what the arch promises will never be an instruction */
 DECLARE_CODE(private_call);	/* a system call that only this arch could have, and has not */
 DECLARE_CODE(atomic);		/* adds to, or swaps, the int at arg, indivisibly */

@@ -273,6 +273,32 @@ void protection_exec_nx_file(void)
 	jump("private-rx", loaded_from(fd, PROT_READ | PROT_EXEC, MAP_PRIVATE));
 }
 
+/* A page that is shared since fork is taken every right to, and given it back, which is no right to what others have. */
+void protection_cow_mprotect(void)
+{
+	char *page = anon_pages(1, RW), byte = 0;
+	int go[2];
+	pid_t child;
+
+	fill(page, page_size);
+	must("pipe", pipe(go));
+	child = fork_child();
+	if (child == 0) {
+		must("read", read(go[0], &byte, 1));
+		load_data("kept", page, INT, pattern(0, INT));
+		must("mprotect", mprotect(page, page_size, PROT_READ));
+		must("mprotect", mprotect(page, page_size, RW));
+		store("child", page + 64, INT);
+		child_done();
+	}
+	must("mprotect", mprotect(page, page_size, PROT_READ));
+	must("mprotect", mprotect(page, page_size, RW));
+	store("parent", page, INT);
+	must("write", write(go[1], &byte, 1));
+	join_child(child);
+	load_data("unseen", page + 64, INT, pattern(64, INT));
+}
+
 /* The kernel as a reader: does it keep to what the program may do? */
 void protection_xonly_write_syscall(void)
 {

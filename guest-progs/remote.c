@@ -249,6 +249,38 @@ void remote_step_multiple(void)
 	result_fate(pid);
 }
 
+/*
+ * The fault that stops the child is told; by the next one the page comes, without a word. How often it stops then
+ * until it is behind the load: each stop is a step for the debugger.
+ */
+void remote_step_fault(void)
+{
+	int fd = tmpfile_of(0), steps = 1;
+	char *at = map_file(fd, 1, PROT_READ, MAP_SHARED);
+	unsigned long load;
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		stop_for_parent();
+		arch_load(at, INT);
+		_exit(0);
+	}
+	await_stop(pid);
+	prove("stopped by the fault", runs_to(pid, 0, SIGBUS));
+	load = get_pc(pid);
+	must("ftruncate", ftruncate(fd, page_size));
+	if (call("step", NULL, ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL)) != 0)
+		return;
+	await_stop(pid);
+	step("stops");
+	while (get_pc(pid) == load && steps < 10 && step_on(pid))
+		steps++;
+	result("ok(%d)", steps);
+	must("PTRACE_DETACH", ptrace(PTRACE_DETACH, pid, NULL, NULL));
+	step("end");
+	result_fate(pid);
+}
+
 /* -- more than the kernel takes hold of at a time -------------------------------------------- */
 
 void remote_readv_long(void)

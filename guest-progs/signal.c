@@ -1109,6 +1109,11 @@ void signal_breakpoint(void)
 	execute("", code_breakpoint, NULL, code_breakpoint);
 }
 
+void signal_compare_trap(void)
+{
+	execute("", code_compare_trap, NULL, code_compare_trap);
+}
+
 void signal_illegal(void)
 {
 	execute("", code_illegal, NULL, code_illegal);

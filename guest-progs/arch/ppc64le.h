@@ -207,6 +207,7 @@ static inline uint64_t arch_dsisr(const uint64_t *word)
 		"li 4, 1023; sldi 4, 4, 52; std 4, -8(1); lfd 1, -8(1); fsub 2, 1, 1\n" \
 		"fdiv 1, 1, 2; blr") \
 	CODE(breakpoint, "trap; blr") \
+	CODE(compare_trap, "tdeq 3, 3; blr") \
 	CODE(load_zero, "lwz 4, 0(0); blr") \
 	CODE(load_restart, "mr 4, 3; li 3, 512; crset 3; lwz 5, 0(4); neg 5, 3; stw 5, 64(4); blr") \
 	CODE(illegal, ".long 0") \

@@ -157,6 +157,7 @@ static inline void arch_trap(const ucontext_t *uc, uint64_t *word)
 	CODE(fdiv0, "lghi %r1, 1; cdgbr %f0, %r1; lzdr %f2; lghi %r1, 0; iilh %r1, 0x4000; sfpc %r1\n" \
 		"ddbr %f0, %f2; br %r14") \
 	CODE(breakpoint, ".short 1; br %r14") \
+	CODE(compare_trap, "cgrt %r2, %r2, 8; br %r14") \
 	CODE(load_zero, "l %r3, 0; br %r14") \
 	CODE(load_restart, "lgr %r3, %r2; lghi %r2, -512; l %r1, 0(%r3); st %r2, 64(%r3); br %r14") \
 	CODE(illegal, ".short 0") \
