@@ -276,7 +276,7 @@ void protection_exec_nx_file(void)
 /* A page that is shared since fork is taken every right to, and given it back, which is no right to what others have. */
 void protection_cow_mprotect(void)
 {
-	char *page = anon_pages(1, RW), byte = 0;
+	char *page = anon_pages(1, PROT_READ | PROT_WRITE), byte = 0;
 	int go[2];
 	pid_t child;
 
@@ -287,12 +287,12 @@ void protection_cow_mprotect(void)
 		must("read", read(go[0], &byte, 1));
 		load_data("kept", page, INT, pattern(0, INT));
 		must("mprotect", mprotect(page, page_size, PROT_READ));
-		must("mprotect", mprotect(page, page_size, RW));
+		must("mprotect", mprotect(page, page_size, PROT_READ | PROT_WRITE));
 		store("child", page + 64, INT);
 		child_done();
 	}
 	must("mprotect", mprotect(page, page_size, PROT_READ));
-	must("mprotect", mprotect(page, page_size, RW));
+	must("mprotect", mprotect(page, page_size, PROT_READ | PROT_WRITE));
 	store("parent", page, INT);
 	must("write", write(go[1], &byte, 1));
 	join_child(child);
