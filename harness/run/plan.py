@@ -181,7 +181,7 @@ def without_disks(cell: Cell, why: str, declared: str) -> Cell:
 
 def jobs(cells: Iterable[Cell], template: Job) -> list[Job]:
     """Cut a column's cells into boots: those that need the same machine share one, but for
-    those that wedge. What is known to be n/a needs none.
+    those that wedge.
     """
     shared: dict[Machine, list[Cell]] = {}
     alone: list[Cell] = []
